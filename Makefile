@@ -1,0 +1,121 @@
+# Everything a developer or CI runs; `make` alone explains it. All that it makes is under .cache/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= /usr/bin/python3
+VENV := .cache/venv
+TREE := .cache/tree/ansible_collections/mailhosting/stack
+HOSTS := tests/hosts/testhosts
+# What the demo's hosts are, and where they are.
+DEMO := --inventory=inventories/demo --inventory=.cache/hosts/demo/inventory.yml
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MOLECULE_COMMAND_BORDERS := false
+
+.PHONY: help
+help: ## Print this
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Build a Debian 13 host, set it up for two tenants, and talk to it
+	@tests/hosts/demo start
+
+.PHONY: demo-down
+demo-down: ## Remove what the demo made: its host, its images, its files
+	@tests/hosts/demo stop
+
+# The phases of the demo. They are quick, and change nothing, when they have been done.
+.PHONY: demo-image demo-host demo-site demo-verify
+demo-image:
+	@$(HOSTS) image bare
+demo-host:
+	@$(HOSTS) up --run demo $$(ansible all --inventory=inventories/demo --list-hosts | tail -n +2)
+demo-site:
+	@ansible-playbook $(DEMO) mailhosting.stack.site
+demo-verify:
+	@ansible-playbook $(DEMO) mailhosting.stack.verify
+
+##@ Check it: the same commands here and in CI
+
+.PHONY: test
+test: ## Everything below up to alone; about 20 minutes from nothing
+	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone
+
+.PHONY: lint
+lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
+	ruff check .
+	ruff format --check .
+	mypy --package ansible_collections.mailhosting.stack.plugins.module_utils
+	yamllint --strict .
+	ansible-lint --nocolor
+	antsibull-changelog lint
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity: documentation, imports, interfaces of plugins
+	$(VENV)/bin/python tests/sanity.py
+
+.PHONY: units
+units: venv test-packages ## Unit tests; P="-k reconcile" passes options to pytest
+	pytest --override-ini=cache_dir=.cache/pytest tests/unit $(P)
+
+.PHONY: package
+package: venv packages ## Build the collection, install it elsewhere, and set up a bare host from there
+	tests/package
+
+.PHONY: molecule
+molecule: venv packages ## A Molecule scenario, S=default, from creation to destruction; D=never keeps its hosts
+	molecule test --scenario-name $(or $(S),default) --destroy $(or $(D),always)
+
+.PHONY: alone
+alone: ## Each role alone on a host of its own: make molecule S=alone
+	@$(MAKE) molecule S=alone
+
+##@ Know it
+
+.PHONY: requirements
+requirements: venv ## Which requirement is proven by which test, and which is not
+	@$(VENV)/bin/python tests/requirements.py
+
+.PHONY: bench
+bench: venv test-packages ## All benchmarks, one table; B="site" for some
+	@$(VENV)/bin/python tests/bench/run.py $(B)
+
+##@ Build it
+
+.PHONY: build
+build: venv ## Build the tarball for ansible-galaxy
+	ansible-galaxy collection build --force
+
+.PHONY: venv
+venv: $(VENV)/complete $(TREE) ## Ansible and all tools in .cache/venv, and the collection where they look for it
+
+.PHONY: packages
+packages: ## The Debian packages the demo needs on this machine, installed if missing
+	@tests/hosts/install
+
+.PHONY: test-packages
+test-packages: ## The Debian packages the tests need on this machine, installed if missing
+	@tests/hosts/install tests
+
+.PHONY: clean
+clean: ## Remove .cache/ and everything made by other targets on this machine, except Debian packages
+	@$(HOSTS) down --all
+	@$(HOSTS) image --remove
+	rm -rf .cache mailhosting-stack-*.tar.gz
+
+$(VENV)/complete: requirements-dev.txt | packages
+	@echo "Installing Python packages in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --quiet --quiet --requirement requirements-dev.txt
+	@touch $@
+
+# ansible-core finds a collection by its path only, so that path leads back here.
+$(TREE):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@

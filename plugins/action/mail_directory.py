@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of mail_directory: reads and checks all files and ships them as one document."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from shlex import quote
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.vault import VaultSecretsContext
+from ansible.plugins.action import ActionBase
+
+from ..module_utils._directory.model import Desired, to_document
+from ..module_utils._directory.problems import BadInput, Problem
+from ..plugin_utils._tenant_files import folders, schema
+from ..plugin_utils._tenant_files.vault import Vault
+
+try:
+    from ansible._internal._datatag._tags import Origin  # no public name; only messages are poorer without it
+except ImportError:
+    Origin = None
+
+_FOLDERS = ("tenants_dir", "addresses_dir", "secrets_dir")
+_OPTIONS = {
+    "plans": {"type": "dict", "default": {}},
+    "tenants": {"type": "list", "elements": "str", "default": []},
+    **{option: {"type": "path"} for option in _FOLDERS},
+}
+# Nobody else can open the file from before its first byte on.
+_RECEIVE = 'umask 077 && file="$(mktemp)" && cat >"$file" && echo "$file"'
+
+
+class ActionModule(ActionBase):
+    """Replaces what is read here by O(src), a document on the host that only its owner reads."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = self._options()
+        with _without_collecting():
+            inventory = self._read(options)
+            if inventory.problems:
+                raise AnsibleActionFail(message(inventory.problems))
+            data = document(inventory.desired)
+        arguments = {key: value for key, value in self._task.args.items() if key not in {"plans", *_FOLDERS}}
+        arguments["src"] = self._ship(data)
+        outcome: dict[str, Any] = {"failed": True}
+        try:
+            outcome = self._execute_module(module_args=arguments, task_vars=task_vars)
+        finally:
+            if outcome.get("failed"):  # otherwise the module has removed it
+                self._low_level_execute_command(f"rm -f {quote(arguments['src'])}")
+        result.update(outcome)
+        result.setdefault("warnings", []).extend(inventory.warnings)
+        return result
+
+    def _options(self) -> dict[str, Any]:
+        checked = ArgumentSpecValidator(_OPTIONS).validate(
+            {key: value for key, value in self._task.args.items() if key in _OPTIONS}
+        )
+        if checked.error_messages:
+            raise AnsibleActionFail("; ".join(checked.error_messages))
+        options: dict[str, Any] = checked.validated_parameters
+        return options
+
+    def _read(self, options: dict[str, Any]) -> folders.Inventory:
+        plans, problems = schema.plans(options["plans"], origin)
+        vault = Vault(getattr(VaultSecretsContext.current(optional=True), "secrets", None) or [])
+        tenants, addresses, secrets = (self._folder(options[option]) for option in _FOLDERS)
+        places = folders.Folders(tenants, addresses, secrets, cache=_cache())
+        inventory = folders.read(places, plans, vault.decrypt, options["tenants"])
+        inventory.problems.extend(problems)
+        return inventory
+
+    def _folder(self, path: str | None) -> str | None:
+        """An absolute path; a relative one is looked for where a role's or playbook's files are."""
+        if not path or os.path.isabs(path):
+            return path or None
+        try:
+            found: str = self._find_needle("files", path)
+        except AnsibleFileNotFound:
+            found = self._loader.path_dwim(path)
+        return found
+
+    def _ship(self, data: str) -> str:
+        """Write `data` to a file on the host that the module's user reads; its path."""
+        if self._connection.is_pipelining_enabled():
+            received = self._low_level_execute_command(_RECEIVE, in_data=data.encode())
+            if received["rc"]:
+                raise AnsibleActionFail(f"the host did not take the document: {received['stderr'].strip()}")
+            return str(received["stdout_lines"][-1])
+        shell = self._connection._shell
+        folder = shell.tmpdir or self._make_tmp_path()  # which is closed to others itself
+        path = str(shell.join_path(folder, "mail_directory.json"))
+        self._transfer_data(path, data)
+        self._fixup_perms2((folder, path), execute=False)
+        return path
+
+
+def document(desired: Desired) -> str:
+    """What travels to the host, secrets included."""
+    return json.dumps(to_document(desired), separators=(",", ":"))
+
+
+def message(problems: Iterable[Problem]) -> str:
+    """All problems, one a line; nothing in them is secret."""
+    found = BadInput(problems)
+    count = len(found.problems)
+    return f"{count} mistake{'s' if count > 1 else ''} in what is declared; nothing has been changed.\n{found}"
+
+
+def origin(value: object) -> tuple[str, int]:
+    """File and line of a key or value that ansible-core read from YAML; empty and 0 if it does not say."""
+    tag = Origin.get_tag(value) if Origin else None
+    return (folders.label(tag.path), tag.line_num or 0) if tag and tag.path else ("", 0)
+
+
+def _cache() -> str:
+    """The user's own place for what may vanish (XDG Base Directory Specification)."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return os.path.join(root if os.path.isabs(root) else os.path.expanduser("~/.cache"), "mailhosting.stack")
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Hundreds of thousands of objects and no cycle among them: looking for one takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

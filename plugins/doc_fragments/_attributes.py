@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What check mode, diff mode and a second run do."""
+
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description:
+      - Says what would change and changes nothing.
+      - Where the directory does not exist yet, it is taken to be empty, with a warning.
+  diff_mode:
+    support: full
+    description: Shows every object that changes, before and after. Passwords are masked; a new one shows as new.
+  idempotent:
+    support: full
+    description: A second run with the same options changes nothing.
+  action_group:
+    support: full
+    description: Use C(group/mailhosting.stack.directory) in C(module_defaults) for what all modules of the group share.
+    membership:
+      - mailhosting.stack.directory
+"""
+
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: N/A
+    description: Nothing is ever changed.
+  idempotent:
+    support: full
+    description: Nothing is ever changed.
+  action_group:
+    support: full
+    description: Use C(group/mailhosting.stack.directory) in C(module_defaults) for what all modules of the group share.
+    membership:
+      - mailhosting.stack.directory
+"""

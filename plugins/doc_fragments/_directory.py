@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Where the directory is, and what every module that writes to it returns and takes."""
+
+    DOCUMENTATION = r"""
+requirements:
+  - python3-psycopg 3 on the host (the role P(mailhosting.stack.directory#role) installs it)
+options:
+  database:
+    description: Name of the PostgreSQL database.
+    type: str
+    default: mailhosting
+  host:
+    description: Folder of PostgreSQL's unix socket, or a host name.
+    type: str
+    default: /var/run/postgresql
+  user:
+    description: Database role to connect as. With peer authentication, C(root) may be C(mailhosting).
+    type: str
+    default: mailhosting
+"""
+
+    CLOSING = r"""
+options:
+  grace:
+    description:
+      - How long the mail of an account that this run closes is kept, as a number with V(s), V(m), V(h), V(d) or V(w).
+      - Until then the account can be restored. With V(0s) it can not.
+    type: str
+    default: 30d
+"""
+
+    HOLDS = r"""
+options:
+  hold:
+    description:
+      - Holds to place on the object, or to change. They apply besides its O(state), and only O(release) lifts them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      scope:
+        description: What is stopped.
+        type: str
+        choices: [send, receive, login]
+        required: true
+      reason:
+        description: Why, for whoever looks at it later.
+        type: str
+        required: true
+      until:
+        description:
+          - When it ends by itself, in ISO 8601 with an offset, such as V(2026-12-01T00:00:00+00:00).
+          - A point in time and no duration, because a second run would move the end of a duration.
+        type: str
+  release:
+    description: Scopes whose holds are lifted, whoever placed them.
+    type: list
+    elements: str
+    choices: [send, receive, login]
+    default: []
+"""

@@ -1,0 +1,257 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates for mail daemons: from a small CA of our own, or from files that are given.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Nothing here reads or writes a file; `_certificate_store` does.  Times are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Final, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CA_DAYS: Final = 3650
+# A CA's certificate is renewed, with the same key, when fewer days are left; none that it issues lasts longer.
+_CA_RENEW_DAYS: Final = 365
+_BACKDATE: Final = timedelta(hours=1)  # clients' clocks go wrong by that
+_COMMON_NAME_LENGTH: Final = 64  # RFC 5280, ub-common-name
+
+
+class CertificateError(Exception):
+    """Something an operator can act on."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate, with its chain after it, and its private key, as PEM."""
+
+    chain: bytes
+    key: bytes
+
+    @cached_property
+    def certificate(self) -> x509.Certificate:
+        """The first one of the chain.  ValueError when it is none."""
+        return x509.load_pem_x509_certificate(self.chain)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """DNS names and IP addresses of the subjectAltName, in lower case (RFC 6125)."""
+        try:
+            extension = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return frozenset()
+        dns = (name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+        return frozenset(dns) | {str(address) for address in extension.value.get_values_for_type(x509.IPAddress)}
+
+    def fault(self) -> str:
+        """Why no daemon could use it; empty when one can."""
+        try:
+            public = self.certificate.public_key()
+            key = load_pem_private_key(self.key, None).public_key()
+        except (ValueError, TypeError):  # TypeError: the key wants a passphrase
+            return "unreadable"
+        spki = PublicFormat.SubjectPublicKeyInfo
+        if public.public_bytes(Encoding.DER, spki) != key.public_bytes(Encoding.DER, spki):
+            return "the key belongs to another certificate"
+        return ""
+
+    def covers(self, name: str) -> bool:
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
+
+    def described(self) -> str:
+        """One line for a diff."""
+        try:
+            what = ", ".join(sorted(self.names)) or self.certificate.subject.rfc4514_string()
+            return f"{what}, until {iso(self.certificate.not_valid_after_utc)}"
+        except ValueError:
+            return "unreadable"
+
+
+def iso(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Producer(Protocol):
+    """Where certificates come from."""
+
+    warnings: list[str]
+    authority: Pair | None  # the CA's own, which clients have to trust
+
+    def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
+        """The pair that shall serve `names`, and why it is not `current`: empty when it is."""
+
+
+class OwnCA:
+    """A certificate authority (EC P-256) of this host alone."""
+
+    def __init__(self, kept: Pair | None, common_name: str, now: datetime, days: int, renew_days: int) -> None:
+        """`kept` is the authority of the last run, None for a new one, which is called `common_name`.
+
+        Certificates last `days`, and are renewed when fewer than `renew_days` of them are left.
+        CertificateError when the key of `kept` cannot be used.
+        """
+        if not renew_days < days <= _CA_RENEW_DAYS:
+            raise CertificateError(f"days is {days}, but must be more than renew_days and at most {_CA_RENEW_DAYS}")
+        self.warnings: list[str] = []
+        self._now = now
+        self._days = days
+        self._renew = timedelta(days=renew_days)
+        authority = _authority(kept, common_name, now)
+        self.authority: Pair | None = authority
+        self._key = _ca_key(authority)
+        self._subject = authority.certificate.subject
+        self._key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+
+    def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
+        reason = self._fault(names, current) if current else "new"
+        return (self._issue(names), reason) if reason or not current else (current, "")
+
+    def _fault(self, names: frozenset[str], pair: Pair) -> str:
+        if fault := pair.fault():
+            return fault
+        if pair.names != names:
+            return "names changed"
+        certificate = pair.certificate
+        try:
+            key_id = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            key_id = None
+        # By key id, as clients do: a signature check of each would cost a third of an unchanged run.
+        if certificate.issuer != self._subject or key_id != self._key_id:
+            return "issued by another CA"
+        left = certificate.not_valid_after_utc - self._now
+        return f"{left.days} days left" if left < self._renew else ""
+
+    def _issue(self, names: frozenset[str]) -> Pair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        first = min(names)
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, first)] if len(first) <= _COMMON_NAME_LENGTH else []
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = (
+            _builder(key, x509.Name(subject), self._subject, self._now, self._days)
+            .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in sorted(names)]), not subject)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(authority=False), critical=True)
+            .add_extension(usage, critical=False)
+            .add_extension(self._key_id, critical=False)
+        )
+        return _signed(builder, self._key, key)
+
+
+class GivenFiles:
+    """Certificates that somebody else obtained; the one that covers a name is found by its content."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Pair | None]], now: datetime) -> None:
+        """`pairs`: each with the name of its file, for messages.  CertificateError for one that cannot be used."""
+        self.warnings: list[str] = []
+        self.authority: Pair | None = None
+        self._pairs: list[Pair] = []
+        for file, pair in pairs:
+            if pair is None:
+                raise CertificateError(f"{file} or its key is not on the host")
+            if fault := pair.fault():
+                raise CertificateError(f"{file}: {fault}")
+            if pair.certificate.not_valid_after_utc < now:
+                self.warnings.append(f"{file} has expired: {pair.described()}")
+            self._pairs.append(pair)
+
+    def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
+        fitting = [pair for pair in self._pairs if all(pair.covers(name) for name in names)]
+        if not fitting:
+            raise CertificateError(f"no certificate is given for {', '.join(sorted(names))}")
+        best = max(fitting, key=lambda pair: (names <= pair.names, pair.certificate.not_valid_after_utc))
+        reason = "" if best == current else "another one is given" if current else "new"
+        return best, reason
+
+
+def _authority(kept: Pair | None, common_name: str, now: datetime) -> Pair:
+    """The CA to use.  As long as the key of `kept` can be read, clients' trust in it lasts."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME_LENGTH])])
+    if kept is None:
+        return _certified(ec.generate_private_key(ec.SECP256R1()), subject, now)
+    if not kept.fault():
+        if kept.certificate.not_valid_after_utc - now > timedelta(days=_CA_RENEW_DAYS):
+            return kept
+        subject = kept.certificate.subject
+    return _certified(_ca_key(kept), subject, now)
+
+
+def _ca_key(authority: Pair) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(authority.key, None)
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"the CA's key cannot be read: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateError("the CA's key is not one for elliptic curves")
+    return key
+
+
+def _certified(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: datetime) -> Pair:
+    builder = (
+        _builder(key, subject, subject, now, _CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+    )
+    return _signed(builder, key, key)
+
+
+def _builder(
+    key: ec.EllipticCurvePrivateKey, subject: x509.Name, issuer: x509.Name, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed(
+    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
+) -> Pair:
+    certificate = builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return Pair(certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

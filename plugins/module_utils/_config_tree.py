@@ -1,0 +1,259 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A tree of configuration files: compared, staged, validated and swapped in as a whole.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Paths of files are relative to `dest`, the folder on the host, unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ._files import create_file, make_folders
+
+_MASK: Final = "(secret, not shown)"
+_SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # not in the PATH of every login
+_SIGNALS: Final = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+
+
+class TreeError(Exception):
+    """Why the tree was left as it was; for the operator."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as it is or shall be.  The content of a symbolic link is its target."""
+
+    content: bytes
+    uid: int  # -1: no such user on this host yet
+    gid: int
+    mode: int  # st_mode, type included, so that a link never equals a file
+
+
+@dataclass(frozen=True)
+class Change:
+    """One path that differs: `before` is None for a new file, `after` for one to remove."""
+
+    path: str
+    before: Entry | None
+    after: Entry | None
+    secret: bool = False
+
+
+def entry(content: bytes, owner: str, group: str, mode: int | str, *, may_miss: bool) -> Entry:
+    """The wanted file; names are looked up on this host.  TreeError for an unknown name or mode.
+
+    With `may_miss` an unknown user or group is one that a package not installed yet will bring.
+    """
+    try:
+        bits = mode if isinstance(mode, int) else int(mode, 8)
+    except ValueError:
+        raise TreeError(f"mode {mode!r} is not an octal number in quotes, such as '0644'") from None
+    return Entry(content, _id(owner, pwd.getpwnam, may_miss), _id(group, grp.getgrnam, may_miss), stat.S_IFREG | bits)
+
+
+def _id(name: str, look_up: Callable[[str], Sequence[Any]], may_miss: bool) -> int:
+    try:
+        return int(name) if name.isdigit() else int(look_up(name)[2])  # pw_uid and gr_gid
+    except KeyError:
+        if may_miss:
+            return -1
+        raise TreeError(f"there is no user or group {name!r} on this host") from None
+
+
+def compare(dest: str, wanted: Mapping[str, Entry], purge: Iterable[str], secret: frozenset[str]) -> list[Change]:
+    """Every path under `dest` that differs from `wanted`, sorted; in the folders `purge` also what is not in it.
+
+    `dest` is a real path.  TreeError where writing would follow a symbolic link.
+    """
+    paths = {_inside(path) for path in wanted}
+    for folder in purge:
+        paths.update(_files_under(dest, _inside(folder)))
+    changes = []
+    for path in sorted(paths):
+        before, after = _read(dest, path), wanted.get(path)
+        if before != after:
+            changes.append(Change(path, before, after, path in secret))
+    return changes
+
+
+def _inside(path: str) -> str:
+    normal = os.path.normpath(path)
+    if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
+        raise TreeError(f"{path!r} leads out of the folder")
+    return normal
+
+
+def _read(dest: str, path: str) -> Entry | None:
+    full = os.path.join(dest, path)
+    folder = os.path.dirname(full)
+    if os.path.realpath(folder) != folder:
+        raise TreeError(f"{folder} leads over a symbolic link, which is not followed")
+    try:
+        status = os.lstat(full)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        content = os.fsencode(os.readlink(full))
+    elif stat.S_ISREG(status.st_mode):
+        with open(full, "rb") as file:
+            content = file.read()
+    else:
+        raise TreeError(f"{full} is neither a regular file nor a symbolic link")
+    return Entry(content, status.st_uid, status.st_gid, status.st_mode)
+
+
+def _files_under(dest: str, folder: str) -> Iterator[str]:
+    for root, folders, files in os.walk(os.path.join(dest, folder)):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        for name in files + links:
+            yield os.path.relpath(os.path.join(root, name), dest)
+
+
+def differences(dest: str, changes: Iterable[Change]) -> list[dict[str, str]]:
+    """What Ansible prints with --diff, for each path; the first line of each side is owner and mode."""
+    items = []
+    for change in changes:
+        full = os.path.join(dest, change.path)
+        before, after = (_shown(side, change.secret) for side in (change.before, change.after))
+        if before == after:
+            after = f"{after}(changed)\n"
+        items.append({"before_header": full, "after_header": full, "before": before, "after": after})
+    return items
+
+
+def _shown(side: Entry | None, secret: bool) -> str:
+    if side is None:
+        return ""
+    content = f"{_MASK}\n" if secret else side.content.decode("utf-8", "replace")
+    return f"(owner {side.uid} group {side.gid} mode {stat.S_IMODE(side.mode):04o})\n{content}"
+
+
+def apply(dest: str, changes: list[Change], validate: list[str], *, check_mode: bool) -> None:
+    """Stage `changes`, run the commands `validate` on the staged tree, swap file by file.
+
+    TreeError or OSError: `dest` is as it was before.  In check mode nothing is swapped, and
+    commands that are not installed yet are passed over.
+    """
+    commands = list(_commands(validate, may_miss=check_mode))
+    if check_mode and not commands:
+        return
+    parent = os.path.dirname(dest)
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    # Beside dest, on the same file system, so that rename(2) can put the staged files in place.
+    stage = tempfile.mkdtemp(prefix=f".{os.path.basename(dest)}.", dir=parent)
+    try:
+        tree = os.path.join(stage, "tree")
+        os.mkdir(tree)
+        if commands and os.path.isdir(dest):
+            subprocess.run(["cp", "-a", "--", f"{dest}/.", tree], check=True)
+        for change in changes:
+            _stage(tree, change)
+        for command in commands:
+            _validate(command, tree, dest, changes)
+        if not check_mode:
+            _swap(dest, tree, os.path.join(stage, "old"), changes)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _commands(validate: Iterable[str], *, may_miss: bool) -> Iterator[list[str]]:
+    for line in validate:
+        name, *arguments = shlex.split(line)
+        program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+        if program:
+            yield [program, *arguments]
+        elif not may_miss:
+            raise TreeError(f"validate: {name} is not installed")
+
+
+def _stage(tree: str, change: Change) -> None:
+    staged = os.path.join(tree, change.path)
+    if os.path.lexists(staged):
+        os.unlink(staged)
+    if change.after is None:
+        return
+    list(make_folders(os.path.dirname(staged)))
+    after = change.after
+    create_file(staged, after.content, stat.S_IMODE(after.mode), uid=after.uid, gid=after.gid)
+
+
+def _validate(command: list[str], tree: str, dest: str, changes: list[Change]) -> None:
+    argv = [word.replace("{}", tree) for word in command]
+    run = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
+    if run.returncode == 0:
+        return
+    output = f"{run.stdout}{run.stderr}".replace(tree, dest).strip()
+    for change in changes:
+        if change.secret and change.after:
+            # A checker may quote the line it dislikes; short lines hold a brace, not a secret.
+            for line in change.after.content.decode("utf-8", "replace").split("\n"):
+                if len(line.strip()) >= 8:
+                    output = output.replace(line.strip(), _MASK)
+    raise TreeError(f"{' '.join(command)} failed ({run.returncode}), nothing was changed:\n{output}")
+
+
+def _swap(dest: str, tree: str, old: str, changes: list[Change]) -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with contextlib.ExitStack() as undo:
+            for number, change in enumerate(changes):
+                final = os.path.join(dest, change.path)
+                kept = f"{old}{number}"
+                if change.after:
+                    for folder in make_folders(os.path.dirname(final)):
+                        undo.callback(os.rmdir, folder)
+                if change.before:
+                    os.link(final, kept, follow_symlinks=False)
+                    undo.callback(os.replace, kept, final)
+                if change.after:
+                    os.replace(os.path.join(tree, change.path), final)
+                    if not change.before:
+                        undo.callback(os.unlink, final)
+                else:
+                    os.unlink(final)
+            undo.pop_all()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def wanted_entries(
+    contents: Mapping[str, bytes],
+    defaults: Mapping[str, Any],
+    files: Mapping[str, Mapping[str, Any] | None],
+    *,
+    may_miss: bool,
+) -> tuple[dict[str, Entry], frozenset[str]]:
+    """The wanted tree and the paths of its secret files, from `defaults` and the exceptions `files`.
+
+    Both hold owner, group and mode; an exception may hold secret too.  TreeError when it holds
+    anything else, or is for a file that `contents` lacks.
+    """
+    wanted = {}
+    for path, exception in files.items():
+        unknown = sorted(set(exception or ()) - {*defaults, "secret"})
+        if path not in contents or unknown:
+            said = f"has the unknown key {unknown[0]!r}" if unknown else "is not a file of the rendered tree"
+            raise TreeError(f"files: {path!r} {said}")
+    for path, content in contents.items():
+        chosen = {**defaults, **(files.get(path) or {})}
+        wanted[path] = entry(content, str(chosen["owner"]), str(chosen["group"]), chosen["mode"], may_miss=may_miss)
+    return wanted, frozenset(path for path, exception in files.items() if exception and exception.get("secret"))

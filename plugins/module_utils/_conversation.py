@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The conversation a mail program would have with a host, step by step, as a client sees it.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Every step talks to the real ports with the standard library's clients and verifies the host's
+certificate.  A step never raises: what went wrong is its result.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import poplib
+import smtplib
+import ssl
+import time
+import uuid
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Callable, Final, Iterator
+
+PORTS: Final = {
+    "smtp": 25,
+    "pop3": 110,
+    "imap": 143,
+    "submissions": 465,
+    "submission": 587,
+    "imaps": 993,
+    "pop3s": 995,
+}
+#: What a protocol's step says it does; STARTTLS (RFC 3207, 2595) on the ports that begin in clear.
+_MANNER: Final = {"pop3": "STLS", "imap": "STARTTLS", "submission": "STARTTLS"}
+_NETWORK_ERRORS: Final = (OSError, smtplib.SMTPException, poplib.error_proto, imaplib.IMAP4.error)
+
+
+@dataclass(frozen=True)
+class Login:
+    """An account to talk as."""
+
+    address: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the report."""
+
+    name: str
+    ok: bool
+    answer: str  # what the server said, or what was wrong
+    seconds: float
+
+    def as_row(self) -> str:
+        return f"{'ok' if self.ok else 'FAIL':<4}  {self.name:<52}  {self.seconds:5.2f} s  {self.answer}"
+
+
+class Unexpected(Exception):
+    """The server's answer was not the one the step is about."""
+
+
+class TLSContext(ssl.SSLContext):
+    """A verifying client context (TLS 1.2 at least) that expects `tls_name`, whatever was dialled.
+
+    `ca_file` None trusts what the system trusts.
+    """
+
+    tls_name: str
+
+    def __new__(cls, tls_name: str, ca_file: str | None = None) -> TLSContext:
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        made.tls_name = tls_name
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if ca_file:
+            made.load_verify_locations(ca_file)
+        else:
+            made.load_default_certs()
+        return made
+
+    def wrap_socket(self, sock, *args, **kwargs):  # type: ignore[no-untyped-def,override]
+        return super().wrap_socket(sock, *args, **{**kwargs, "server_hostname": self.tls_name})
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where to connect, and what its certificate must say."""
+
+    address: str
+    context: TLSContext
+    timeout: float = 10.0  # seconds for each network operation
+
+
+def smtp(server: Server, protocol: str) -> smtplib.SMTP:
+    """A greeted SMTP session on `protocol`'s port, under TLS unless it is `smtp` (port 25)."""
+    options = {"timeout": server.timeout, "local_hostname": "verify.mailhosting.example"}
+    if protocol == "submissions":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(server.address, PORTS[protocol], context=server.context, **options)
+    else:
+        session = smtplib.SMTP(server.address, PORTS[protocol], **options)
+        if protocol == "submission":
+            session.starttls(context=server.context)
+    session.ehlo_or_helo_if_needed()
+    return session
+
+
+def pop3(server: Server, protocol: str) -> poplib.POP3:
+    """A POP3 session under TLS, not logged in."""
+    if protocol == "pop3s":
+        return poplib.POP3_SSL(server.address, PORTS[protocol], timeout=server.timeout, context=server.context)
+    session = poplib.POP3(server.address, PORTS[protocol], timeout=server.timeout)
+    session.stls(context=server.context)
+    return session
+
+
+def imap(server: Server, protocol: str) -> imaplib.IMAP4:
+    """An IMAP session under TLS, not logged in."""
+    if protocol == "imaps":
+        return imaplib.IMAP4_SSL(server.address, PORTS[protocol], ssl_context=server.context, timeout=server.timeout)
+    session = imaplib.IMAP4(server.address, PORTS[protocol], timeout=server.timeout)
+    session.starttls(ssl_context=server.context)
+    return session
+
+
+@dataclass
+class Conversation:
+    """What happens between `sender`, `recipient` and the host; `steps()` runs it once.
+
+    `protocols` are those both plans offer; a step for any other is left out.
+    """
+
+    server: Server
+    protocols: tuple[str, ...]
+    sender: Login | None = None
+    recipient: Login | None = None
+    delivery_timeout: float = 30.0  # seconds until a mail accepted must be readable
+    _sent: list[str] = field(default_factory=list)  # Message-IDs accepted so far
+
+    def steps(self) -> Iterator[Step]:
+        """Yield a `Step` as each is done: mail sent, read back, removed, then the refusals."""
+        if self.sender and self.recipient:
+            sender, recipient = self.sender, self.recipient
+            for protocol in ("submission", "submissions"):
+                if protocol in self.protocols:
+                    yield self._run(
+                        f"send by {_named(protocol)}", lambda protocol=protocol: self._send(protocol, sender, recipient)
+                    )
+            for protocol, read in (
+                ("pop3", self._read_pop3),
+                ("pop3s", self._read_pop3),
+                ("imap", self._read_imap),
+                ("imaps", self._read_imap),
+            ):
+                if protocol in self.protocols:
+                    yield self._run(
+                        f"read by {_named(protocol)}", lambda protocol=protocol, read=read: read(protocol, recipient)
+                    )
+            yield self._run("remove what was sent", lambda: self._remove(recipient))
+            yield self._run("forged envelope sender refused (587)", lambda: self._forge(sender, recipient))
+            yield self._run("wrong password refused (587)", lambda: self._wrong_password(sender))
+            yield self._run(
+                "unknown recipient refused (25)", lambda: self._unknown_recipient(recipient.address.partition("@")[2])
+            )
+        yield self._run("relay refused without AUTH (25)", self._relay)
+        yield self._run("password before TLS refused (587)", self._auth_in_clear)
+
+    def _run(self, name: str, action: Callable[[], str]) -> Step:
+        start = time.monotonic()
+        try:
+            answer, ok = action(), True
+        except Unexpected as error:
+            answer, ok = str(error), False
+        except _NETWORK_ERRORS as error:
+            answer, ok = f"{type(error).__name__}: {error}", False
+        return Step(name, ok, answer, time.monotonic() - start)
+
+    def _send(self, protocol: str, sender: Login, recipient: Login) -> str:
+        message = EmailMessage()
+        message["From"], message["To"] = sender.address, recipient.address
+        message["Subject"] = f"mailhosting.stack verification by {protocol}"
+        message["Message-ID"] = f"<{uuid.uuid4()}@verify.mailhosting.example>"
+        message.set_content("Sent by playbooks/verify.yml, which removes it again.\n")
+        with smtp(self.server, protocol) as session:
+            session.login(sender.address, sender.password)
+            session.send_message(message)
+        self._sent.append(message["Message-ID"])
+        return f"accepted: {sender.address} -> {recipient.address}"
+
+    def _until_all_there(self, look: Callable[[], set[str]]) -> str:
+        """Look until every mail that was sent is seen.  The queue needs a moment."""
+        if not self._sent:
+            raise Unexpected("nothing was sent, so there is nothing to read")
+        deadline = time.monotonic() + self.delivery_timeout
+        while missing := set(self._sent) - look():
+            if time.monotonic() > deadline:
+                raise Unexpected(
+                    f"{len(missing)} of {len(self._sent)} mails not there after {self.delivery_timeout:g} s"
+                )
+            time.sleep(0.2)
+        return f"{len(self._sent)} mails there"
+
+    def _read_pop3(self, protocol: str, recipient: Login) -> str:
+        def look() -> set[str]:
+            session = pop3(self.server, protocol)
+            try:
+                session.user(recipient.address)
+                session.pass_(recipient.password)
+                count = session.stat()[0]
+                return {_message_id(b"\r\n".join(session.top(number, 0)[1])) for number in range(count, 0, -1)}
+            finally:
+                session.quit()
+
+        return self._until_all_there(look)
+
+    def _read_imap(self, protocol: str, recipient: Login) -> str:
+        def look() -> set[str]:
+            with imap(self.server, protocol) as session:
+                session.login(recipient.address, recipient.password)
+                session.select("INBOX", readonly=True)
+                return {sent for sent in self._sent if _search(session, sent)}
+
+        return self._until_all_there(look)
+
+    def _remove(self, recipient: Login) -> str:
+        protocol = next((name for name in ("imaps", "imap", "pop3s", "pop3") if name in self.protocols), None)
+        if protocol is None:
+            raise Unexpected("no protocol to remove them by")
+        if protocol.startswith("imap"):
+            with imap(self.server, protocol) as session:
+                session.login(recipient.address, recipient.password)
+                session.select("INBOX")
+                for sent in self._sent:
+                    for number in _search(session, sent):
+                        session.store(number, "+FLAGS", r"(\Deleted)")
+                session.expunge()
+        else:
+            client = pop3(self.server, protocol)
+            client.user(recipient.address)
+            client.pass_(recipient.password)
+            for number in range(1, client.stat()[0] + 1):
+                if _message_id(b"\r\n".join(client.top(number, 0)[1])) in self._sent:
+                    client.dele(number)
+            client.quit()
+        return f"{len(self._sent)} mails removed by {_named(protocol)}"
+
+    def _forge(self, sender: Login, recipient: Login) -> str:
+        with smtp(self.server, "submission") as session:
+            session.login(sender.address, sender.password)
+            session.mail(recipient.address)
+            return _refused(session.rcpt(recipient.address), (553,))
+
+    def _wrong_password(self, sender: Login) -> str:
+        with smtp(self.server, "submission") as session:
+            try:
+                session.login(sender.address, sender.password + "x")
+            except smtplib.SMTPAuthenticationError as error:
+                return _refused((error.smtp_code, error.smtp_error), (535,))
+        raise Unexpected("a wrong password was accepted")
+
+    def _unknown_recipient(self, domain: str) -> str:
+        with smtp(self.server, "smtp") as session:
+            session.mail("")
+            return _refused(session.rcpt(f"nobody-{uuid.uuid4().hex[:12]}@{domain}"), (550,))
+
+    def _relay(self) -> str:
+        with smtp(self.server, "smtp") as session:
+            session.mail("")
+            return _refused(session.rcpt("somebody@relay-test.example"), (554, 550, 454))
+
+    def _auth_in_clear(self) -> str:
+        with smtplib.SMTP(self.server.address, PORTS["submission"], timeout=self.server.timeout) as session:
+            session.ehlo()
+            return _refused(session.docmd("AUTH", "PLAIN AHgAeA=="), (530, 538, 503))
+
+
+def _named(protocol: str) -> str:
+    manner = _MANNER.get(protocol, "TLS")
+    return f"{protocol} ({PORTS[protocol]}, {manner})"
+
+
+def _search(session: imaplib.IMAP4, message_id: str) -> list[str]:
+    """Numbers of the mails with this Message-ID in the selected mailbox."""
+    _status, data = session.search(None, "HEADER", "Message-ID", f'"{message_id}"')
+    return (data[0] or b"").decode().split()
+
+
+def _message_id(header: bytes) -> str:
+    for line in header.split(b"\r\n"):
+        name, _colon, value = line.partition(b":")
+        if name.lower() == b"message-id":
+            return value.strip().decode("ascii", "replace")
+    return ""
+
+
+def _refused(reply: tuple[int, bytes], codes: tuple[int, ...]) -> str:
+    """The reply as text if its code is one of `codes`; Unexpected otherwise."""
+    text = f"{reply[0]} {reply[1].decode('utf-8', 'replace')}".splitlines()[0]
+    if reply[0] not in codes:
+        raise Unexpected(f"expected {' or '.join(map(str, codes))}, got: {text}")
+    return text

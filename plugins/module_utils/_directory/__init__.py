@@ -1,0 +1,7 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory's core: typed model, rules, reconcile and store.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""

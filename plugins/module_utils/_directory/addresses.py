@@ -1,0 +1,227 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reconcile, second half: accounts and aliases.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+An account that is declared in another domain than before is another account: mailboxes move only by
+`renamed_from`, inside one domain.
+"""
+
+from __future__ import annotations
+
+from .attributes import Differences, compare, nobody
+from .changes import AccountChange, Action, AliasChange, Changes, Options
+from .model import Account, Alias, Desired, Tenant
+from .problems import Problem
+from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current
+from .rules import path
+
+
+class Addresses:
+    """One run's view of the addresses; `reconcile` fills `changes` and `problems`.
+
+    `stay` and `stay_aliases` are the rows that no declaration matched and that nevertheless remain.
+    """
+
+    def __init__(self, current: Current, desired: Desired, options: Options, changes: Changes) -> None:
+        self.problems: list[Problem] = []
+        self.stay: dict[str, AccountRow] = {}
+        self.stay_aliases: dict[str, AliasRow] = {}
+        self._current = current
+        self._options = options
+        self._scope = options.scope
+        self._changes = changes
+        self._tenants = {
+            tenant.name: tenant
+            for tenant in desired.tenants.values()
+            # A panel keeps the addresses of its tenants to itself.
+            if tenant.addresses_managed_by == INVENTORY or options.origin != INVENTORY
+        }
+        self._new: list[tuple[Tenant, Account]] = []
+        self._new_aliases: list[tuple[Tenant, Alias]] = []
+
+    def reconcile(self) -> None:
+        live = self._live()
+        matched: set[int] = set()
+        matched_aliases: set[str] = set()
+        for tenant in self._tenants.values():
+            if not self._is_closed(tenant.name):
+                matched.update(self._accounts(tenant, live))
+            matched_aliases.update(self._aliases(tenant))
+        for address, row in live.items():
+            if row.id not in matched:
+                self._unmatched(address, row)
+        for address, alias_row in self._current.aliases.items():
+            if address not in matched_aliases:
+                self._unmatched_alias(address, alias_row)
+        for tenant, account in self._new:
+            self._create(tenant, account)
+        for tenant, alias in self._new_aliases:
+            self._create_alias(tenant, alias)
+
+    def _live(self) -> dict[str, AccountRow]:
+        """The accounts by the address they will have: renamed ones by their new one."""
+        renamed = {
+            account.address: row
+            for tenant in self._tenants.values()
+            for account in tenant.accounts.values()
+            if account.renamed_from and (row := self._renamed(tenant, account))
+        }
+        if not renamed:
+            return self._current.accounts
+        live = dict(self._current.accounts)
+        for row in renamed.values():
+            del live[row.address]
+        return live | renamed
+
+    def _renamed(self, tenant: Tenant, account: Account) -> AccountRow | None:
+        """The account that becomes `account`; None once it has, whoever has the old address by then."""
+        if account.address in self._current.accounts or not self._scope.has_account(account.address):
+            return None
+        # A closed mailbox of the new name is a question to the operator, and its answer comes first.
+        if (tenant.name, account.address) in self._current.closed and account.restore is not False:
+            return None
+        row = self._current.accounts.get(f"{account.renamed_from}@{account.domain}")
+        return row if row and row.tenant == tenant.name else None
+
+    def _is_closed(self, tenant: str) -> bool:
+        row = self._changes.settings.tenants.get(tenant)
+        return row is None or row.state == "closed"
+
+    def _is_ours(self, origin: str) -> bool:
+        # What a panel made comes along when its tenant is handed back to the files.
+        return origin == self._options.origin or (origin == PANEL and self._options.origin == INVENTORY)
+
+    def _accounts(self, tenant: Tenant, live: dict[str, AccountRow]) -> list[int]:
+        """Compare a tenant's declared accounts; the ids of those that exist."""
+        matched = []
+        for address, account in tenant.accounts.items():
+            if not self._scope.has_account(address):
+                continue
+            row = live.get(address)
+            if row is None or row.tenant != tenant.name:
+                self._new.append((tenant, account))
+                continue
+            matched.append(row.id)
+            found = compare(row, account, self._options)
+            if not found and row.local_part == account.local_part and self._is_ours(row.origin):
+                self._changes.unchanged += 1
+            else:
+                self._change(tenant, account, row, found)
+        return matched
+
+    def _change(self, tenant: Tenant, account: Account, row: AccountRow, found: Differences) -> None:
+        renamed = row.local_part != account.local_part
+        if not self._is_ours(row.origin):
+            if self._options.explicit and not found and not renamed:
+                self._changes.unchanged += 1
+                return
+            if not (self._options.explicit and found.users_own(row) and not renamed):
+                message = f'"{account.address}" is {self._current.holder(row.address)}; change it there'
+                self._problem(tenant, account, message)
+                return
+        self._add("change", tenant.name, account, row, found)
+
+    def _aliases(self, tenant: Tenant) -> list[str]:
+        """Compare a tenant's declared aliases; the addresses of those that exist."""
+        matched = []
+        for address, alias in tenant.aliases.items():
+            if not self._scope.has_alias(address):
+                continue
+            row = self._current.aliases.get(address)
+            if row is None or self._current.alias_tenant(row) != tenant.name:
+                self._new_aliases.append((tenant, alias))
+                continue
+            matched.append(address)
+            same = tuple(row.targets) == alias.targets
+            if not self._is_ours(row.origin) and not (same and self._options.explicit):
+                self._problem(tenant, alias, f'"{address}" is {self._current.holder(address)}; change it there')
+            elif same:
+                self._changes.unchanged += 1
+            else:
+                self._add_alias(tenant.name, row, alias)
+        return matched
+
+    def _unmatched(self, address: str, row: AccountRow) -> None:
+        """An account nobody declares: closed with its tenant or by purge, else reported."""
+        if self._scope.has_tenant(row.tenant) and self._scope.settings and self._is_closed(row.tenant):
+            self._close(row)
+            return
+        tenant = self._tenants.get(row.tenant)
+        named = self._options.explicit and tenant is not None and self._scope.has_account(address)
+        if named and not self._is_ours(row.origin):
+            self.problems.append(Problem("", 0, address, f"it is {self._current.holder(address)}; close it there"))
+        elif tenant and self._scope.has_account(address) and self._is_ours(row.origin):
+            if self._options.purge and (named or tenant.addresses_file):
+                self._close(row)
+                return
+            self._changes.undeclared.append(address)
+        self.stay[address] = row
+
+    def _unmatched_alias(self, address: str, row: AliasRow) -> None:
+        """An alias nobody declares goes, unless the whole file it stood in is missing."""
+        owner = self._current.alias_tenant(row)
+        if owner not in self._changes.settings.tenants:
+            self._remove_alias(owner, row)
+            return
+        tenant = self._tenants.get(owner)
+        if tenant and self._scope.has_alias(address):
+            if self._is_ours(row.origin) and (self._options.explicit or tenant.addresses_file):
+                self._remove_alias(owner, row)
+                return
+            if self._is_ours(row.origin):
+                self._changes.undeclared.append(address)
+            elif self._options.explicit:
+                message = f"it is {self._current.holder(address)}; remove it there"
+                self.problems.append(Problem("", 0, address, message))
+        self.stay_aliases[address] = row
+
+    def _create(self, tenant: Tenant, account: Account) -> None:
+        if self._is_taken(tenant, account):
+            return
+        closed = self._current.closed.get((tenant.name, account.address))
+        if closed is None or account.restore is False:
+            if account.restore:
+                self._changes.warnings.append(f"{account.address}: nothing to restore, it starts empty")
+            self._add("create", tenant.name, account, None, compare(nobody(account), account, self._options))
+        elif account.restore:
+            self._add("restore", tenant.name, account, closed, compare(closed, account, self._options))
+        else:
+            message = (
+                f'"{account.address}" was closed and its mailbox is still kept: '
+                "restore: true gives it back, restore: false starts an empty one"
+            )
+            self._problem(tenant, account, message)
+
+    def _create_alias(self, tenant: Tenant, alias: Alias) -> None:
+        if not self._is_taken(tenant, alias):
+            self._add_alias(tenant.name, None, alias)
+
+    def _is_taken(self, tenant: Tenant, item: Account | Alias) -> bool:
+        if item.address not in self.stay and item.address not in self.stay_aliases:
+            return False
+        ours = item.address in self._changes.undeclared
+        way = "purge: true closes it first" if ours else "remove it there first"
+        self._problem(tenant, item, f'"{item.address}" is already {self._current.holder(item.address)}; {way}')
+        return True
+
+    def _problem(self, tenant: Tenant, item: Account | Alias, message: str) -> None:
+        self.problems.append(Problem(tenant.addresses_file, item.line, path(item), message))
+
+    def _add(self, action: Action, tenant: str, account: Account, row: AccountRow | None, found: Differences) -> None:
+        self._changes.accounts.append(
+            AccountChange(
+                action, account.local_part, account.domain, tenant, row, found.fields, found.plain, found.enforced
+            )
+        )
+
+    def _close(self, row: AccountRow) -> None:
+        self._changes.accounts.append(AccountChange("close", row.local_part, row.domain, row.tenant, row))
+
+    def _add_alias(self, tenant: str, row: AliasRow | None, alias: Alias) -> None:
+        self._changes.aliases.append(AliasChange(alias.local_part, alias.domain, tenant, row, alias.targets))
+
+    def _remove_alias(self, tenant: str, row: AliasRow) -> None:
+        self._changes.aliases.append(AliasChange(row.local_part, row.domain, tenant, row, None))

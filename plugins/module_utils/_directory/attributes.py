@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one account has, against what is declared for it.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+State and quota are the operator's: what is not declared is the default.  Password and forwarding
+are the user's: a file enforces them while it declares them and then hands them back, so what a file
+last set is remembered.  Modules set them once and remember nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from .changes import Options
+from .model import UNSET, Account
+from .passwords import is_fingerprint_of
+from .rows import INVENTORY, AccountRow, forward_value
+
+_HANDED_BACK: Final[dict[str, Any]] = {"password_applied": None, "password_fingerprint": None}
+
+
+class Differences(NamedTuple):
+    """Columns of directory.account to write, and a plain password to hash into them."""
+
+    fields: dict[str, Any]
+    plain: str | None
+    enforced: bool  # the plain password stays enforced
+
+    def __bool__(self) -> bool:
+        return bool(self.fields) or self.plain is not None
+
+    def users_own(self, row: AccountRow) -> bool:
+        """Whether all of it is the user's own, and nothing of it enforced by a file."""
+        password = self.plain is not None or "password" in self.fields
+        free = not (password and row.password_applied is not None)
+        free &= not ("forward_to" in self.fields and row.forward_applied is not None)
+        return free and self.fields.keys() <= {"password", "forward_to", "forward_keep"}
+
+
+def nobody(account: Account) -> AccountRow:
+    """The row of an account that does not exist yet: everything declared differs from it."""
+    return AccountRow(
+        id=0,
+        local_part=account.local_part,
+        domain=account.domain,
+        tenant="",
+        state="",
+        quota=None,
+        origin="",
+        password=None,
+        password_applied=None,
+        password_fingerprint=None,
+        forward_to=None,
+        forward_keep=None,
+        forward_applied=None,
+    )
+
+
+def compare(row: AccountRow, account: Account, options: Options) -> Differences:
+    """What has to change for `row` to be as `account` declares it."""
+    fields: dict[str, Any] = {}
+    if row.state != account.state:
+        fields["state"] = account.state
+    quota = None if account.quota is UNSET else account.quota or 0
+    if row.quota != quota:
+        fields["quota"] = quota
+    remember = options.origin == INVENTORY
+    _forward(row, account, remember, fields)
+    plain = _password(row, account, options, fields)
+    return Differences(fields, plain, remember and options.enforce_passwords)
+
+
+def _forward(row: AccountRow, account: Account, remember: bool, fields: dict[str, Any]) -> None:
+    if account.forward is UNSET:
+        if remember and row.forward_applied is not None:
+            fields["forward_applied"] = None
+        return
+    wanted = account.forward if account.forward and account.forward.to else None
+    if row.forward != wanted:
+        fields["forward_to"] = list(wanted.to) if wanted else None
+        fields["forward_keep"] = wanted.keep if wanted else None
+    if remember and row.forward_applied != forward_value(wanted):
+        fields["forward_applied"] = forward_value(wanted)
+
+
+def _password(row: AccountRow, account: Account, options: Options, fields: dict[str, Any]) -> str | None:
+    """Add what a declared hash changes to `fields`, or return the plain password to set."""
+    remember = options.origin == INVENTORY
+    if account.password_hash is not None:
+        if row.password != account.password_hash:
+            fields["password"] = account.password_hash
+        if remember and (row.password_applied is not True or "password" in fields or row.password_fingerprint):
+            fields["password_applied"] = account.password_hash
+            fields["password_fingerprint"] = None
+        return None
+    if account.password is not None:
+        if row.password is None:
+            return account.password
+        if options.enforce_passwords:
+            same = row.password_applied is True and is_fingerprint_of(
+                account.password, row.password_fingerprint, options.fingerprint_key
+            )
+            return None if same else account.password
+    if remember and row.password_applied is not None:
+        fields.update(_HANDED_BACK)
+    return None

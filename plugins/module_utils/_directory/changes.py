@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run is asked for, and what it comes to.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, TenantRow
+
+
+Action = Literal["create", "change", "restore", "close"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The part of the directory a run is about; it leaves everything else alone.  None: all there is."""
+
+    tenants: frozenset[str] | None = None
+    accounts: frozenset[str] | None = None  # addresses
+    aliases: frozenset[str] | None = None  # addresses
+    settings: bool = True  # plans, tenants and domains too
+
+    def has_tenant(self, name: str) -> bool:
+        return self.tenants is None or name in self.tenants
+
+    def has_account(self, address: str) -> bool:
+        return self.accounts is None or address in self.accounts
+
+    def has_alias(self, address: str) -> bool:
+        return self.aliases is None or address in self.aliases
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A stop to be placed on one account or tenant."""
+
+    scope: str  # send | receive | login
+    reason: str
+    until: int | None = None  # seconds since 1970
+
+
+@dataclass(frozen=True)
+class HoldOrder:
+    """Holds to place on, and scopes to free of holds at, one account (by address) or tenant (by name)."""
+
+    address: str | None
+    tenant: str | None
+    place: tuple[Hold, ...] = ()
+    release: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about it.
+
+    `explicit`: a caller named the objects in scope one by one, so what is not declared is meant to
+    go; otherwise a file may just be missing.
+    """
+
+    origin: str = INVENTORY
+    scope: Scope = Scope()
+    purge: bool = False
+    explicit: bool = False
+    expect_closed: int | None = None
+    enforce_passwords: bool = False  # declared plain ones too, not only on creation
+    fingerprint_key: bytes = b""
+    holds: HoldOrder | None = None
+
+
+@dataclass
+class PlanChange:
+    """`before` is None for a new plan, `after` for one that is removed."""
+
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass
+class TenantChange:
+    """`before` is None for a new tenant, `after` for one that is removed."""
+
+    name: str
+    before: TenantRow | None
+    after: TenantRow | None
+
+
+@dataclass
+class DomainChange:
+    """`before` is None for a new domain, `after` for one that is removed."""
+
+    name: str
+    before: DomainRow | None
+    after: DomainRow | None
+
+
+@dataclass
+class AccountChange:
+    """`fields` are the columns of directory.account to write; `plain` is to be hashed into them first."""
+
+    action: Action
+    local_part: str
+    domain: str
+    tenant: str
+    row: AccountRow | None  # as it was; None: it is new
+    fields: dict[str, Any] = field(default_factory=dict)
+    plain: str | None = None
+    enforced: bool = False  # `plain` is remembered as what a run enforces
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+    @property
+    def renamed(self) -> bool:
+        return self.action == "change" and self.row is not None and self.row.local_part != self.local_part
+
+
+@dataclass
+class AliasChange:
+    """`before` is None for a new alias, `targets` for one that is removed."""
+
+    local_part: str
+    domain: str
+    tenant: str
+    before: AliasRow | None
+    targets: tuple[str, ...] | None
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+
+@dataclass
+class Handover:
+    """All addresses of a tenant pass from one origin to another."""
+
+    tenant: str
+    before: str
+    after: str
+
+
+@dataclass
+class Settings:
+    """Plans, tenants and domains as they are once the run is through."""
+
+    plans: dict[str, dict[str, Any]]
+    tenants: dict[str, TenantRow]
+    domains: dict[str, DomainRow]
+
+
+@dataclass
+class Changes:
+    """Everything a run writes and says; nothing of it has happened yet."""
+
+    origin: str
+    settings: Settings
+    plans: list[PlanChange] = field(default_factory=list)
+    tenants: list[TenantChange] = field(default_factory=list)
+    domains: list[DomainChange] = field(default_factory=list)
+    accounts: list[AccountChange] = field(default_factory=list)
+    aliases: list[AliasChange] = field(default_factory=list)
+    handovers: list[Handover] = field(default_factory=list)
+    holds: HoldOrder | None = None  # None: no hold changes
+    unchanged: int = 0  # addresses
+    undeclared: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        rows = (self.plans, self.tenants, self.domains, self.accounts, self.aliases, self.handovers)
+        return any(rows) or self.holds is not None
+
+    def of(self, action: Action) -> list[AccountChange]:
+        """The accounts to `create`, `change`, `restore` or `close`."""
+        return [change for change in self.accounts if change.action == action]
+
+    def counts(self) -> dict[str, int]:
+        """How many addresses (accounts and aliases) were what."""
+        renamed = sum(change.renamed for change in self.accounts)
+        return {
+            "created": len(self.of("create")) + sum(alias.before is None for alias in self.aliases),
+            "changed": len(self.of("change"))
+            - renamed
+            + sum(alias.before is not None and alias.targets is not None for alias in self.aliases),
+            "renamed": renamed,
+            "closed": len(self.of("close")),
+            "restored": len(self.of("restore")),
+            "removed": sum(alias.targets is None for alias in self.aliases),
+            "unchanged": self.unchanged,
+        }

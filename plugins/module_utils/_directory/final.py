@@ -1,0 +1,195 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory as a run will leave it: checked once more, because rows of other origins count too.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from .addresses import Addresses
+from .changes import Changes, Settings
+from .model import PROTOCOLS, UNSET, Account, Alias, Desired, Domain, Tenant, effective
+from .problems import Problem
+from .rows import AccountRow, AliasRow, Current, TenantRow
+from .rules import check, path
+from .syntax import shown
+
+
+def check_final(current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> list[Problem]:
+    """What is wrong with the tenants that a run touches and with those their mail goes on to.
+
+    Adds a warning for every declared target that is another tenant's and does not exist.
+    """
+    touched = _touched(changes)
+    if not touched:
+        return []
+    final = _Final(current, desired, changes, addresses)
+    tenants = final.with_targets(touched)
+    problems = check(Desired(plans=changes.settings.plans, tenants=tenants))
+    return problems + list(_missing_targets(desired, tenants, changes))
+
+
+def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
+    """The tenants whose addresses a run needs to know besides those in its scope: mail goes on to them."""
+    rows = (target for alias in current.aliases.values() for target in alias.targets)
+    forwards = (target for row in current.accounts.values() for target in row.forward_to or ())
+    declared = (target for tenant in desired.tenants.values() for target in targets(tenant))
+    return current.not_loaded(chain(rows, forwards, declared))
+
+
+def host_facts(settings: Settings) -> dict[str, Any]:
+    """What the daemons' static configuration depends on, over all tenants that are not closed."""
+    live = {row.name: row for row in settings.tenants.values() if row.state != "closed"}
+    kinds = {(row.plan, str(row.overrides)): row for row in live.values()}
+    effects = [effective(settings.plans.get(row.plan, {}), row.overrides) for row in kinds.values()]
+    hostnames = {name for row in settings.domains.values() if row.tenant in live for name in row.hostnames}
+    protocols = {protocol for effect in effects for protocol in effect["protocols"]}
+    return {
+        "hostnames": sorted(hostnames),
+        "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
+        "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
+    }
+
+
+def _touched(changes: Changes) -> set[str]:
+    plans = {plan.name for plan in changes.plans}
+    names = {row.name for row in changes.settings.tenants.values() if row.plan in plans} if plans else set()
+    names.update(tenant.name for tenant in changes.tenants)
+    names.update(domain.after.tenant for domain in changes.domains if domain.after)
+    names.update(account.tenant for account in changes.accounts)
+    names.update(alias.tenant for alias in changes.aliases)
+    return {name for name in names if name in changes.settings.tenants}
+
+
+class _Final:
+    """Builds tenants as they will be, from what is declared and what stays beside it."""
+
+    def __init__(self, current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> None:
+        self._current = current
+        self._desired = desired
+        self._settings = changes.settings
+        self._accounts: dict[str, list[AccountRow]] = defaultdict(list)
+        self._aliases: dict[str, list[AliasRow]] = defaultdict(list)
+        self._domains: dict[str, list[Domain]] = defaultdict(list)
+        renamed = {change.address: change.row for change in changes.of("change") if change.renamed and change.row}
+        restored = {change.address: change.row for change in changes.of("restore") if change.row}
+        self._rows = {**restored, **renamed}
+        for row in addresses.stay.values():
+            self._accounts[row.tenant].append(row)
+        for alias in addresses.stay_aliases.values():
+            self._aliases[current.alias_tenant(alias)].append(alias)
+        for domain in self._settings.domains.values():
+            self._domains[domain.tenant].append(Domain(domain.name, domain.hostnames))
+
+    def with_targets(self, names: set[str]) -> dict[str, Tenant]:
+        """The tenants `names`, and all that mail for them can reach: a loop may lead through any."""
+        tenants: dict[str, Tenant] = {}
+        waiting = sorted(names)
+        while waiting:
+            name = waiting.pop()
+            if name in tenants:
+                continue
+            tenants[name] = self._tenant(self._settings.tenants[name])
+            for target in targets(tenants[name]):
+                domain = self._settings.domains.get(target.rpartition("@")[2])
+                if domain and domain.tenant in self._settings.tenants:
+                    waiting.append(domain.tenant)
+        return tenants
+
+    def _tenant(self, row: TenantRow) -> Tenant:
+        declared = self._desired.tenants.get(row.name)
+        tenant = declared or Tenant(row.name, row.plan)
+        closed = row.state == "closed"
+        accounts = {} if closed else {a.address: self._as_it_will_be(a) for a in tenant.accounts.values()}
+        accounts.update((stays.address, declare(stays)) for stays in self._accounts[row.name] if not closed)
+        aliases = dict(tenant.aliases)
+        aliases.update((stays.address, declare_alias(stays)) for stays in self._aliases[row.name])
+        domains = {domain.name: domain for domain in self._domains[row.name]}
+        domains.update((name, domain) for name, domain in tenant.domains.items() if name in domains)
+        return replace(
+            tenant,
+            plan=row.plan,
+            overrides=row.overrides,
+            state=row.state,
+            addresses_managed_by=row.addresses_managed_by,
+            domains=domains,
+            accounts=accounts,
+            aliases=aliases,
+        )
+
+    def _as_it_will_be(self, account: Account) -> Account:
+        """Renamed already, and with the forwarding the user has chosen where none is declared."""
+        if account.forward is UNSET:
+            row = self._rows.get(account.address) or self._current.accounts.get(account.address)
+            if row and row.forward:
+                account = replace(account, forward=row.forward)
+        return replace(account, renamed_from=None) if account.renamed_from else account
+
+
+def declare(row: AccountRow) -> Account:
+    """`row` as somebody would declare it, without its password."""
+    quota = UNSET if row.quota is None else row.quota or None
+    return Account(row.local_part, row.domain, state=row.state, quota=quota, forward=row.forward or UNSET)
+
+
+def declare_alias(row: AliasRow) -> Alias:
+    """`row` as somebody would declare it."""
+    return Alias(row.local_part, row.domain, tuple(row.targets))
+
+
+def declare_tenant(current: Current, row: TenantRow) -> Tenant:
+    """`row` and its domains as somebody would declare them, without addresses."""
+    domains = (domain for domain in current.domains.values() if domain.tenant == row.name)
+    return Tenant(
+        row.name,
+        row.plan,
+        overrides=row.overrides,
+        state=row.state,
+        addresses_managed_by=row.addresses_managed_by,
+        domains={domain.name: Domain(domain.name, domain.hostnames) for domain in domains},
+    )
+
+
+def targets(tenant: Tenant) -> Iterator[str]:
+    """Every address that mail for `tenant` goes on to."""
+    for alias in tenant.aliases.values():
+        yield from alias.targets
+    for account in tenant.accounts.values():
+        if account.forward is not UNSET and account.forward:
+            yield from account.forward.to
+
+
+def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Changes) -> Iterator[Problem]:
+    """A target that does not exist is the tenant's mistake, unless the other end is somebody else's."""
+    domains = changes.settings.domains
+    for tenant in (tenants[name] for name in desired.tenants if name in tenants):
+        for item, key, index, target in _declared_targets(desired.tenants[tenant.name]):
+            local_part, _at, name = target.rpartition("@")
+            address = f"{local_part.partition('+')[0]}@{name}"
+            owner = tenants.get(domains[name].tenant) if name in domains else None
+            if owner is None or address in owner.accounts or address in owner.aliases:
+                continue
+            if owner is tenant:
+                message = f"{shown(target)} is neither an account nor an alias"
+                yield Problem(tenant.addresses_file, item.line, f"{path(item)}{key}[{index}]", message)
+            else:
+                changes.warnings.append(f"{item.address}: its target {target} does not exist at tenant {owner.name}")
+
+
+def _declared_targets(tenant: Tenant) -> Iterator[tuple[Account | Alias, str, int, str]]:
+    """(item, key under its path, index, target) for all that `tenant` declares."""
+    for alias in tenant.aliases.values():
+        for index, target in enumerate(alias.targets):
+            yield alias, "", index, target
+    for account in tenant.accounts.values():
+        if account.forward is not UNSET and account.forward:
+            for index, target in enumerate(account.forward.to):
+                yield account, ".forward.to", index, target

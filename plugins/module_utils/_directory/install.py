@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings a database to this release: roles, database, tables, views and rights.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import views
+from .problems import DirectoryError
+from .schema import FOUNDATION, MIGRATIONS, OWNER, VERSION
+from .store import Place, connect, locked, version
+
+if TYPE_CHECKING:
+    from .store import Connection
+
+
+def install(place: Place, maintenance: str = "postgres", check: bool = False) -> list[str]:
+    """Do, or with `check` only list, what is missing; `place.user` must be a superuser.
+
+    Everything inside the database happens in one transaction.  `maintenance` is a database that
+    exists in every cluster.  DirectoryError if the directory is of a newer release than this one.
+    """
+    with connect(place._replace(database=maintenance)) as connection, locked(connection):
+        steps = _roles(connection, check)
+        exists = _exists(connection, "SELECT FROM pg_database WHERE datname = %s", place.database)
+        if not exists:
+            steps.append(f"create database {place.database}")
+            if not check:
+                _execute(
+                    connection,
+                    "CREATE DATABASE {} OWNER {} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+                    place.database,
+                    OWNER,
+                )
+    if check and not exists:
+        return steps + everything()[-2:]
+    with connect(place) as connection, locked(connection):
+        steps += _inside(connection, place.database, check)
+    return steps
+
+
+def everything() -> list[str]:
+    """What `install` does where there is nothing yet."""
+    roles = [f"create role {role}" for role in (OWNER, *views.DAEMONS)]
+    return [
+        *roles,
+        "create the database",
+        *(f"migrate to version {number}" for number, _sql in MIGRATIONS),
+        "define the views",
+    ]
+
+
+def _roles(connection: Connection, check: bool) -> list[str]:
+    missing = [
+        role for role in (OWNER, *views.DAEMONS)
+        if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role)
+    ]  # fmt: skip
+    for role in missing if not check else ():
+        _execute(connection, "CREATE ROLE {} LOGIN", role)
+    return [f"create role {role}" for role in missing]
+
+
+def _inside(connection: Connection, database: str, check: bool) -> list[str]:
+    found = version(connection)
+    if found > VERSION:
+        raise DirectoryError(
+            f"the directory is of version {found}, and this release of mailhosting.stack knows only {VERSION}: "
+            "install the newer release of the collection again"
+        )
+    missing = [(number, sql) for number, sql in MIGRATIONS if number > found]
+    old_views = found == 0 or _view_digest(connection) != views.digest()
+    steps = [f"migrate to version {number}" for number, _sql in missing]
+    steps += ["define the views"] if old_views else []
+    if check or not steps:
+        return steps
+    with connection.transaction():
+        _execute(connection, "SET LOCAL ROLE {}", OWNER)
+        connection.execute(FOUNDATION)
+        for number, sql in missing:
+            connection.execute(sql)
+            connection.execute("INSERT INTO directory.migration (version) VALUES (%s)", [number])
+        if old_views:
+            _define_views(connection, database)
+    return steps
+
+
+def _define_views(connection: Connection, database: str) -> None:
+    connection.execute(views.text())
+    _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+    for daemon in views.DAEMONS:
+        _execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", database, daemon)
+    connection.execute(
+        "INSERT INTO directory.view_text (sha256) VALUES (%s) "
+        "ON CONFLICT (only_row) DO UPDATE SET sha256 = excluded.sha256",
+        [views.digest()],
+    )
+
+
+def _view_digest(connection: Connection) -> str | None:
+    row = connection.execute("SELECT sha256 FROM directory.view_text").fetchone()
+    return row[0] if row else None
+
+
+def _exists(connection: Connection, query: str, name: str) -> bool:
+    return connection.execute(query, [name]).fetchone() is not None
+
+
+def _execute(connection: Connection, template: str, *names: str) -> None:
+    """Run a statement whose `{}` are names."""
+    from psycopg import sql
+
+    connection.execute(sql.SQL(template).format(*(sql.Identifier(name) for name in names)))

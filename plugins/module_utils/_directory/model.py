@@ -1,0 +1,214 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the operator wants, typed: plans, tenants, domains, accounts, aliases.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+The controller reads the inventory's files into a `Desired`, sends it to the host as JSON, and the
+host compares it with the directory.  Sizes are bytes, durations seconds, domains A-labels, local
+parts lower case; nothing here is checked again on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+#: Names of the ports a plan may open: pop3 110, pop3s 995, imap 143, imaps 993, smtp AUTH on 25,
+#: submission 587, submissions 465 (RFC 8314), sieve 4190 (RFC 5804).
+PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve")
+
+#: Every plan key of this release with the value an absent key has.  `None` is "no limit".
+PLAN_DEFAULTS: Final[dict[str, Any]] = {
+    "mailbox_quota": None,  # bytes per account
+    "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
+    "max_forwards": 6,  # targets of one address (VM-8)
+    "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
+    "cleartext_auth": False,  # a password without TLS
+}
+
+TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
+ACCOUNT_STATES: Final = ("active", "no_login", "suspended")
+MANAGERS: Final = ("inventory", "panel")
+HOLD_SCOPES: Final = ("send", "receive", "login")
+
+
+class Unset(Enum):
+    """The type of `UNSET`: a user's attribute that no file declares (not the same as null)."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Where an account's mail goes besides or instead of its mailbox."""
+
+    to: tuple[str, ...]  # full addresses, in the order they were written
+    keep: bool = True  # a copy stays in the mailbox
+
+
+@dataclass
+class Domain:
+    """A domain a tenant owns; `hostnames` get a certificate of their own (SNI)."""
+
+    name: str
+    hostnames: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass
+class Account:
+    """A mailbox that somebody logs in to, as declared.
+
+    `password`, `password_hash` and `forward` are the user's own: enforced only while declared.
+    """
+
+    local_part: str
+    domain: str
+    state: str = "active"
+    quota: int | None | Unset = UNSET  # bytes; None: no limit; UNSET: the plan's
+    password: str | None = None  # plain text; sets the password on creation
+    password_hash: str | None = None  # Dovecot's {SCHEME}hash
+    forward: Forward | None | Unset = UNSET  # None: declared "no forwarding"
+    renamed_from: str | None = None  # local part in the same domain
+    restore: bool | None = None  # what to do about a closed account of this address
+    line: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+
+@dataclass
+class Alias:
+    """An address without a mailbox; mail goes on to every target."""
+
+    local_part: str
+    domain: str
+    targets: tuple[str, ...]  # full addresses
+    line: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+
+@dataclass
+class Tenant:
+    """A customer: a plan, its exceptions, domains and addresses.
+
+    `file` and `addresses_file` say where it was read, for messages; empty when a module made it.
+    """
+
+    name: str
+    plan: str
+    overrides: dict[str, Any] = field(default_factory=dict)  # plan keys, normalized
+    state: str = "active"
+    addresses_managed_by: str = "inventory"
+    domains: dict[str, Domain] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)  # by address
+    aliases: dict[str, Alias] = field(default_factory=dict)  # by address
+    file: str = ""
+    addresses_file: str = ""
+    line: int = 0
+
+
+@dataclass
+class Desired:
+    """Everything one run declares.  `plans` holds the keys as written, values normalized."""
+
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+
+
+def effective(plan: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """All plan keys as they apply to one tenant: defaults, then the plan, then its overrides."""
+    return {**PLAN_DEFAULTS, **plan, **overrides}
+
+
+# The document: what travels from the controller to the host.  Short keys and absent defaults keep
+# 100,000 accounts at a few megabytes; only these two functions know the form.
+
+_FORMAT: Final = 1
+
+
+def to_document(desired: Desired) -> dict[str, Any]:
+    """`desired` as plain data for `json.dumps`."""
+    return {
+        "format": _FORMAT,
+        "plans": desired.plans,
+        "tenants": [_tenant_out(tenant) for tenant in desired.tenants.values()],
+    }
+
+
+def from_document(document: dict[str, Any]) -> Desired:
+    """The `Desired` that `to_document` was given.  ValueError for any other format."""
+    if document.get("format") != _FORMAT:
+        raise ValueError(f"document format {document.get('format')!r} is not {_FORMAT}")
+    tenants = (_tenant_in(item) for item in document["tenants"])
+    return Desired(plans=document["plans"], tenants={tenant.name: tenant for tenant in tenants})
+
+
+def _tenant_out(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "name": tenant.name,
+        "plan": tenant.plan,
+        "overrides": tenant.overrides,
+        "state": tenant.state,
+        "managed": tenant.addresses_managed_by,
+        "file": tenant.file,
+        "addresses_file": tenant.addresses_file,
+        "line": tenant.line,
+        "domains": [[d.name, list(d.hostnames), d.line] for d in tenant.domains.values()],
+        "accounts": [_account_out(a) for a in tenant.accounts.values()],
+        "aliases": [[a.local_part, a.domain, list(a.targets), a.line] for a in tenant.aliases.values()],
+    }
+
+
+def _tenant_in(item: dict[str, Any]) -> Tenant:
+    domains = (Domain(name, tuple(hostnames), line) for name, hostnames, line in item["domains"])
+    accounts = (_account_in(account) for account in item["accounts"])
+    aliases = (Alias(local, domain, tuple(targets), line) for local, domain, targets, line in item["aliases"])
+    return Tenant(
+        name=item["name"],
+        plan=item["plan"],
+        overrides=item["overrides"],
+        state=item["state"],
+        addresses_managed_by=item["managed"],
+        file=item["file"],
+        addresses_file=item["addresses_file"],
+        line=item["line"],
+        domains={domain.name: domain for domain in domains},
+        accounts={account.address: account for account in accounts},
+        aliases={alias.address: alias for alias in aliases},
+    )
+
+
+def _account_out(account: Account) -> list[Any]:
+    rest: dict[str, Any] = {}
+    if account.state != "active":
+        rest["state"] = account.state
+    if account.quota is not UNSET:
+        rest["quota"] = account.quota
+    if account.forward is None:
+        rest["forward"] = None
+    elif isinstance(account.forward, Forward):
+        rest["forward"] = [list(account.forward.to), account.forward.keep]
+    for name in ("password", "password_hash", "renamed_from", "restore"):
+        value = getattr(account, name)
+        if value is not None:
+            rest[name] = value
+    return [account.local_part, account.domain, account.line, rest]
+
+
+def _account_in(item: list[Any]) -> Account:
+    local_part, domain, line, rest = item
+    account = Account(local_part, domain, line=line, **rest)
+    if isinstance(account.forward, list):
+        account.forward = Forward(tuple(account.forward[0]), account.forward[1])
+    return account

@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to change for the directory to be as it is declared.  Pure: nothing is read or written.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from .addresses import Addresses
+from .changes import Changes, HoldOrder, Options
+from .final import check_final
+from .model import Desired
+from .problems import BadInput, DirectoryError
+from .rows import OPERATOR, Current
+from .settings import reconcile_settings, release_domains
+
+#: A run closes at most this many accounts, and at most this share of those in its scope, unasked.
+FUSE_ACCOUNTS: Final = 10
+FUSE_PERCENT: Final = 2
+
+_NAMED_IN_ERRORS: Final = 10
+
+
+def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
+    """The changes that bring `current` to `desired`, inside `options.scope`.
+
+    `current` holds at least the tenants in scope and those that `unloaded_targets` asks for.
+    BadInput lists everything that stands against it; DirectoryError: it would close too many.
+    """
+    declared = {name: tenant for name, tenant in desired.tenants.items() if options.scope.has_tenant(name)}
+    desired = Desired(desired.plans, declared)
+    changes, problems = reconcile_settings(current, desired, options)
+    addresses = Addresses(current, desired, options, changes)
+    addresses.reconcile()
+    problems += addresses.problems
+    problems += release_domains(current, desired, options, changes)
+    if not problems:
+        problems += check_final(current, desired, changes, addresses)
+    if problems:
+        raise BadInput(problems)
+    _fuse(current, options, changes)
+    changes.holds = _holds(current, options.holds, changes)
+    return changes
+
+
+def _fuse(current: Current, options: Options, changes: Changes) -> None:
+    """Closing is undone by hand, account by account: many at once have to be meant."""
+    closing = changes.of("close")
+    there = sum(options.scope.has_tenant(row.tenant) for row in current.accounts.values())
+    limit = FUSE_ACCOUNTS
+    # Naming a tenant to close it always means all of it.
+    if not options.explicit:
+        limit = min(limit, max(1, -(-there * FUSE_PERCENT // 100)))
+    if len(closing) <= limit or len(closing) == options.expect_closed:
+        return
+    named = ", ".join(change.address for change in closing[:_NAMED_IN_ERRORS])
+    more = ", …" if len(closing) > _NAMED_IN_ERRORS else ""
+    expected = "" if options.expect_closed is None else f" and expect_closed says {options.expect_closed}"
+    raise DirectoryError(
+        f"this run would close {len(closing)} of {there} accounts ({named}{more}); unasked it closes at most {limit}"
+        f"{expected}. Nothing was changed. If they are to be closed, say expect_closed: {len(closing)}"
+    )
+
+
+def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldOrder | None:
+    """What of `order` is not so yet."""
+    if order is None:
+        return None
+    # A renamed or restored account brings its holds along.
+    rows = [change.row for change in changes.accounts if change.row and change.address == order.address]
+    row = current.accounts.get(order.address or "")
+    ids = {account.id for account in [*rows, *([row] if row else [])]}
+    mine = [hold for hold in current.holds if hold.account_id in ids or (order.tenant and hold.tenant == order.tenant)]
+    placed = {(hold.scope, hold.reason, hold.until) for hold in mine if hold.origin == OPERATOR}
+    place = tuple(hold for hold in order.place if (hold.scope, hold.reason, hold.until) not in placed)
+    release = order.release & {hold.scope for hold in mine}
+    return replace(order, place=place, release=release) if place or release else None

@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run's changes as two texts to compare: what was, and what will be.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Only what changes is in them.  No password ever is: a new one shows as new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any, Final
+
+from .changes import AccountChange, Changes
+from .model import Forward
+from .rows import AccountRow, TenantRow
+
+#: Names of sections by what they list, in the order they are printed.
+_SECTIONS: Final = ("plans", "tenants", "domains", "accounts", "aliases", "holds")
+
+_MASK: Final = "********"
+_USER: Final = "user"
+
+_Text = dict[str, dict[str, dict[str, Any]]]
+
+
+def diff(changes: Changes, grace: str) -> dict[str, str]:
+    """`changes` as Ansible's {before, after}: YAML-like, sorted, one object a block.
+
+    `grace` is how long closed mailboxes are kept, for the reader.
+    """
+    before: _Text = defaultdict(dict)
+    after: _Text = defaultdict(dict)
+
+    def put(section: str, name: str, was: dict[str, Any] | None, will_be: dict[str, Any] | None) -> None:
+        if was is not None:
+            before[section][name] = was
+        if will_be is not None:
+            after[section][name] = will_be
+
+    for plan in changes.plans:
+        put("plans", plan.name, plan.before, plan.after)
+    for tenant in changes.tenants:
+        put("tenants", tenant.name, _tenant(tenant.before), _tenant(tenant.after))
+    for domain in changes.domains:
+        was, will_be = (
+            row and {"tenant": row.tenant, "hostnames": list(row.hostnames)} for row in (domain.before, domain.after)
+        )
+        put("domains", domain.name, was, will_be)
+    for account in changes.accounts:
+        _put_account(account, grace, before["accounts"], after["accounts"])
+    for alias in changes.aliases:
+        put(
+            "aliases",
+            alias.address,
+            {"targets": alias.before.targets} if alias.before else None,
+            {"targets": list(alias.targets)} if alias.targets is not None else None,
+        )
+    if changes.holds:
+        subject = changes.holds.address or changes.holds.tenant or ""
+        put("holds", subject, dict.fromkeys(changes.holds.release, "held"), {})
+        after["holds"][subject] = {hold.scope: hold.reason for hold in changes.holds.place}
+    return {"before": _text(before), "after": _text(after)}
+
+
+def _put_account(
+    change: AccountChange, grace: str, before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]
+) -> None:
+    closed = {"closed": f"its mail is kept for {grace}"}
+    if change.action == "close":
+        before[change.address] = _account(change.row) if change.row else {}
+        after[change.address] = closed
+        return
+    if change.row:
+        before[change.row.address] = (
+            {"closed": "its mail is kept"} if change.action == "restore" else _account(change.row)
+        )
+    after[change.address] = _account_after(change)
+
+
+def _tenant(row: TenantRow | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        "plan": row.plan,
+        "overrides": row.overrides,
+        "state": row.state,
+        "addresses_managed_by": row.addresses_managed_by,
+    }
+
+
+def _account(row: AccountRow) -> dict[str, Any]:
+    password_by = {None: _USER, True: "file", False: "user, over the file's"}[row.password_applied]
+    forward_by = _USER
+    if row.forward_applied is not None:
+        forward_by = "file" if row.enforced_forward == row.forward else "user, over the file's"
+    return _shown(row.state, row.quota, row.password and _MASK, password_by, row.forward, forward_by)
+
+
+def _account_after(change: AccountChange) -> dict[str, Any]:
+    fields, row = change.fields, change.row
+    now = _account(row) if row else _shown("", None, None, _USER, None, _USER)
+    if "state" in fields:
+        now["state"] = fields["state"]
+    if "quota" in fields:
+        now["quota"] = _quota(fields["quota"])
+    if change.plain is not None or "password" in fields:
+        now["password"] = f"{_MASK} (new)"
+    if "password_applied" in fields or (change.enforced and change.plain is not None):
+        now.update(password_by="file" if fields.get("password_applied", True) else _USER)
+    if "forward_to" in fields:
+        goes_to = fields["forward_to"]
+        now["forward"] = _forward(Forward(tuple(goes_to), fields["forward_keep"]) if goes_to else None)
+    if "forward_to" in fields or "forward_applied" in fields:
+        applied = fields.get("forward_applied", row.forward_applied if row else None)
+        now["forward_by"] = _USER if applied is None else "file"
+    return now
+
+
+def _shown(
+    state: str, quota: int | None, password: str | None, password_by: str, forward: Forward | None, forward_by: str
+) -> dict[str, Any]:
+    return {
+        "state": state,
+        "quota": _quota(quota),
+        "password": password,
+        "password_by": password_by,
+        "forward": _forward(forward),
+        "forward_by": forward_by,
+    }
+
+
+def _quota(quota: int | None) -> int | str:
+    if quota is None:
+        return "the plan's"
+    return quota or "none"
+
+
+def _forward(forward: Forward | None) -> dict[str, Any] | None:
+    return {"to": list(forward.to), "keep": forward.keep} if forward else None
+
+
+def _text(sections: _Text) -> str:
+    lines = []
+    for section in _SECTIONS:
+        if sections[section]:
+            lines.append(f"{section}:")
+        for name, values in sorted(sections[section].items()):
+            lines.append(f"  {name}:")
+            lines += [f"    {key}: {_value(value)}" for key, value in sorted(values.items())]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

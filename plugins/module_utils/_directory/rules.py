@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules that need more than one item to be seen: what contradicts what in a `Desired`.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+The controller asks `check` about the files; the host asks again about the final state, in which
+items that no file declares have line 0 and are named by their key path alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .model import Account, Alias, Desired, Forward, Tenant, effective
+from .problems import Problem
+from .syntax import shown
+
+#: Addresses that no plan counts (VM-5): every domain has them.
+FREE_LOCAL_PARTS: Final = ("postmaster", "all")
+
+_CYCLE_SHOWN: Final = 6
+
+
+def check(desired: Desired) -> list[Problem]:
+    """Every contradiction in `desired`.  Time and memory grow with the number of items alone."""
+    owners = owners_of_domains(desired)
+    problems = [*_shared_domains(desired, owners), *_shared_hostnames(desired)]
+    seen: dict[str, tuple[Tenant, Account | Alias]] = {}
+    targets: dict[str, tuple[str, ...]] = {}
+    for tenant in desired.tenants.values():
+        problems.extend(_plan(tenant, desired))
+        problems.extend(_foreign_addresses(tenant, owners))
+        problems.extend(_duplicates(tenant, seen))
+        problems.extend(_accounts(tenant))
+        problems.extend(_limits(tenant, desired))
+        targets.update(_targets(tenant))
+    problems.extend(_loops(targets, seen))
+    return problems
+
+
+def owners_of_domains(desired: Desired) -> dict[str, Tenant]:
+    """The first tenant that has each domain."""
+    owners: dict[str, Tenant] = {}
+    for tenant in desired.tenants.values():
+        for name in tenant.domains:
+            owners.setdefault(name, tenant)
+    return owners
+
+
+def not_owned(domain: str, tenant: Tenant, owner: Tenant | None) -> str:
+    """What is said about a domain that `tenant` uses and `owner`, if anybody, has."""
+    if owner is None:
+        return f"{shown(domain)} is not a domain of tenant {tenant.name}: add it to domains in {_file(tenant)}"
+    return f"{shown(domain)} is a domain of tenant {owner.name} ({_file(owner)}), not of {tenant.name}"
+
+
+def path(item: Account | Alias) -> str:
+    """The key path of an address in its tenant's addresses file."""
+    return f"{item.domain}.{'accounts' if isinstance(item, Account) else 'aliases'}.{item.local_part}"
+
+
+def _file(tenant: Tenant) -> str:
+    return tenant.file or f"the directory's tenant {tenant.name}"
+
+
+def _problem(tenant: Tenant, item: Account | Alias, rest: str, message: str) -> Problem:
+    return Problem(tenant.addresses_file if item.line else "", item.line, path(item) + rest, message)
+
+
+def _place(tenant: Tenant, item: Account | Alias) -> str:
+    """Where another item is, for a message."""
+    return f"{tenant.addresses_file}:{item.line}" if item.line else f"tenant {tenant.name}, in no file"
+
+
+def _shared_domains(desired: Desired, owners: dict[str, Tenant]) -> Iterator[Problem]:
+    for tenant in desired.tenants.values():
+        for domain in tenant.domains.values():
+            owner = owners[domain.name]
+            if owner is not tenant:
+                message = f"{shown(domain.name)} is already a domain of tenant {owner.name} ({_file(owner)})"
+                yield Problem(tenant.file, domain.line, f"domains.{domain.name}", message)
+
+
+def _shared_hostnames(desired: Desired) -> Iterator[Problem]:
+    owners: dict[str, Tenant] = {}
+    for tenant in desired.tenants.values():
+        for domain in tenant.domains.values():
+            for index, hostname in enumerate(domain.hostnames):
+                owner = owners.setdefault(hostname, tenant)
+                if owner is not tenant:
+                    message = f"{shown(hostname)} is already a host name of tenant {owner.name} ({_file(owner)})"
+                    key = f"domains.{domain.name}.hostnames[{index}]"
+                    yield Problem(tenant.file, domain.line, key, message)
+
+
+def _plan(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
+    if tenant.plan not in desired.plans:
+        known = ", ".join(desired.plans) or "there is none"
+        yield Problem(tenant.file, tenant.line, "plan", f"{shown(tenant.plan)} is not a plan; plans: {known}")
+
+
+def _foreign_addresses(tenant: Tenant, owners: dict[str, Tenant]) -> Iterator[Problem]:
+    reported: set[str] = set()
+    for items in (tenant.accounts, tenant.aliases):
+        for item in items.values():
+            if item.domain not in tenant.domains and item.domain not in reported:
+                reported.add(item.domain)
+                yield _problem(tenant, item, "", not_owned(item.domain, tenant, owners.get(item.domain)))
+
+
+def _duplicates(tenant: Tenant, seen: dict[str, tuple[Tenant, Account | Alias]]) -> Iterator[Problem]:
+    """Addresses that are there twice; adds the tenant's to `seen`."""
+    for items in (tenant.accounts, tenant.aliases):
+        for address, item in items.items():
+            other_tenant, other = seen.setdefault(address, (tenant, item))
+            if other is not item:
+                kind = "an account" if isinstance(other, Account) else "an alias"
+                yield _problem(tenant, item, "", f"{shown(address)} is already {kind} ({_place(other_tenant, other)})")
+
+
+def _accounts(tenant: Tenant) -> Iterator[Problem]:
+    """Contradictions within and between the accounts of one tenant."""
+    renamed: dict[str, Account] = {}
+    for account in tenant.accounts.values():
+        if account.password is not None and account.password_hash is not None:
+            message = f"{shown(account.address)} also has a password among the secrets: keep one of the two"
+            yield _problem(tenant, account, ".password_hash", message)
+        if account.renamed_from is None:
+            continue
+        old = f"{account.renamed_from}@{account.domain}"
+        other = tenant.accounts.get(old) or renamed.setdefault(old, account)
+        if other is not account or old == account.address:
+            reason = "is still an account" if old in tenant.accounts else f"is renamed to {shown(other.address)} too"
+            yield _problem(
+                tenant, account, ".renamed_from", f"{shown(account.renamed_from)} {reason} ({_place(tenant, other)})"
+            )
+
+
+def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
+    """What the plan allows, once it is known."""
+    if tenant.plan not in desired.plans:
+        return
+    settings = effective(desired.plans[tenant.plan], tenant.overrides)
+    allowed, max_forwards = settings["max_accounts"], settings["max_forwards"]
+    if allowed is not None and len(tenant.accounts) + len(tenant.aliases) > allowed:
+        yield from _too_many(tenant, allowed)
+    if max_forwards is None:
+        return
+    for account in tenant.accounts.values():
+        if isinstance(account.forward, Forward) and len(account.forward.to) > max_forwards:
+            yield _problem(tenant, account, ".forward.to", _too_many_targets(tenant, account.forward.to, max_forwards))
+    for alias in tenant.aliases.values():
+        if len(alias.targets) > max_forwards:
+            yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, max_forwards))
+
+
+def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:
+    """One problem, at the first address beyond the limit."""
+    items: list[Account | Alias] = [*tenant.accounts.values(), *tenant.aliases.values()]
+    counted = sorted((item for item in items if item.local_part not in FREE_LOCAL_PARTS), key=lambda item: item.line)
+    if len(counted) > allowed:
+        message = f"{len(counted)} accounts and aliases, and plan {tenant.plan} allows tenant {tenant.name} {allowed}"
+        yield _problem(tenant, counted[allowed], "", f"{message} (max_accounts)")
+
+
+def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int) -> str:
+    return f"{len(to)} targets, and plan {tenant.plan} allows tenant {tenant.name} {allowed} (max_forwards)"
+
+
+def _targets(tenant: Tenant) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The addresses that mail goes on from, with where it goes."""
+    for address, account in tenant.accounts.items():
+        if isinstance(account.forward, Forward):
+            yield address, account.forward.to
+    for address, alias in tenant.aliases.items():
+        yield address, alias.targets
+
+
+def _loops(targets: dict[str, tuple[str, ...]], seen: dict[str, tuple[Tenant, Account | Alias]]) -> Iterator[Problem]:
+    """Every target that leads back to where the mail came from, found by one walk in depth."""
+    done: set[str] = set()
+    for start, first in targets.items():
+        if start in done:
+            continue
+        trail = [start]  # the addresses from `start` to here
+        depth = {start: 0}  # where each of them is in `trail`
+        stack = [iter(enumerate(first))]
+        while stack:
+            index, target = next(stack[-1], (0, None))
+            if target is None:
+                stack.pop()
+                done.add(trail.pop())
+            elif target in done or target not in targets:
+                continue
+            elif target in depth:
+                tenant, item = seen[trail[-1]]
+                key = f"[{index}]" if isinstance(item, Alias) else f".forward.to[{index}]"
+                yield _problem(tenant, item, key, _loop(trail, depth[target]))
+            else:
+                depth[target] = len(trail)
+                trail.append(target)
+                stack.append(iter(enumerate(targets[target])))
+
+
+def _loop(trail: list[str], begin: int) -> str:
+    length = len(trail) - begin
+    if length == 1:
+        return f"{shown(trail[begin])} goes to itself (a copy in the mailbox is keep: true)"
+    cycle = trail[begin:] if length <= _CYCLE_SHOWN else [*trail[begin : begin + 3], "…", *trail[-2:]]
+    return f"mail goes round in a loop: {' -> '.join([*cycle, trail[begin]])}"

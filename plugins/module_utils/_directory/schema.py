@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory's tables, release by release.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Only the role `directory` applies these, through `mail_schema`.  A migration is never edited once it
+was released: tables grow (expand), and lose what nobody reads any more a release later (contract).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The database, and the role that owns everything in it.
+DATABASE: Final = "mailhosting"
+OWNER: Final = "mailhosting"
+
+_FIRST: Final = """
+CREATE TABLE directory.plan (
+    name text PRIMARY KEY,
+    settings jsonb NOT NULL,                       -- the keys as written
+    origin text NOT NULL CHECK (origin IN ('inventory', 'module', 'panel', 'system'))
+);
+
+CREATE TABLE directory.tenant (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    plan text NOT NULL REFERENCES directory.plan,
+    overrides jsonb NOT NULL,                      -- plan keys as written, for this tenant alone
+    state text NOT NULL CHECK (state IN ('active', 'no_login', 'suspended', 'closed')),
+    addresses_managed_by text NOT NULL CHECK (addresses_managed_by IN ('inventory', 'panel')),
+    origin text NOT NULL CHECK (origin IN ('inventory', 'module', 'panel', 'system'))
+);
+CREATE INDEX tenant_plan ON directory.tenant (plan);
+
+-- Its origin is its tenant's.
+CREATE TABLE directory.domain (
+    name text PRIMARY KEY,                         -- A-labels
+    tenant_id bigint NOT NULL REFERENCES directory.tenant,
+    hostnames text[] NOT NULL
+);
+CREATE INDEX domain_tenant ON directory.domain (tenant_id);
+
+-- A mailbox. Its address is a row of directory.address or, once closed, of directory.closed.
+CREATE SEQUENCE directory.account_id;
+CREATE TABLE directory.account (
+    id bigint PRIMARY KEY DEFAULT nextval('directory.account_id'),
+    tenant_id bigint NOT NULL REFERENCES directory.tenant,
+    state text NOT NULL CHECK (state IN ('active', 'no_login', 'suspended')),
+    quota bigint CHECK (quota >= 0),               -- bytes; 0: no limit; NULL: the plan's
+    password text,                                 -- {SCHEME}hash
+    password_applied text,                         -- the hash a run last set and still enforces
+    password_fingerprint text,                     -- of the enforced plain password
+    forward_to text[],
+    forward_keep boolean,
+    forward_applied jsonb,                         -- what a run last set and still enforces
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((forward_to IS NULL) = (forward_keep IS NULL))
+);
+ALTER SEQUENCE directory.account_id OWNED BY directory.account.id;
+CREATE INDEX account_tenant ON directory.account (tenant_id);
+
+-- One namespace, so that nothing can be two things.
+CREATE TABLE directory.address (
+    local_part text NOT NULL,
+    domain text NOT NULL REFERENCES directory.domain,
+    kind text NOT NULL CHECK (kind IN ('account', 'alias', 'list', 'all', 'catch_all', 'system')),
+    account_id bigint UNIQUE REFERENCES directory.account,
+    targets text[],                                -- of an alias
+    origin text NOT NULL CHECK (origin IN ('inventory', 'module', 'panel', 'system')),
+    PRIMARY KEY (domain, local_part),
+    CHECK ((kind = 'account') = (account_id IS NOT NULL)),
+    CHECK ((kind = 'alias') = (targets IS NOT NULL))
+);
+
+-- A mailbox that is kept for its grace. No domain is referred to: it may have left.
+CREATE TABLE directory.closed (
+    account_id bigint PRIMARY KEY REFERENCES directory.account,
+    local_part text NOT NULL,
+    domain text NOT NULL,
+    closed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX closed_address ON directory.closed (domain, local_part);
+CREATE INDEX closed_expiry ON directory.closed (expires_at);
+
+CREATE TABLE directory.hold (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id bigint REFERENCES directory.account ON DELETE CASCADE,
+    tenant_id bigint REFERENCES directory.tenant ON DELETE CASCADE,
+    scope text NOT NULL CHECK (scope IN ('send', 'receive', 'login')),
+    reason text NOT NULL,
+    until timestamptz,                             -- NULL: until it is lifted
+    origin text NOT NULL CHECK (origin IN ('operator', 'gate', 'abuse')),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((account_id IS NULL) <> (tenant_id IS NULL)),
+    UNIQUE NULLS NOT DISTINCT (account_id, tenant_id, scope, origin)
+);
+CREATE INDEX hold_tenant ON directory.hold (tenant_id) WHERE tenant_id IS NOT NULL;
+"""
+
+#: What there is before the first migration: where versions and the text of the views are remembered.
+FOUNDATION: Final = """
+CREATE SCHEMA IF NOT EXISTS directory;
+CREATE TABLE IF NOT EXISTS directory.migration (
+    version integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS directory.view_text (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    sha256 text NOT NULL
+);
+"""
+
+#: (version, SQL) in the order they are applied.
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST),)
+
+#: The version this release reads and writes.
+VERSION: Final = MIGRATIONS[-1][0]

@@ -1,0 +1,145 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory in PostgreSQL: read in one statement, written in one transaction.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+psycopg in pure Python costs about 10 µs a value, so rows travel as one JSON text in either direction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import statements
+from .changes import Changes
+from .problems import DirectoryError
+from .rows import AccountRow, AliasRow, Current, DomainRow, HoldRow, TenantRow
+from .schema import DATABASE, OWNER, VERSION
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+#: Where Debian's PostgreSQL has its sockets.
+SOCKET_DIRECTORY: Final = "/var/run/postgresql"
+
+#: Serializes all writers: runs, single-object modules and migrations.  Any fixed number will do.
+LOCK: Final = 0x6D61696C
+
+#: Statistics are refreshed at once after this many new or changed rows, not when autovacuum comes by.
+_BULK: Final = 1000
+
+
+class Place(NamedTuple):
+    """Where the directory is, for libpq: a socket directory (or host), a role and a database."""
+
+    host: str = SOCKET_DIRECTORY
+    user: str = OWNER
+    database: str = DATABASE
+
+
+class NoDirectory(DirectoryError):
+    """There is no directory to talk to, or none of this release."""
+
+
+def connect(place: Place) -> Connection:
+    """An autocommit connection.  NoDirectory when nobody answers or the database does not exist."""
+    import psycopg
+
+    try:
+        return psycopg.connect(
+            host=place.host, user=place.user, dbname=place.database, application_name="mailhosting", autocommit=True
+        )
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        raise NoDirectory(
+            f"cannot reach the directory: {reason}; the playbook mailhosting.stack.site sets it up"
+        ) from error
+
+
+def version(connection: Connection) -> int:
+    """The schema's version; 0 where there is none."""
+    if _one(connection, "SELECT to_regclass('directory.migration') IS NULL"):
+        return 0
+    found: int = _one(connection, "SELECT coalesce(max(version), 0) FROM directory.migration")
+    return found
+
+
+@contextmanager
+def locked(connection: Connection, patience: int = 60) -> Iterator[None]:
+    """Keep every other writer out; DirectoryError after `patience` seconds of waiting for one."""
+    from psycopg.errors import LockNotAvailable
+
+    connection.execute(f"SET lock_timeout = '{patience}s'")
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+    except LockNotAvailable:
+        raise DirectoryError(
+            f"another run holds the directory{_holder(connection)}; waited {patience} s for it. Nothing was changed"
+        ) from None
+    try:
+        connection.execute("RESET lock_timeout")
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _holder(connection: Connection) -> str:
+    row = connection.execute(statements.LOCK_HOLDER, [LOCK]).fetchone()
+    if row is None:
+        return ""
+    since = f" since {row[1]}" if row[1] else ""
+    return f" (PostgreSQL process {row[0]}{since})"
+
+
+class Store:
+    """One connection to a directory of this release; NoDirectory for any other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        found = version(connection)
+        if found != VERSION:
+            was = f"is of version {found}" if found else "was never set up"
+            raise NoDirectory(
+                f"the directory {was} and this release of mailhosting.stack needs version {VERSION}: "
+                "run the playbook mailhosting.stack.site"
+            )
+
+    def load(self, tenants: frozenset[str] | None = None) -> Current:
+        """Everything, or of the addresses only those of `tenants`; one statement, so one moment."""
+        names = None if tenants is None else sorted(tenants)
+        row = self.connection.execute(statements.LOAD, {"tenants": names}).fetchone()
+        plans, tenant_rows, domains, accounts, aliases, closed, holds = map(json.loads, row or ())
+        current = Current(plans=plans, holds=[HoldRow._make(item) for item in holds], loaded=tenants)
+        current.tenants = {item[0]: TenantRow._make(item) for item in tenant_rows}
+        current.domains = {name: DomainRow(name, tenant, tuple(hostnames)) for name, tenant, hostnames in domains}
+        current.accounts = {f"{item[1]}@{item[2]}": AccountRow._make(item) for item in accounts}
+        current.aliases = {f"{item[0]}@{item[1]}": AliasRow._make(item) for item in aliases}
+        current.closed = {(item[3], f"{item[1]}@{item[2]}"): AccountRow._make(item) for item in closed}
+        return current
+
+    def owner(self, domain: str) -> str | None:
+        """The tenant that has `domain`."""
+        row = self.connection.execute(statements.OWNER, [domain]).fetchone()
+        return row[0] if row else None
+
+    def apply(self, changes: Changes, grace: int) -> None:
+        """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds."""
+        with self.connection.transaction():
+            for sql, rows in statements.writes(changes, grace):
+                if rows:
+                    self.connection.execute(sql, [json.dumps(rows)])
+        if len(changes.accounts) + len(changes.aliases) >= _BULK:
+            self.connection.execute("ANALYZE directory.account, directory.address, directory.closed")
+
+
+def _one(connection: Connection, query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,302 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How single values are written: addresses, names, sizes, durations, plan settings.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Every function returns the one normal form of a value, or raises ValueError with a text that shows
+the value (never a secret) and says what is allowed.
+
+Local parts of ours are kept to `[a-z0-9._:-]`, 1 to 64 characters, folded to lower case: the first
+is no hyphen, dots and colons stand between other characters.  No such text needs quoting in SQL, a
+shell or a file name.  Only the colon (`12:30`) is outside RFC 5321's dot-string: Postfix asks its
+alias maps for `"12:30"` with the quotes, and Dovecot wants it named in `auth_username_chars`.
+`+` is the recipient delimiter, so it is in no address of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from .model import PROTOCOLS
+
+idna: ModuleType | None
+try:
+    import idna
+except ImportError:
+    idna = None
+
+#: Schemes that a stock Dovecot 2.4 verifies (it refuses the weak ones), less those without a salt.
+PASSWORD_SCHEMES: Final = (
+    "ARGON2ID",
+    "ARGON2I",
+    "BLF-CRYPT",
+    "SHA512-CRYPT",
+    "SHA256-CRYPT",
+    "PBKDF2",
+    "SCRAM-SHA-256",
+    "SSHA512",
+    "SSHA256",
+    "SSHA",
+    "CRYPT",
+    "PLAIN",
+)
+
+_ADDRESS_LENGTH: Final = 254  # RFC 5321 4.5.3.1.3: a path has 256 octets, its angle brackets included
+_PASSWORD_LENGTH: Final = 248  # RFC 2449 4: a POP3 command has 255 octets, "PASS " and CRLF included
+_SHOWN_LENGTH: Final = 60
+
+_LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9_][a-z0-9_-]*(?:[.:][a-z0-9_-]+)*\Z")
+# RFC 5321 4.1.2 dot-string, less what mail servers have taken for a route or a command: ! % | `
+_ATOM: Final = r"[a-z0-9#$&'*+/=?^_{}~-]+"
+_FOREIGN_LOCAL_PART: Final = re.compile(rf"(?=[^-].{{0,63}}\Z){_ATOM}(?:\.{_ATOM})*\Z")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}\Z")
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
+_PLAN: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}\Z")
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)\Z")
+_DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])\Z")
+_PASSWORD_HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}[!-~]{1,1000}\Z")
+
+_BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LARGEST_SIZE: Final = (1 << 63) - 1  # bigint
+_LARGEST_COUNT: Final = (1 << 31) - 1  # integer
+
+
+def printable(text: str) -> str:
+    """`text` on one line and not too long, for messages and key paths."""
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:40]}… ({len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it: a text in quotes, true, false and null as YAML has them."""
+    if isinstance(value, str):
+        return f'"{printable(value)}"'
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, Sequence):
+        return "a list"
+    return "null" if value is None else printable(str(value)).lower()
+
+
+def unknown_key(known: Sequence[str]) -> str:
+    """What is said about a key that is none of `known`."""
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def local_part(text: str) -> str:
+    """The part before the @ of an address of ours (see the module's text)."""
+    folded = _folded(text)
+    if not _LOCAL_PART.match(folded):
+        raise ValueError(
+            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 . _ : -, with no hyphen first "
+            "and dots and colons only between others"
+        )
+    return folded
+
+
+def domain(text: str) -> str:
+    """A mail domain as A-labels (RFC 5890) in lower case; U-labels need the Python package idna."""
+    return _host(text, "a domain")
+
+
+def hostname(text: str) -> str:
+    """The full name of a host as A-labels in lower case."""
+    return _host(text, "a full host name")
+
+
+def address(text: str) -> str:
+    """The address of an account or alias of ours."""
+    return _address(text, local_part)
+
+
+def target(text: str) -> str:
+    """An address that mail is forwarded to, ours or anybody's: also with `+`, and folded too."""
+    return _address(text, _foreign_local_part)
+
+
+def tenant_name(text: str) -> str:
+    """A tenant's id, which is also the name of its files."""
+    if not _TENANT.match(text):
+        raise ValueError(f"{shown(text)} is not a tenant's name: 1 to 40 of a-z 0-9 -, with no hyphen first")
+    return text
+
+
+def plan_name(value: object) -> str:
+    """The name of a plan; no other type than a text, because YAML reads an unquoted `no` as false."""
+    if not isinstance(value, str) or not _PLAN.match(value):
+        raise ValueError(
+            f"{shown(value)} is not a plan's name: a text of a-z 0-9 _ -, up to 40, a letter or digit first"
+        )
+    return value
+
+
+def size(value: object) -> int:
+    """A size in bytes, from a number of bytes or a text with K, M or G."""
+    match = _SIZE.match(_number_text(value))
+    result = int(match[1]) * _BYTES[match[2]] if match else 0
+    if not 0 < result <= _LARGEST_SIZE:
+        raise ValueError(
+            f"{shown(value)} is not a size: bytes from 1, or a number with K, M or G (powers of 1024), such as 50M"
+        )
+    return result
+
+
+def duration(value: object) -> int:
+    """A duration in seconds, from a text with a unit."""
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f"{shown(value)} is not a duration: a number with s, m, h, d or w, such as 30d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def count(value: object) -> int:
+    """A number of things."""
+    text = _number_text(value)
+    if not re.match(r"[0-9]{1,10}\Z", text) or int(text) > _LARGEST_COUNT:
+        raise ValueError(f"{shown(value)} is not a number: 0 or more, whole")
+    return int(text)
+
+
+def boolean(value: object) -> bool:
+    """True or false, and no word that only looks like it."""
+    if value is True or value is False:
+        return value
+    raise ValueError(f"{shown(value)} is neither true nor false")
+
+
+def choice(value: object, allowed: Sequence[str]) -> str:
+    """One of `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{shown(value)} is none of {', '.join(allowed)}")
+    return value
+
+
+def protocols(value: object) -> list[str]:
+    """Names of ports, each once, in the order of `PROTOCOLS`."""
+    names = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if names is None:
+        raise ValueError(f"{shown(value)} is not a list of {', '.join(PROTOCOLS)}")
+    for name in names:
+        choice(name, PROTOCOLS)
+    return [name for name in PROTOCOLS if name in names]
+
+
+def password(text: str) -> str:
+    """A plain password as it was written; the message does not show it."""
+    if not text or not text.isprintable() or len(text.encode()) > _PASSWORD_LENGTH:
+        raise ValueError(f"not a password (not shown): 1 to {_PASSWORD_LENGTH} bytes (RFC 2449), no control characters")
+    return text
+
+
+def password_hash(text: str) -> str:
+    """A hash with its scheme in braces, as Dovecot writes it; the message does not show it."""
+    match = _PASSWORD_HASH.match(text)
+    if not match or match[1] not in PASSWORD_SCHEMES:
+        raise ValueError(f"not a password hash (not shown): {{SCHEME}}hash with one of {', '.join(PASSWORD_SCHEMES)}")
+    return text
+
+
+def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
+    def limit(value: object) -> int | None:
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; null for no limit") from None
+
+    return limit
+
+
+#: A size, or null for no limit.
+quota: Final = _no_limit_or(size)
+
+_PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
+    "mailbox_quota": quota,
+    "max_accounts": _no_limit_or(count),
+    "max_forwards": _no_limit_or(count),
+    "protocols": protocols,
+    "cleartext_auth": boolean,
+}
+
+
+def plan_setting(key: str, value: object) -> Any:
+    """The normal form of one plan key's value."""
+    if key not in _PLAN_SETTINGS:
+        raise ValueError(unknown_key(tuple(_PLAN_SETTINGS)))
+    return _PLAN_SETTINGS[key](value)
+
+
+def plan_settings(settings: Mapping[str, object]) -> dict[str, Any]:
+    """All of a plan's or an override's keys; the ValueError names the first key that is wrong."""
+    result = {}
+    for key, value in settings.items():
+        try:
+            result[key] = plan_setting(key, value)
+        except ValueError as error:
+            raise ValueError(f"{printable(key)}: {error}") from None
+    return result
+
+
+def _folded(text: str) -> str:
+    """Lower case of ASCII alone: the Kelvin sign's lower case would be an ASCII k."""
+    return text.lower() if text.isascii() else text
+
+
+def _number_text(value: object) -> str:
+    """A number as the digits it is written with; nothing for any other type."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return ""
+    return str(value)
+
+
+def _host(text: str, what: str) -> str:
+    name = text.lower()
+    if not text.isascii() or "xn--" in name:
+        name = _a_labels(text, what)
+    if not _DOMAIN.match(name):
+        raise ValueError(
+            f"{shown(text)} is not {what}: labels of 1 to 63 letters, digits and hyphens, at least two, "
+            "253 characters in all, such as acme.example"
+        )
+    return name
+
+
+def _a_labels(text: str, what: str) -> str:
+    if idna is None:
+        if text.isascii():
+            return text.lower()
+        raise ValueError(f"{shown(text)}: write it with xn-- labels, or install the Python package idna")
+    try:
+        encoded: bytes = idna.encode(text, uts46=True)
+    except idna.IDNAError as error:
+        raise ValueError(f"{shown(text)} is not {what}: {printable(str(error))}") from None
+    return encoded.decode("ascii").lower()
+
+
+def _address(text: str, check_local_part: Callable[[str], str]) -> str:
+    before, at, after = text.rpartition("@")
+    if not (before and at and after):
+        raise ValueError(f"{shown(text)} is not an address: local part, @, domain")
+    result = f"{check_local_part(before)}@{domain(after)}"
+    if len(result) > _ADDRESS_LENGTH:
+        raise ValueError(f"{shown(text)} is not an address: longer than {_ADDRESS_LENGTH} characters")
+    return result
+
+
+def _foreign_local_part(text: str) -> str:
+    folded = _folded(text)
+    if not (_LOCAL_PART.match(folded) or _FOREIGN_LOCAL_PART.match(folded)):
+        raise ValueError(
+            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 and . _ - + # $ & ' * / = ? ^ {{ }} ~ :, "
+            "with no hyphen first and dots and colons only between others"
+        )
+    return folded

@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the daemons see of the directory: views `v1.*`, and who may read which.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+The views belong to the owner of the tables, so that a daemon needs no right to any table.  Every
+lookup is by (local_part, domain) and must reach its rows by an index: a test has it explained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final
+
+from .model import PLAN_DEFAULTS
+
+#: Operating system users that are database roles of the same name (peer authentication).
+DAEMONS: Final = ("dovecot", "postfix", "vmail")
+
+#: Who may read what; a view that is not listed is the owner's alone.
+GRANTS: Final[dict[str, tuple[str, ...]]] = {
+    "postfix": ("domain", "mailbox_recipient", "alias", "recipient_refusal", "sender"),
+    "dovecot": ("passdb", "userdb"),
+    "vmail": ("expired_mailbox",),
+}
+
+#: RFC 3463 X.2.1: mailbox disabled, not accepting messages.
+REFUSAL: Final = "550 5.2.1 This mailbox is disabled and takes no mail"
+
+_VIEWS: Final = """
+CREATE SCHEMA v1;
+
+-- Plans resolved live: every reader sees a changed plan at once.
+CREATE VIEW v1.tenant_settings AS
+SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
+       (s.settings ->> 'mailbox_quota')::bigint AS mailbox_quota,
+       (s.settings ->> 'max_accounts')::integer AS max_accounts,
+       (s.settings ->> 'max_forwards')::integer AS max_forwards,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'protocols')) AS protocols,
+       (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth
+FROM directory.tenant t
+JOIN directory.plan p ON p.name = t.plan
+CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
+
+-- Declared states and holds together: what an address may do now.
+CREATE VIEW directory.standing AS
+SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id,
+       t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
+           SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
+           AND h.scope = 'receive' AND coalesce(h.until > now(), true)) AS may_receive,
+       t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
+           SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
+           AND h.scope = 'send' AND coalesce(h.until > now(), true)) AS may_send,
+       t.state = 'active' AND ac.state = 'active' AND NOT EXISTS (
+           SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
+           AND h.scope = 'login' AND coalesce(h.until > now(), true)) AS may_login
+FROM directory.address ad
+JOIN directory.domain d ON d.name = ad.domain
+JOIN directory.tenant t ON t.id = d.tenant_id
+LEFT JOIN directory.account ac ON ac.id = ad.account_id;
+
+-- A closed tenant's domain is refused here while mailboxes are kept, and then it is nobody's.
+CREATE VIEW v1.domain AS
+SELECT d.name AS domain
+FROM directory.domain d
+JOIN directory.tenant t ON t.id = d.tenant_id
+WHERE t.state <> 'closed' OR EXISTS (SELECT FROM directory.closed c WHERE c.domain = d.name);
+
+CREATE VIEW v1.mailbox_recipient AS
+SELECT local_part, domain FROM directory.address WHERE kind = 'account';
+
+-- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
+CREATE VIEW v1.alias AS
+SELECT s.local_part, s.domain, target.address AS target
+FROM directory.standing s
+LEFT JOIN directory.account ac ON ac.id = s.account_id
+CROSS JOIN LATERAL unnest(CASE
+    WHEN s.kind = 'alias' THEN s.targets
+    WHEN ac.forward_keep THEN ac.forward_to || (s.local_part || '@' || s.domain)
+    ELSE ac.forward_to
+END) AS target (address)
+WHERE s.may_receive AND (
+    NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(target.address, '@', 2))
+    OR EXISTS (SELECT FROM directory.standing o
+               WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
+               AND o.domain = split_part(target.address, '@', 2) AND o.may_receive));
+
+-- reply is an action of Postfix's access(5).
+CREATE VIEW v1.recipient_refusal AS
+SELECT s.local_part, s.domain, %(refusal)s AS reply FROM directory.standing s WHERE NOT s.may_receive
+UNION ALL
+SELECT s.local_part, s.domain, %(refusal)s FROM directory.standing s
+WHERE s.kind = 'alias' AND s.may_receive AND NOT EXISTS (
+    SELECT FROM v1.alias a WHERE a.local_part = s.local_part AND a.domain = s.domain)
+UNION ALL
+SELECT DISTINCT c.local_part, c.domain, %(refusal)s FROM directory.closed c
+WHERE NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = c.local_part AND a.domain = c.domain);
+
+-- Which logins may use an address as their sender.
+CREATE VIEW v1.sender AS
+SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS login
+FROM directory.standing s WHERE s.kind = 'account' AND s.may_send
+UNION ALL
+SELECT s.local_part, s.domain, target.address
+FROM directory.standing s
+CROSS JOIN LATERAL unnest(s.targets) AS target (address)
+-- LIMIT keeps the planner from joining all accounts to the ten targets it expects of each alias.
+CROSS JOIN LATERAL (
+    SELECT FROM directory.standing o
+    WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
+    AND o.domain = split_part(target.address, '@', 2) AND o.tenant_id = s.tenant_id AND o.kind = 'account' AND o.may_send
+    LIMIT 1) AS sender
+WHERE s.kind = 'alias';
+
+CREATE VIEW v1.passdb AS
+SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.password,
+       ts.protocols, ts.cleartext_auth, s.may_login
+FROM directory.standing s
+JOIN directory.account ac ON ac.id = s.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
+
+CREATE VIEW v1.userdb AS
+SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
+       lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
+       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size
+FROM directory.address ad
+JOIN directory.account ac ON ac.id = ad.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
+
+CREATE VIEW v1.expired_mailbox AS
+SELECT account_id, lpad((account_id %% 100)::text, 2, '0') || '/' || account_id AS home
+FROM directory.closed WHERE expires_at <= now();
+
+-- To be called when the files are gone; does nothing to a mailbox whose grace has not ended.
+CREATE FUNCTION v1.forget_mailbox(mailbox bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM directory.closed WHERE account_id = mailbox AND expires_at <= now();
+    DELETE FROM directory.account a WHERE a.id = mailbox
+        AND NOT EXISTS (SELECT FROM directory.closed c WHERE c.account_id = a.id)
+        AND NOT EXISTS (SELECT FROM directory.address ad WHERE ad.account_id = a.id);
+END;
+"""
+
+_REMOVE: Final = "DROP SCHEMA IF EXISTS v1 CASCADE; DROP VIEW IF EXISTS directory.standing;\n"
+
+
+def text() -> str:
+    """The SQL that defines every view anew and says who may read it; to be run as their owner."""
+    defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
+    return _REMOVE + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"} + "\n".join(_grants()) + "\n"
+
+
+def digest() -> str:
+    """SHA-256 of `text()` in hex: whether the views of a database are this release's."""
+    return hashlib.sha256(text().encode()).hexdigest()
+
+
+def _grants() -> list[str]:
+    daemons = ", ".join(DAEMONS)
+    statements = [
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+        "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA v1 FROM PUBLIC;",
+        f"GRANT USAGE ON SCHEMA v1 TO {daemons};",
+        "GRANT EXECUTE ON FUNCTION v1.forget_mailbox TO vmail;",
+    ]
+    return statements + [
+        f"GRANT SELECT ON {', '.join(f'v1.{view}' for view in views)} TO {daemon};" for daemon, views in GRANTS.items()
+    ]

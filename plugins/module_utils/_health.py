@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a mail host is well, looked at from inside.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Each check answers with (ok, what was seen); none changes anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Final, NamedTuple, Sequence
+
+_PROC: Final = Path("/proc")
+
+
+class Check(NamedTuple):
+    """One line of the report."""
+
+    name: str
+    ok: bool
+    seen: str
+
+    def as_row(self) -> str:
+        return f"{'ok' if self.ok else 'FAIL':<4}  {self.name:<52}  {self.seen}"
+
+
+def run(command: Sequence[str]) -> tuple[int, str]:
+    """Exit code and output of `command`; 127 if there is no such program."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    except FileNotFoundError:
+        return 127, f"{command[0]} is not installed"
+    return done.returncode, done.stdout.strip()
+
+
+def services(units: Sequence[str]) -> Check:
+    """Every unit is active, and nothing on the host has failed."""
+    wrong = [f"{unit} is {state}" for unit in units if (state := run(["systemctl", "is-active", unit])[1]) != "active"]
+    failed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend"])[1].splitlines()
+    wrong += [f"{line.split()[0]} failed" for line in failed]
+    return Check("services run", not wrong, ", ".join(wrong or units))
+
+
+def configuration(commands: dict[str, Sequence[str]]) -> list[Check]:
+    """Each daemon's own checker accepts what is on disk; `commands` by daemon."""
+    checks = []
+    for daemon, command in commands.items():
+        code, output = run(command)
+        last = output.splitlines()[-1] if output and code else ""
+        checks.append(Check(f"{daemon}: configuration is valid", code == 0, last or "accepted"))
+    return checks
+
+
+def binaries(executables: Sequence[str], proc: Path = _PROC) -> Check:
+    """No daemon still runs a program file that an upgrade has replaced."""
+    stale = []
+    for process in proc.glob("[0-9]*"):
+        try:
+            target = str((process / "exe").readlink())
+        except OSError:  # the process ended, or is a kernel thread
+            continue
+        if target.endswith(" (deleted)") and target.startswith(tuple(executables)):
+            stale.append(target.removesuffix(" (deleted)"))
+    return Check("running programs are the installed ones", not stale, ", ".join(sorted(set(stale))) or "yes")
+
+
+def queue(spool: Path, oldest: float, now: float | None = None) -> Check:
+    """No mail has been deferred for longer than `oldest` seconds."""
+    now = time.time() if now is None else now
+    # Postfix keeps a deferred mail's next attempt as mtime; ctime is not moved by that alone.
+    waiting = [path.stat().st_ctime for path in (spool / "deferred").rglob("*") if path.is_file()]
+    late = sum(1 for changed in waiting if now - changed > oldest)
+    return Check("queue moves", late == 0, f"{len(waiting)} deferred, {late} of them for over {oldest / 3600:g} h")
+
+
+def disk(paths: Sequence[str], least: float) -> list[Check]:
+    """At least `least` (a share of 1) of the file system under each path is free."""
+    checks = []
+    for path in paths:
+        usage = shutil.disk_usage(path)
+        free = usage.free / usage.total
+        checks.append(Check(f"room under {path}", free >= least, f"{free:.0%} free, {usage.free >> 20} MiB"))
+    return checks
+
+
+def journal(units: Sequence[str], since: str, priority: str = "err") -> Check:
+    """Nothing as bad as `priority` was logged by `units` since then (journalctl's notation)."""
+    command = ["journalctl", "--quiet", "--no-pager", f"--since={since}", f"--priority={priority}", "--output=cat"]
+    lines = run([*command, *(f"--unit={unit}" for unit in units)])[1].splitlines()
+    return Check(f"no errors logged since {since}", not lines, f"{len(lines)}: {lines[-1]}" if lines else "none")
+
+
+def listeners(expected: Sequence[int], run: Callable[[Sequence[str]], tuple[int, str]] = run) -> Check:
+    """The ports clients use are listened on."""
+    lines = run(["ss", "--listening", "--tcp", "--numeric", "--no-header"])[1].splitlines()
+    open_ports = {int(line.split()[3].rpartition(":")[2]) for line in lines}
+    missing = sorted(set(expected) - open_ports)
+    return Check(
+        "ports listen", not missing, f"nobody listens on {missing}" if missing else ", ".join(map(str, expected))
+    )

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How every module of the directory runs: connect, load, reconcile, write, and say so.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ._directory import passwords, render, syntax
+from ._directory.changes import Changes, Options
+from ._directory.final import unloaded_targets
+from ._directory.model import Desired
+from ._directory.problems import BadInput, DirectoryError
+from ._directory.reconcile import reconcile
+from ._directory.rows import Current
+from ._directory.schema import DATABASE, OWNER
+from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked
+
+#: Lists in a result are cut here: every text of a result is searched for secrets.
+CAP: Final = 100
+
+GRACE: Final = "30d"
+
+#: The choices of update_password, and whether they enforce a declared plain password.
+UPDATE_PASSWORD: Final = {"on_create": False, "always": True}
+
+#: Where mail_schema keeps the key for fingerprints of plain passwords.
+FINGERPRINT_KEY: Final = "/etc/mailhosting/fingerprint.key"
+
+_Value = TypeVar("_Value")
+
+
+class NotYet(DirectoryError):
+    """Something that a run without check mode may have made by the time this one comes to it."""
+
+
+class Request(NamedTuple):
+    """What a module wants of the directory."""
+
+    desired: Desired
+    options: Options
+
+
+def connection_options(user: str = OWNER) -> dict[str, dict[str, Any]]:
+    """The argument spec of the doc fragment `_directory`."""
+    return {
+        "database": {"type": "str", "default": DATABASE},
+        "host": {"type": "str", "default": SOCKET_DIRECTORY},
+        "user": {"type": "str", "default": user},
+    }
+
+
+def place(module: AnsibleModule) -> Place:
+    """Where the module's options say the directory is."""
+    return Place(module.params["host"], module.params["user"], module.params["database"])
+
+
+def value(option: str, convert: Callable[[Any], _Value], given: Any) -> _Value:
+    """`convert(given)`, one of `syntax`; DirectoryError that names the option."""
+    try:
+        return convert(given)
+    except ValueError as error:
+        raise DirectoryError(f"{option}: {error}") from None
+
+
+@contextmanager
+def reported(module: AnsibleModule) -> Iterator[None]:
+    """End the module with a message, and never a secret, for whatever an operator can act on."""
+    try:
+        yield
+    except BadInput as error:
+        module.fail_json(msg=f"Nothing was changed.\n{error}")
+    except DirectoryError as error:
+        module.fail_json(msg=str(error))
+    except ImportError as error:
+        _fail_import(module, error)
+
+
+@contextmanager
+def opened(module: AnsibleModule) -> Iterator[Store | None]:
+    """The store; None in check mode where there is none yet, with a warning."""
+    try:
+        connection = connect(place(module))
+    except (ImportError, NoDirectory) as error:
+        if not module.check_mode:
+            raise
+        module.warn(f"{error}; everything is reported as if the directory were empty")
+        yield None
+        return
+    import psycopg
+
+    with closing(connection):
+        try:
+            yield _store(module, connection)
+        except psycopg.Error as error:
+            # Its detail may show a whole row, with the hash of a password.
+            reason = error.diag.message_primary or type(error).__name__
+            raise DirectoryError(f"PostgreSQL: {reason}; run it again") from None
+
+
+def run(
+    module: AnsibleModule,
+    scope: Callable[[Store], frozenset[str] | None],
+    request: Callable[[Current], Request],
+    would_change: bool = True,
+    more: Callable[[Changes, Current], dict[str, Any]] = lambda _changes, _current: {},
+) -> None:
+    """Bring the directory to what `request` makes of its present state, and exit the module.
+
+    `scope` names the tenants to load (None: all).  `would_change` is what check mode answers when
+    `request` says NotYet.  `more` adds to the result.
+    """
+    with reported(module):
+        try:
+            with opened(module) as store:
+                changes, current = _write(module, store, scope, request)
+        except NotYet as error:
+            if not module.check_mode:
+                raise
+            module.warn(f"{error}; check mode takes it that this comes first")
+            module.exit_json(changed=would_change)
+        for warning in changes.warnings[:CAP]:
+            module.warn(warning)
+        module.exit_json(**_result(module, changes), **more(changes, current))
+
+
+def _store(module: AnsibleModule, connection: Any) -> Store | None:
+    try:
+        return Store(connection)
+    except NoDirectory as error:
+        if not module.check_mode:
+            raise
+        module.warn(f"{error}; everything is reported as if the directory were empty")
+        return None
+
+
+def _write(
+    module: AnsibleModule,
+    store: Store | None,
+    scope: Callable[[Store], frozenset[str] | None],
+    request: Callable[[Current], Request],
+) -> tuple[Changes, Current]:
+    grace = value("grace", syntax.duration, module.params.get("grace", GRACE))
+    lock = locked(store.connection) if store and not module.check_mode else nullcontext()
+    with lock:
+        current, asked = _load(store, scope, request)
+        changes = reconcile(current, asked.desired, asked.options)
+        if store and changes and not module.check_mode:
+            passwords.settle(changes.accounts, asked.options.fingerprint_key)
+            store.apply(changes, grace)
+    return changes, current
+
+
+def _load(
+    store: Store | None, scope: Callable[[Store], frozenset[str] | None], request: Callable[[Current], Request]
+) -> tuple[Current, Request]:
+    """What is there, as far as the request and the mail of its tenants reach."""
+    current = store.load(scope(store)) if store else Current()
+    asked = request(current)
+    while store and current.loaded is not None and (more := unloaded_targets(current, asked.desired)):
+        current = store.load(current.loaded | more)
+        asked = request(current)
+    return current, asked
+
+
+def _result(module: AnsibleModule, changes: Changes) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "changed": bool(changes),
+        "counts": {**changes.counts(), "undeclared": len(changes.undeclared)},
+        "addresses": _addresses(changes)[:CAP],
+        "settings": _settings(changes)[:CAP],
+        "undeclared": sorted(changes.undeclared)[:CAP],
+    }
+    if module._diff:
+        result["diff"] = render.diff(changes, module.params.get("grace", GRACE))
+    return result
+
+
+def _addresses(changes: Changes) -> list[str]:
+    return sorted([change.address for change in changes.accounts] + [change.address for change in changes.aliases])
+
+
+def _settings(changes: Changes) -> list[str]:
+    return [
+        *(f"plan {plan.name}" for plan in changes.plans),
+        *(f"tenant {tenant.name}" for tenant in changes.tenants),
+        *(f"domain {domain.name}" for domain in changes.domains),
+    ]
+
+
+def _fail_import(module: AnsibleModule, error: ImportError) -> None:
+    library = (error.name or str(error)).partition(".")[0]
+    module.fail_json(
+        msg=missing_required_lib(library, reason="(the role mailhosting.stack.directory installs it)"),
+        exception=traceback.format_exc(),
+    )

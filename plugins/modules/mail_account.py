@@ -1,0 +1,268 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mail_account
+short_description: Keep one account of the directory
+version_added: "0.1.0"
+author: The mailhosting.stack authors (@mailhosting)
+description:
+  - Creates, changes, renames, closes and restores one account, and places and lifts holds on it. For many accounts
+    M(mailhosting.stack.mail_directory) is the faster way by far.
+  - Options that are not given leave what is there. The tenant is the one that has the address's domain.
+  - What it makes has the origin C(module). A run of M(mailhosting.stack.mail_directory) neither closes it nor may
+    declare it; to move an account into the files, close it here and declare it there with C(restore) set to V(true).
+  - An account that was declared in files is changed there. Here it can get holds, and a password or forwarding that no
+    file declares.
+extends_documentation_fragment:
+  - mailhosting.stack._attributes
+  - mailhosting.stack._directory
+  - mailhosting.stack._directory.closing
+  - mailhosting.stack._directory.holds
+options:
+  address:
+    description: The account's address, which is also its login.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) creates the account V(active), and leaves the state of one that exists.
+      - V(no_login) stops logins while mail still arrives; V(suspended) stops both.
+      - V(absent) closes the account; its mail is kept for O(grace).
+    type: str
+    choices: [present, active, no_login, suspended, absent]
+    default: present
+  password:
+    description: The password in plain text; see O(update_password).
+    type: str
+  update_password:
+    description:
+      - With V(on_create) O(password) sets the first password of an account.
+      - With V(always) it is set whenever it is not the account's password.
+    type: str
+    choices: [on_create, always]
+    default: on_create
+  password_hash:
+    description: The password as a hash in Dovecot's notation, such as V({ARGON2ID}$argon2id$…). Always set.
+    type: str
+  quota:
+    description:
+      - Size of the mailbox in bytes, or with V(K), V(M) or V(G), powers of 1024.
+      - V(none) is no limit, V(plan) what the plan gives.
+    type: str
+  forward:
+    description: Where mail goes on to.
+    type: dict
+    suboptions:
+      to:
+        description: Addresses; a name without @ is one of the same domain. An empty list ends the forwarding.
+        type: list
+        elements: str
+        required: true
+      keep:
+        description: Whether a copy stays in the mailbox.
+        type: bool
+        default: true
+  renamed_from:
+    description: Local part that the account had before, in the same domain. Its mail comes along.
+    type: str
+  restore:
+    description:
+      - Needed when an account of this address was closed and its mail is still kept.
+      - V(true) gives it back with its mail, V(false) starts an empty one.
+    type: bool
+seealso:
+  - module: mailhosting.stack.mail_directory
+  - module: mailhosting.stack.mail_alias
+"""
+
+EXAMPLES = r"""
+- name: Create an account mailhosting.stack.mail_account:
+    address: taro@acme.example
+    password: "{{ lookup('ansible.builtin.password', 'secrets/taro length=20') }}"
+    quota: 100M
+
+- name: Forward its mail and keep a copy mailhosting.stack.mail_account:
+    address: taro@acme.example
+    forward:
+      to: [hanako, taro@home.example]
+
+- name: Set a new password mailhosting.stack.mail_account:
+    address: taro@acme.example
+    password: "{{ new_password }}"
+    update_password: always
+
+- name: Rename it with all its mail mailhosting.stack.mail_account:
+    address: taro.yamada@acme.example
+    renamed_from: taro
+
+- name: Stop it from sending until the end of the year mailhosting.stack.mail_account:
+    address: taro.yamada@acme.example
+    hold:
+      - scope: send
+        reason: password was stolen, ticket 4711
+        until: "2026-12-31T23:59:59+00:00"
+
+- name: Let it send again mailhosting.stack.mail_account:
+    address: taro.yamada@acme.example
+    release: [send]
+
+- name: Close it and keep its mail for a year mailhosting.stack.mail_account:
+    address: taro.yamada@acme.example
+    state: absent
+    grace: 52w
+"""
+
+RETURN = r"""
+counts:
+  description: As of M(mailhosting.stack.mail_directory).
+  type: dict
+  returned: success
+  sample: {created: 1, changed: 0, renamed: 0, closed: 0, restored: 0, removed: 0, unchanged: 0, undeclared: 0}
+addresses:
+  description: The account's address if it changed.
+  type: list
+  elements: str
+  returned: success
+  sample: [taro@acme.example]
+settings:
+  description: Always empty.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+undeclared:
+  description: Always empty.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._directory import passwords, syntax
+from ..module_utils._directory.changes import Options, Scope
+from ..module_utils._directory.final import declare
+from ..module_utils._directory.model import UNSET, Account, Desired, Forward, Unset
+from ..module_utils._directory.rows import MODULE, AccountRow, Current
+from ..module_utils._directory.store import Store
+from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
+from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            **HOLD_OPTIONS,
+            "address": {"type": "str", "required": True},
+            "state": {
+                "type": "str",
+                "choices": ["present", "active", "no_login", "suspended", "absent"],
+                "default": "present",
+            },
+            "password": {"type": "str", "no_log": True},
+            "update_password": {
+                "type": "str",
+                "choices": list(UPDATE_PASSWORD),
+                "default": "on_create",
+                "no_log": False,
+            },
+            "password_hash": {"type": "str", "no_log": True},
+            "quota": {"type": "str"},
+            "forward": {
+                "type": "dict",
+                "options": {
+                    "to": {"type": "list", "elements": "str", "required": True},
+                    "keep": {"type": "bool", "default": True},
+                },
+            },
+            "renamed_from": {"type": "str"},
+            "restore": {"type": "bool"},
+            "grace": {"type": "str", "default": GRACE},
+        },
+        mutually_exclusive=[("password", "password_hash")],
+        supports_check_mode=True,
+    )
+    with reported(module):
+        address, _local_part, domain = split(module.params["address"])
+
+        def tenants(store: Store) -> frozenset[str]:
+            return frozenset({store.owner(domain) or ""})
+
+        run(
+            module,
+            tenants,
+            lambda current: _request(address, module.params, current),
+            would_change=module.params["state"] != "absent",
+        )
+
+
+def _request(address: str, parameters: dict[str, Any], current: Current) -> Request:
+    tenant = owner(current, address.rpartition("@")[2])
+    absent = parameters["state"] == "absent"
+    if not absent:
+        refuse_closed(tenant)
+        tenant.accounts[address] = _account(address, tenant.name, parameters, current)
+    scope = Scope(frozenset({tenant.name}), frozenset({address}), aliases=frozenset(), settings=False)
+    options = Options(
+        origin=MODULE,
+        scope=scope,
+        purge=absent,
+        explicit=True,
+        enforce_passwords=UPDATE_PASSWORD[parameters["update_password"]],
+        holds=None if absent else holds(parameters, address=address),
+    )
+    return Request(Desired(current.plans, {tenant.name: tenant}), options)
+
+
+def _account(address: str, tenant: str, parameters: dict[str, Any], current: Current) -> Account:
+    """What is there, with the options that are given."""
+    local_part, _at, domain = address.rpartition("@")
+    renamed_from = parameters["renamed_from"]
+    if renamed_from is not None:
+        renamed_from = value("renamed_from", syntax.local_part, renamed_from)
+    row = (
+        current.accounts.get(address)
+        or current.accounts.get(f"{renamed_from}@{domain}")
+        or (current.closed.get((tenant, address)) if parameters["restore"] else None)
+    )
+    account = declare(row) if row else Account(local_part, domain)
+    account.local_part, account.renamed_from, account.restore = local_part, renamed_from, parameters["restore"]
+    account.forward = UNSET  # for a module: leave it
+    if parameters["state"] != "present":
+        account.state = parameters["state"]
+    if parameters["quota"] is not None:
+        account.quota = _quota(parameters["quota"])
+    if parameters["forward"] is not None:
+        goes_to = tuple(value("forward", target(domain), text) for text in parameters["forward"]["to"])
+        account.forward = Forward(goes_to, parameters["forward"]["keep"]) if goes_to else None
+    _set_password(account, row, parameters)
+    return account
+
+
+def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any]) -> None:
+    if parameters["password_hash"] is not None:
+        account.password_hash = value("password_hash", syntax.password_hash, parameters["password_hash"])
+    if parameters["password"] is not None:
+        plain = value("password", syntax.password, parameters["password"])
+        always = UPDATE_PASSWORD[parameters["update_password"]]
+        if not (always and row and row.password and passwords.verify(plain, row.password)):
+            account.password = plain
+
+
+def _quota(text: str) -> int | Unset | None:
+    if text == "plan":
+        return UNSET
+    return None if text == "none" else value("quota", syntax.size, text)
+
+
+if __name__ == "__main__":
+    main()

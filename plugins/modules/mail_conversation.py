@@ -1,0 +1,180 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mail_conversation
+short_description: Talk to a mail host as a mail program would
+version_added: "0.1.0"
+description:
+  - Sends mail by submission, reads it back by POP3 and IMAP, removes it again, and tries what must be refused.
+  - Every connection verifies the host's certificate.
+  - Run it where the clients are, so usually delegated to the controller.
+author:
+  - mailhosting.stack authors (@mailhosting)
+options:
+  address:
+    description: Host name or IP address to connect to.
+    type: str
+    required: true
+  tls_name:
+    description: Name the host's certificate must carry. The O(address) if not given.
+    type: str
+  ca_file:
+    description: File with the certificates to trust, in PEM. What the system trusts if not given.
+    type: path
+  protocols:
+    description: Protocols that the plans of both accounts offer; only these are used.
+    type: list
+    elements: str
+    choices: [pop3, pop3s, imap, imaps, submission, submissions]
+    default: [pop3, pop3s, imap, imaps, submission, submissions]
+  sender:
+    description:
+      - Account that sends.
+      - Without O(sender) and O(recipient) only what needs no login is tried.
+    type: dict
+    suboptions:
+      address:
+        description: Its address, which is also its login.
+        type: str
+        required: true
+      password:
+        description: Its password.
+        type: str
+        required: true
+  recipient:
+    description: Account that receives. May be the sender.
+    type: dict
+    suboptions:
+      address:
+        description: Its address, which is also its login.
+        type: str
+        required: true
+      password:
+        description: Its password.
+        type: str
+        required: true
+  timeout:
+    description: Seconds to wait for each network operation.
+    type: float
+    default: 10.0
+  delivery_timeout:
+    description: Seconds until a mail that was accepted must be readable.
+    type: float
+    default: 30.0
+attributes:
+  check_mode:
+    support: none
+    description: Nothing can be learnt about a host without talking to it.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+"""
+
+EXAMPLES = r"""
+- name: Talk to the host as two of its users
+  mailhosting.stack.mail_conversation:
+    address: mx1.provider.example
+    sender: {address: check@provider.example, password: "{{ check_password }}"}
+    recipient: {address: check@provider.example, password: "{{ check_password }}"}
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+ok:
+  description: Whether every step went as it should.
+  type: bool
+  returned: always
+steps:
+  description: One entry a step, in the order they were done.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: What was tried.
+      type: str
+    ok:
+      description: Whether the host answered as it should.
+      type: bool
+    answer:
+      description: What the host said, or what was wrong.
+      type: str
+    seconds:
+      description: How long the step took.
+      type: float
+table:
+  description: The same for people, one line a step.
+  type: list
+  elements: str
+  returned: always
+  sample:
+    - "ok    send by submission (587, STARTTLS)    0.12 s  accepted: taro@acme.example -> bill@bolt.example"
+"""
+
+import ssl
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._conversation import Conversation, Login, Server, TLSContext
+
+
+def _login(given: dict[str, str] | None) -> Login | None:
+    return Login(**given) if given else None
+
+
+def main() -> None:
+    login: dict[str, Any] = {
+        "type": "dict",
+        "options": {
+            "address": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "address": {"type": "str", "required": True},
+            "tls_name": {"type": "str"},
+            "ca_file": {"type": "path"},
+            "protocols": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions"],
+                "default": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions"],
+            },
+            "sender": login,
+            "recipient": login,
+            "timeout": {"type": "float", "default": 10.0},
+            "delivery_timeout": {"type": "float", "default": 30.0},
+        },
+        required_together=[("sender", "recipient")],
+    )
+    given = module.params
+    try:
+        context = TLSContext(given["tls_name"] or given["address"], given["ca_file"])
+    except (OSError, ssl.SSLError) as error:
+        module.fail_json(msg=f"ca_file {given['ca_file']} cannot be read: {error}")
+    conversation = Conversation(
+        server=Server(given["address"], context, given["timeout"]),
+        protocols=tuple(given["protocols"]),
+        sender=_login(given["sender"]),
+        recipient=_login(given["recipient"]),
+        delivery_timeout=given["delivery_timeout"],
+    )
+    steps = list(conversation.steps())
+    module.exit_json(
+        changed=False,
+        ok=all(step.ok for step in steps),
+        steps=[asdict(step) for step in steps],
+        table=[step.as_row() for step in steps],
+    )
+
+
+if __name__ == "__main__":
+    main()

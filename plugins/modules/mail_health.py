@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mail_health
+short_description: Look at a mail host from inside
+version_added: "0.1.0"
+description:
+  - Checks services, configuration, queue, disk, log and listening ports of a host, and changes nothing.
+  - Reports; whether a finding ends the play is the playbook's decision.
+author:
+  - mailhosting.stack authors (@mailhosting)
+options:
+  units:
+    description: systemd units that must be active.
+    type: list
+    elements: str
+    default: [postfix, dovecot, postgresql@17-main]
+  ports:
+    description: TCP ports that must be listened on.
+    type: list
+    elements: int
+    default: [25, 110, 143, 465, 587, 993, 995, 4190]
+  paths:
+    description: Folders whose file systems must have room.
+    type: list
+    elements: path
+    default: [/var/vmail, /var/spool/postfix, /var/lib/postgresql]
+  free:
+    description: Share of each file system that must be free, in percent.
+    type: int
+    default: 10
+  deferred:
+    description: Hours after which a mail that still waits in the queue is a finding.
+    type: int
+    default: 4
+  since:
+    description: Errors in the journal count from here on, in C(journalctl)'s notation.
+    type: str
+    default: 15 min ago
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+"""
+
+EXAMPLES = r"""
+- name: Look at the host from inside
+  mailhosting.stack.mail_health:
+    free: 20
+"""
+
+RETURN = r"""
+ok:
+  description: Whether everything was as it should be.
+  type: bool
+  returned: always
+checks:
+  description: One entry a check.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: What was looked at.
+      type: str
+    ok:
+      description: Whether it was as it should be.
+      type: bool
+    seen:
+      description: What was seen.
+      type: str
+table:
+  description: The same for people, one line a check.
+  type: list
+  elements: str
+  returned: always
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import _health as health
+
+#: Where the daemons' program files live; a deleted one there is a daemon in need of a restart.
+EXECUTABLES = (
+    "/usr/sbin/dovecot",
+    "/usr/lib/dovecot/",
+    "/usr/libexec/dovecot/",
+    "/usr/lib/postfix/",
+    "/usr/lib/postgresql/",
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "str", "default": ["postfix", "dovecot", "postgresql@17-main"]},
+            "ports": {"type": "list", "elements": "int", "default": [25, 110, 143, 465, 587, 993, 995, 4190]},
+            "paths": {
+                "type": "list",
+                "elements": "path",
+                "default": ["/var/vmail", "/var/spool/postfix", "/var/lib/postgresql"],
+            },
+            "free": {"type": "int", "default": 10},
+            "deferred": {"type": "int", "default": 4},
+            "since": {"type": "str", "default": "15 min ago"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    checks = [
+        health.services(given["units"]),
+        *health.configuration({"postfix": ["postfix", "check"], "dovecot": ["doveconf", "-n"]}),
+        health.binaries(EXECUTABLES),
+        health.listeners(given["ports"]),
+        health.queue(Path("/var/spool/postfix"), given["deferred"] * 3600),
+        *health.disk(given["paths"], given["free"] / 100),
+        health.journal(given["units"], given["since"]),
+    ]
+    module.exit_json(
+        changed=False,
+        ok=all(check.ok for check in checks),
+        checks=[check._asdict() for check in checks],
+        table=[check.as_row() for check in checks],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mail_schema
+short_description: Bring the directory's database to this release
+version_added: "0.1.0"
+author: The mailhosting.stack authors (@mailhosting)
+description:
+  - Creates what is missing of the database roles, the database, its tables, views and rights, and the key for
+    fingerprints of passwords.
+  - Tables, views and rights change in one transaction. A run of another module that writes is waited for.
+  - The role P(mailhosting.stack.directory#role) is the one place that calls it.
+extends_documentation_fragment:
+  - mailhosting.stack._attributes
+requirements:
+  - python3-psycopg 3 on the host
+options:
+  database:
+    description: Name of the PostgreSQL database.
+    type: str
+    default: mailhosting
+  host:
+    description: Folder of PostgreSQL's unix socket, or a host name.
+    type: str
+    default: /var/run/postgresql
+  user:
+    description: A superuser of the cluster.
+    type: str
+    default: postgres
+  fingerprint_key:
+    description:
+      - File with the key for fingerprints of plain passwords, mode 0600.
+      - Without it a run with O(mailhosting.stack.mail_directory#module:update_password=always) would have to hash every
+        password again.
+    type: path
+    default: /etc/mailhosting/fingerprint.key
+seealso:
+  - module: mailhosting.stack.mail_directory
+"""
+
+EXAMPLES = r"""
+- name: Bring the database to this release's schema mailhosting.stack.mail_schema:
+"""
+
+RETURN = r"""
+steps:
+  description: What was, or in check mode would be, done.
+  type: list
+  elements: str
+  returned: success
+  sample: [migrate to version 1, define the views]
+version:
+  description: The schema's version afterwards.
+  type: int
+  returned: success
+  sample: 1
+"""
+
+import os
+import secrets
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._directory.install import everything, install
+from ..module_utils._directory.schema import VERSION
+from ..module_utils._directory.store import NoDirectory
+from ..module_utils._run import FINGERPRINT_KEY, connection_options, place, reported
+
+_KEY_BYTES = 32
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(user="postgres"),
+            "fingerprint_key": {"type": "path", "default": FINGERPRINT_KEY, "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    with reported(module):
+        steps = _install(module) + _make_key(module.params["fingerprint_key"], module.check_mode)
+        diff = {"before": "", "after": "".join(f"{step}\n" for step in steps)}
+        module.exit_json(changed=bool(steps), steps=steps, version=VERSION, diff=diff)
+
+
+def _install(module: AnsibleModule) -> list[str]:
+    try:
+        return install(place(module), check=module.check_mode)
+    except (ImportError, NoDirectory):
+        if not module.check_mode:
+            raise
+        return everything()
+
+
+def _make_key(path: str, check: bool) -> list[str]:
+    if os.path.exists(path):
+        return []
+    if not check:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+    return [f"create {path}"]
+
+
+if __name__ == "__main__":
+    main()

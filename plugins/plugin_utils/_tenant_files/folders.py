@@ -1,0 +1,260 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The folders of tenants, addresses and secrets, read into one checked `Desired`.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from ...module_utils._directory import rules, syntax
+from ...module_utils._directory.model import Desired, Tenant
+from ...module_utils._directory.problems import Problem
+from . import located_yaml, schema
+from .cache import Entry, FolderCache
+from .vault import (
+    HEADER,
+    NOT_GIVEN,
+    NOT_OPENED,
+)
+
+_SUFFIX: Final = ".yml"
+_OTHER_SUFFIXES: Final = (".yaml", ".json")  # Ansible reads these elsewhere, so that somebody will try them
+
+_Result = TypeVar("_Result")
+_ReadNode: TypeAlias = Callable[[schema.Report, str, located_yaml.Node | None], Tenant | None]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Absolute paths on the controller; None for a folder that the operator does not have."""
+
+    tenants: str | None = None
+    addresses: str | None = None
+    secrets: str | None = None
+    cache: str | None = None  # may vanish at any time
+
+
+@dataclass
+class Inventory:
+    """What was read.  With any problem in it, `desired` is not to be used."""
+
+    desired: Desired
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(
+    folders: Folders, plans: dict[str, dict[str, Any]], decrypt: schema.Decrypt, only: Collection[str] = ()
+) -> Inventory:
+    """Read and check every file.  `only` limits to these tenants what is declared, and which secrets are opened."""
+    return _Reader(folders, decrypt).read(plans, only)
+
+
+def label(path: str) -> str:
+    """A path as messages name it: from the working directory if it is below it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+class _File(NamedTuple):
+    tenant: str
+    path: str
+    label: str
+
+
+class _Reader:
+    """One reading of all folders; gathers problems and warnings."""
+
+    def __init__(self, folders: Folders, decrypt: schema.Decrypt) -> None:
+        self._folders = folders
+        self._decrypt = decrypt
+        self._problems: list[Problem] = []
+        self._warnings: list[str] = []
+
+    def read(self, plans: dict[str, dict[str, Any]], only: Collection[str]) -> Inventory:
+        tenants = self._tenants("tenants_dir", self._folders.tenants, schema.tenant)
+        if self._folders.tenants and not tenants:
+            self._warnings.append(f"{label(self._folders.tenants)} has no tenant's file: nothing is declared")
+        desired = Desired(plans, {name: tenant for name, tenant in tenants.items() if tenant})
+        parts = self._tenants("addresses_dir", self._folders.addresses, schema.addresses)
+        self._merge(desired, tenants, parts)
+        unreadable = {name for name, tenant in [*tenants.items(), *parts.items()] if tenant is None}
+        for file in self._files("secrets_dir", self._folders.secrets):
+            if file.tenant not in tenants:
+                self._without_tenant(file.label, file.tenant)
+            elif not only or file.tenant in only:
+                self._secrets(file, None if file.tenant in unreadable else desired.tenants[file.tenant])
+        self._problems.extend(rules.check(desired))
+        for name in only:
+            if name not in tenants:
+                self._add("", 0, "tenants", f"{syntax.shown(name)} has no file in tenants_dir")
+        if only:
+            desired.tenants = {name: tenant for name, tenant in desired.tenants.items() if name in only}
+        return Inventory(desired, _once(self._problems), self._warnings)
+
+    def _add(self, file: str, line: int, path: str, message: str) -> None:
+        self._problems.append(Problem(file, line, path, message))
+
+    def _tenants(self, option: str, folder: str | None, read_node: _ReadNode) -> dict[str, Tenant | None]:
+        """The folder's files by tenant; None for one that could not be read at all."""
+        found: dict[str, Tenant | None] = {}
+        if folder is None:
+            return found
+        cache = FolderCache(self._folders.cache, folder)
+        entries: dict[str, Entry] = {}
+        for file in self._files(option, folder):
+            found[file.tenant] = None
+            text, encrypted = self._text(file)
+            if text is None:
+                continue
+            tenant = None if encrypted else cache.get(file.tenant, text)
+            cacheable = tenant is not None
+            if tenant is None:
+                report = schema.Report(file.label, self._decrypt)
+                tenant = self._parsed(report, text, partial(read_node, report, file.tenant))
+                cacheable = not (encrypted or report.decrypted or report.problems)
+            if tenant is not None:
+                tenant.file = file.label
+                found[file.tenant] = tenant
+                if cacheable:
+                    entries[file.tenant] = Entry(text, tenant)
+        cache.store(entries)
+        return found
+
+    def _merge(self, desired: Desired, tenants: dict[str, Tenant | None], parts: dict[str, Tenant | None]) -> None:
+        """Give each tenant the addresses that its file may declare."""
+        owners = rules.owners_of_domains(desired)
+        for name, part in parts.items():
+            if name not in tenants:
+                self._without_tenant(label(os.path.join(str(self._folders.addresses), name + _SUFFIX)), name)
+            tenant = tenants.get(name)
+            if tenant is None or part is None:
+                continue
+            if tenant.addresses_managed_by == "panel":
+                message = f"tenant {name} has addresses_managed_by: panel ({tenant.file}), so it has no addresses file"
+                self._add(part.file, 1, "", message)
+                continue
+            foreign = [domain for domain in part.domains.values() if domain.name not in tenant.domains]
+            for domain in foreign:
+                message = rules.not_owned(domain.name, tenant, owners.get(domain.name))
+                self._add(part.file, domain.line, domain.name, message)
+            tenant.addresses_file = part.file
+            names = {domain.name for domain in foreign}
+            tenant.accounts = {address: item for address, item in part.accounts.items() if item.domain not in names}
+            tenant.aliases = {address: item for address, item in part.aliases.items() if item.domain not in names}
+
+    def _without_tenant(self, file: str, name: str) -> None:
+        folder = label(self._folders.tenants) if self._folders.tenants else "tenants_dir"
+        self._add(file, 1, "", f"there is no {os.path.join(folder, name + _SUFFIX)} for it to belong to")
+
+    def _secrets(self, file: _File, tenant: Tenant | None) -> None:
+        """Give the tenant's accounts their passwords; without a tenant only the file itself is checked."""
+        text, _ = self._text(file)
+        if text is None:
+            return
+        report = schema.Report(file.label, self._decrypt)
+        passwords = self._parsed(report, text, partial(schema.secrets, report), secret=True) or {}
+        if tenant is None:
+            return
+        for address, (password, line) in passwords.items():
+            if address in tenant.accounts:
+                tenant.accounts[address].password = password
+            else:
+                where = tenant.addresses_file or "any addresses file"
+                self._add(file.label, line, address, f"no account of tenant {tenant.name} in {where} has this address")
+
+    def _parsed(
+        self,
+        report: schema.Report,
+        text: str,
+        read_node: Callable[[located_yaml.Node | None], _Result | None],
+        *,
+        secret: bool = False,
+    ) -> _Result | None:
+        result = None
+        try:
+            result = read_node(located_yaml.parse(text))
+        except located_yaml.BrokenYaml as error:
+            message = (
+                "broken YAML (not shown): a password with special characters needs quotes" if secret else str(error)
+            )
+            report.add(error.line, "", message)
+        self._problems.extend(report.problems)
+        return result
+
+    def _files(self, option: str, folder: str | None) -> Iterator[_File]:
+        """The tenants' files in a folder, by name.  Everything that ends otherwise is none of our business."""
+        if folder is None:
+            return
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self._add("", 0, option, f"{syntax.shown(folder)} cannot be read: {error.strerror}")
+            return
+        shown = label(folder)
+        for entry in entries:
+            name, suffix = os.path.splitext(entry.name)
+            if name.startswith(".") or suffix not in {_SUFFIX, *_OTHER_SUFFIXES}:
+                continue
+            file = _File(name, entry.path, os.path.join(shown, syntax.printable(entry.name)))
+            message = _not_a_tenants_file(entry, name, suffix, folder)
+            if message:
+                self._add(file.label, 1, "", message)
+            else:
+                yield file
+
+    def _text(self, file: _File) -> tuple[str | None, bool]:
+        """The file's text, decrypted if it is a vault, and whether it was one; None if it cannot be read."""
+        try:
+            with open(file.path, "rb") as stream:
+                raw = stream.read()
+            text = raw.decode("utf-8-sig")
+            if text.startswith(HEADER):
+                return self._decrypt(text), True
+        except OSError as error:
+            self._add(file.label, 1, "", f"cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            self._add(file.label, raw[: error.start].count(b"\n") + 1, "", "is not UTF-8")
+        except ValueError as error:
+            self._add(file.label, 1, "", str(error))
+        else:
+            return text, False
+        return None, False
+
+
+def _not_a_tenants_file(entry: os.DirEntry[str], name: str, suffix: str, folder: str) -> str:
+    """Why a file in a folder of tenants cannot be one of theirs; nothing if it can."""
+    if suffix != _SUFFIX:
+        return f"is not read: the name of a tenant's file ends in {_SUFFIX}"
+    try:
+        syntax.tenant_name(name)
+    except ValueError as error:
+        return str(error)
+    # A customer who owns one folder must not have a file of another one read.
+    if entry.is_symlink() and os.path.dirname(os.path.realpath(entry.path)) != os.path.realpath(folder):
+        return "is a symbolic link out of its folder"
+    return "" if entry.is_file() else "is not a file"
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """The problems, with one line alone where a vault password is missing or wrong in many places."""
+    result = []
+    places = Counter(problem.message for problem in problems)
+    for problem in sorted(problems):
+        more = places[problem.message] - 1
+        if problem.message not in (NOT_GIVEN, NOT_OPENED):
+            result.append(problem)
+        elif more >= 0:
+            result.append(replace(problem, message=f"{problem.message}; {more} more like this") if more else problem)
+            places[problem.message] = 0
+    return result

@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""YAML in which every value knows its line and nothing is guessed.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+A key is the text that was written (`no`, `001` and `12:30` stay what they are).  A value is the text
+that was written too; `native` gives it a type by YAML 1.2's JSON schema, and only where a caller asks.
+Anchors, aliases, tags (but `!vault`) and a second document are refused: no tenant's file needs them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+#: libyaml's parser is ten times as fast as Python's; both make the same events.
+LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_VAULT_TAG: Final = "!vault"
+_DEPTH: Final = 10  # three more than the deepest place in any of the files
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
+_WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+class BrokenYaml(Exception):
+    """Text that is no YAML, or more than the files need; ends the reading of its file."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(slots=True)
+class Scalar:
+    """One text.  `plain` without quotes, so that `native` may give it another type."""
+
+    text: str
+    line: int
+    plain: bool
+    encrypted: bool = False  # tagged !vault
+
+    def native(self) -> str | int | bool | None:
+        if self.plain:
+            if self.text in _WORDS:
+                return _WORDS[self.text]
+            if _INTEGER.match(self.text):
+                return int(self.text)
+        return self.text
+
+
+@dataclass(slots=True)
+class Mapping:
+    """Keys and values in the order of the file, duplicate keys included."""
+
+    line: int
+    items: list[tuple[Scalar, Node]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Values in the order of the file."""
+
+    line: int
+    items: list[Node] = field(default_factory=list)
+
+
+Node: TypeAlias = Scalar | Mapping | Sequence
+
+
+def parse(text: str, loader: Any = LOADER) -> Node | None:
+    """The one document in `text`; None if there is none.  Raises BrokenYaml."""
+    try:
+        return _build(yaml.parse(text, Loader=loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        context = f" ({error.context})" if error.context else ""
+        raise BrokenYaml(mark.line + 1 if mark else 1, f"broken YAML: {error.problem}{context}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise BrokenYaml(line, f"broken YAML: {error.reason}") from None
+
+
+class _Builder:
+    """Puts nodes together without recursion: a hostile file is as deep as it likes."""
+
+    def __init__(self) -> None:
+        self.root: Node | None = None
+        self._open: list[Mapping | Sequence] = []
+        self._keys: list[Scalar | None] = []  # for each open node the key that waits for its value
+
+    def add(self, node: Node) -> None:
+        if not self._open:
+            self.root = node
+            return
+        parent = self._open[-1]
+        if isinstance(parent, Sequence):
+            parent.items.append(node)
+            return
+        key = self._keys[-1]
+        if key is not None:
+            parent.items.append((key, node))
+            self._keys[-1] = None
+        elif isinstance(node, Scalar):
+            self._keys[-1] = node
+        else:
+            raise BrokenYaml(node.line, "a key is a text, not a list or a mapping")
+
+    def open(self, node: Mapping | Sequence) -> None:
+        self.add(node)
+        if len(self._open) == _DEPTH:
+            raise BrokenYaml(node.line, f"more than {_DEPTH} lists and mappings within each other")
+        self._open.append(node)
+        self._keys.append(None)
+
+    def close(self) -> None:
+        self._open.pop()
+        self._keys.pop()
+
+
+def _build(events: Iterator[Any]) -> Node | None:
+    builder = _Builder()
+    for event in events:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            builder.add(_scalar(event))
+        elif kind is yaml.MappingStartEvent:
+            builder.open(Mapping(_line(event)))
+        elif kind is yaml.SequenceStartEvent:
+            builder.open(Sequence(_line(event)))
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            builder.close()
+        elif kind is yaml.AliasEvent:
+            raise BrokenYaml(
+                event.start_mark.line + 1, "an alias (*name) is not allowed: write the value out, or quote it"
+            )
+        elif kind is yaml.DocumentStartEvent and builder.root is not None:
+            raise BrokenYaml(event.start_mark.line + 1, "a second document (---) is not allowed")
+    return builder.root
+
+
+def _line(event: Any) -> int:
+    """The line of an event that may carry an anchor or a tag, and must not."""
+    line: int = event.start_mark.line + 1
+    if event.anchor is not None:
+        raise BrokenYaml(line, "an anchor (&name) is not allowed: quote the value if it is a text")
+    if event.tag is not None:
+        raise BrokenYaml(line, "a tag (!name) is not allowed: quote the value if it is a text")
+    return line
+
+
+def _scalar(event: Any) -> Scalar:
+    if event.tag == _VAULT_TAG:
+        return Scalar(event.value, event.start_mark.line + 1, plain=False, encrypted=True)
+    return Scalar(event.value, _line(event), plain=not event.style)

@@ -1,0 +1,306 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may stand in a tenant's three files, and in the variable with the plans.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Each reader takes one file's parsed YAML and returns what is good in it; everything else is in the
+problems of its `Report`.  An addresses file is read into a `Tenant` that has addresses only; its
+domains are the file's sections with their lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from ...module_utils._directory import syntax
+from ...module_utils._directory.model import (
+    ACCOUNT_STATES,
+    MANAGERS,
+    PLAN_DEFAULTS,
+    TENANT_STATES,
+    Account,
+    Alias,
+    Domain,
+    Forward,
+    Tenant,
+)
+from ...module_utils._directory.problems import Problem
+from . import located_yaml as located
+
+#: From the text of an inline `!vault` value to the text in it; ValueError says why not.
+Decrypt: TypeAlias = Callable[[str], str]
+Node: TypeAlias = located.Node
+#: From a node at a key path to its value; ValueError says what is wrong with the node itself.
+Convert: TypeAlias = Callable[[Node, str], Any]
+
+
+@dataclass
+class Report:
+    """What is found in one file."""
+
+    file: str
+    decrypt: Decrypt
+    problems: list[Problem] = field(default_factory=list)
+    decrypted: bool = False  # an inline value was; such a file is never cached
+
+    def add(self, line: int, path: str, message: str) -> None:
+        self.problems.append(Problem(self.file, line, path, message))
+
+    def entries(self, node: Node | None, path: str) -> Iterator[tuple[located.Scalar, str, Node]]:
+        """Keys, their paths and values of a mapping or of nothing; a duplicate key is a problem."""
+        if node is None or _is_null(node):
+            return
+        if not isinstance(node, located.Mapping):
+            self.add(node.line, path, f"{_shown(node)} is not a mapping (key: value)")
+            return
+        first: dict[str, int] = {}
+        for key, value in node.items:
+            key_path = _join(path, key.text)
+            if key.text in first:
+                self.add(key.line, key_path, f"duplicate key, first on line {first[key.text]}")
+            else:
+                first[key.text] = key.line
+                yield key, key_path, value
+
+    def fields(self, node: Node | None, path: str, known: Mapping[str, Convert]) -> dict[str, Any]:
+        """The values of a mapping whose keys are given; those that are wrong are left out."""
+        values = {}
+        for key, key_path, value in self.entries(node, path):
+            if key.text not in known:
+                self.add(key.line, key_path, syntax.unknown_key(tuple(known)))
+                continue
+            try:
+                values[key.text] = known[key.text](value, key_path)
+            except ValueError as error:
+                self.add(value.line, key_path, str(error))
+        return values
+
+    def named(
+        self, node: Node | None, path: str, name: Callable[[str], str]
+    ) -> Iterator[tuple[str, located.Scalar, str, Node]]:
+        """The entries of a mapping whose keys name something, with the names' normal forms."""
+        first: dict[str, int] = {}
+        for key, key_path, value in self.entries(node, path):
+            try:
+                normal = name(key.text)
+            except ValueError as error:
+                self.add(key.line, key_path, str(error))
+                continue
+            if normal in first:
+                self.add(key.line, key_path, f"{syntax.shown(key.text)} is the same as line {first[normal]}")
+            else:
+                first[normal] = key.line
+                yield normal, key, key_path, value
+
+    def texts(self, node: Node, path: str, convert: Callable[[str], str]) -> tuple[str, ...]:
+        """The normal forms of one text or a list of texts, each once; those that are wrong are left out."""
+        if not isinstance(node, located.Sequence):
+            return (convert(_text(node)),)
+        if not node.items:
+            raise ValueError("the list is empty")
+        found: dict[str, None] = {}
+        for index, item in enumerate(node.items):
+            item_path = f"{path}[{index}]"
+            try:
+                value = convert(_text(item))
+            except ValueError as error:
+                self.add(item.line, item_path, str(error))
+                continue
+            if value in found:
+                self.add(item.line, item_path, f"{syntax.shown(value)} is in this list twice")
+            found[value] = None
+        return tuple(found)
+
+    def secret(self, node: Node) -> str:
+        """The text of a password or a hash, decrypted if it is a vault's."""
+        if isinstance(node, located.Scalar) and node.encrypted:
+            self.decrypted = True
+            return self.decrypt(node.text)
+        if _is_null(node) or not isinstance(node, located.Scalar):
+            raise ValueError("a text is needed; put it in quotes if it looks like something else")
+        return node.text
+
+
+def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
+    """The operator's file; None without a plan, because nothing can be said about such a tenant."""
+    known: dict[str, Convert] = {
+        "plan": lambda node, _: (_text(node), node.line),
+        "overrides": lambda node, path: report.fields(node, path, _PLAN_FIELDS),
+        "state": _written(partial(syntax.choice, allowed=TENANT_STATES)),
+        "addresses_managed_by": _written(partial(syntax.choice, allowed=MANAGERS)),
+        "domains": partial(_domains, report),
+    }
+    values = report.fields(node, "", known)
+    if "plan" not in values:
+        if not any(problem.path == "plan" for problem in report.problems):
+            report.add(1, "plan", "missing: every tenant has a plan")
+        return None
+    plan, line = values.pop("plan")
+    return Tenant(name, plan, line=line, **values)
+
+
+def addresses(report: Report, name: str, node: Node | None) -> Tenant:
+    """The addresses file: a tenant without a plan, whose domains are the file's sections."""
+    result = Tenant(name, plan="")
+    for domain, key, path, section in report.named(node, "", syntax.domain):
+        result.domains[domain] = Domain(domain, line=key.line)
+        known: dict[str, Convert] = {
+            "accounts": partial(_accounts, report, domain),
+            "aliases": partial(_aliases, report, domain),
+        }
+        values = report.fields(section, path, known)
+        result.accounts.update((account.address, account) for account in values.get("accounts", ()))
+        result.aliases.update((alias.address, alias) for alias in values.get("aliases", ()))
+    return result
+
+
+def secrets(report: Report, node: Node | None) -> dict[str, tuple[str, int]]:
+    """Passwords and their lines by address.  No message shows a key that is no address: it may be a password."""
+    found: dict[str, tuple[str, int]] = {}
+    if node is None or _is_null(node):
+        return found
+    if not isinstance(node, located.Mapping):
+        report.add(node.line, "", "not a mapping (address: password)")
+        return found
+    for key, value in node.items:
+        try:
+            address = syntax.address(key.text)
+        except ValueError:
+            report.add(key.line, "", "the key on this line (not shown) is not an address: local part, @, domain")
+            continue
+        if address in found:
+            report.add(key.line, address, f"duplicate key, first on line {found[address][1]}")
+            continue
+        try:
+            found[address] = (syntax.password(report.secret(value)), key.line)
+        except ValueError as error:
+            report.add(value.line, address, str(error))
+    return found
+
+
+def plans(
+    value: object, origin: Callable[[object], tuple[str, int]]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    """The variable mail_plans with normal values.  `origin` says in which file and line a key or value was written."""
+    result: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+
+    def settings_of(key: object, path: str, settings: object) -> Iterator[tuple[str, object]]:
+        if isinstance(settings, Mapping):
+            yield from settings.items()
+        elif settings is not None:
+            problems.append(Problem(*origin(key), path, f"{syntax.shown(settings)} is not a mapping (key: value)"))
+
+    for name, settings in settings_of(value, _PLANS, value):
+        path = _join(_PLANS, str(name))
+        try:
+            plan = result.setdefault(syntax.plan_name(name), {})
+        except ValueError as error:
+            problems.append(Problem(*origin(name), path, str(error)))
+            continue
+        for key, setting in settings_of(name, path, settings):
+            try:
+                plan[str(key)] = syntax.plan_setting(key, setting)
+            except ValueError as error:
+                problems.append(Problem(*origin(key), _join(path, str(key)), str(error)))
+    return result, problems
+
+
+def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
+    known: dict[str, Convert] = {"hostnames": lambda node, path: report.texts(node, path, syntax.hostname)}
+    return {
+        name: Domain(name, line=key.line, **report.fields(settings, domain_path, known))
+        for name, key, domain_path, settings in report.named(node, path, syntax.domain)
+    }
+
+
+def _accounts(report: Report, domain: str, node: Node, path: str) -> list[Account]:
+    known: dict[str, Convert] = {
+        "state": _written(partial(syntax.choice, allowed=ACCOUNT_STATES)),
+        "quota": _typed(syntax.quota),
+        "password_hash": lambda node, _: syntax.password_hash(report.secret(node)),
+        "forward": partial(_forward, report, domain),
+        "renamed_from": _written(syntax.local_part),
+        "restore": _typed(syntax.boolean),
+    }
+    return [
+        Account(local_part, domain, line=key.line, **report.fields(settings, account_path, known))
+        for local_part, key, account_path, settings in report.named(node, path, syntax.local_part)
+    ]
+
+
+def _aliases(report: Report, domain: str, node: Node, path: str) -> list[Alias]:
+    found = []
+    for local_part, key, alias_path, value in report.named(node, path, syntax.local_part):
+        try:
+            targets = report.texts(value, alias_path, partial(_target, domain))
+        except ValueError as error:
+            report.add(value.line, alias_path, str(error))
+        else:
+            found.append(Alias(local_part, domain, targets, key.line))
+    return found
+
+
+def _forward(report: Report, domain: str, node: Node, path: str) -> Forward | None:
+    if _is_null(node):
+        return None
+    known: dict[str, Convert] = {
+        "to": lambda node, path: report.texts(node, path, partial(_target, domain)),
+        "keep": _typed(syntax.boolean),
+    }
+    if not isinstance(node, located.Mapping) or all(key.text != "to" for key, _ in node.items):
+        raise ValueError("needs the key to with an address or a list of them; null for no forwarding")
+    return Forward(**{"to": (), **report.fields(node, path, known)})
+
+
+def _written(convert: Callable[[str], str]) -> Convert:
+    return lambda node, _: convert(_text(node))
+
+
+def _typed(convert: Callable[[object], Any]) -> Convert:
+    return lambda node, _: convert(_native(node))
+
+
+def _target(domain: str, text: str) -> str:
+    """A full address; a text without @ is a local part of the same domain."""
+    return syntax.target(text) if "@" in text else f"{syntax.local_part(text)}@{domain}"
+
+
+def _text(node: Node) -> str:
+    """The text as it was written."""
+    if isinstance(node, located.Scalar) and not node.encrypted:
+        return node.text
+    raise ValueError(f"{_shown(node)} is not a text")
+
+
+def _native(node: Node) -> object:
+    """The value with the type that it looks like."""
+    if isinstance(node, located.Sequence):
+        return [_native(item) for item in node.items]
+    if isinstance(node, located.Mapping):
+        return {key.text: _native(value) for key, value in node.items}
+    if node.encrypted:
+        raise ValueError("only a password or a password_hash may be encrypted")
+    return node.native()
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, located.Scalar) and node.native() is None
+
+
+def _shown(node: Node) -> str:
+    return syntax.shown(_native(node))
+
+
+def _join(path: str, key: str) -> str:
+    name = syntax.printable(key)
+    return f"{path}.{name}" if path else name
+
+
+_PLANS: Final = "mail_plans"
+_PLAN_FIELDS: Final[dict[str, Convert]] = {key: _typed(partial(syntax.plan_setting, key)) for key in PLAN_DEFAULTS}

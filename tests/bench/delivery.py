@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Delivered messages per second from port 25 through LMTP into 50 mailboxes, beside stock Postfix and Dovecot."""
+
+from __future__ import annotations
+
+from common import CHECKOUT, Figure, Host, at_least, publish
+
+BENCH = CHECKOUT / "tests" / "bench"
+MESSAGES, BOXES, SESSIONS, LENGTH = 4000, 50, 20, 10_240
+#: 20 sessions at a time; done when the queue is empty.  Prints the seconds.
+LOAD = r"""
+queued() {{ find /var/spool/postfix/incoming /var/spool/postfix/active /var/spool/postfix/deferred /var/spool/postfix/maildrop \
+  -type f | wc -l; }}
+start=$(date +%s.%N)
+seq 0 {last} | xargs -P {sessions} -I% smtp-source -s 1 -m {each} -l {length} -M load.outside.example \
+  -f load@outside.example -t box%@{domain} 127.0.0.1:25
+deadline=$(( $(date +%s) + 300 ))
+while [ "$(queued)" -gt 0 ]; do [ "$(date +%s)" -lt $deadline ] || exit 1; sleep 0.1; done
+end=$(date +%s.%N)
+python3 -c "print($end - $start)"
+"""
+
+
+def delivered(host: Host, domain: str) -> float:
+    """Messages per second; RuntimeError unless every one is in a mailbox."""
+    count = "find /var/vmail -path '*/new/*' -type f | wc -l"
+    before = int(host.shell(count))
+    script = LOAD.format(last=BOXES - 1, sessions=SESSIONS, each=MESSAGES // BOXES, length=LENGTH, domain=domain)
+    seconds = float(host.shell(script))
+    arrived = int(host.shell(count)) - before
+    if arrived != MESSAGES:
+        raise RuntimeError(f"{host.name}: {arrived} of {MESSAGES} arrived")
+    host.shell("find /var/vmail -path '*/new/*' -type f -delete")
+    return MESSAGES / seconds
+
+
+def main() -> None:
+    ours = Host("mx1", CHECKOUT / "inventories" / "demo")
+    ours.play("mailhosting.stack.site")
+    stock = Host("stock", BENCH / "stock" / "hosts.yml")
+    stock.play(BENCH / "stock" / "stock.yml")
+    ours.play(BENCH / "boxes.yml", bench_boxes=BOXES)
+    pairs = [(delivered(stock, "stock.example"), delivered(ours, "bench.example")) for _ in range(3)]
+    stock_rate, our_rate = (sorted(column)[1] for column in zip(*pairs, strict=True))
+    ratio = sorted(mine / theirs for theirs, mine in pairs)[1]
+    publish(
+        "delivery",
+        [
+            Figure("stock, 50 mailboxes", stock_rate, "messages/s"),
+            Figure("ours, 50 mailboxes", our_rate, "messages/s"),
+            at_least("ours ÷ stock", ratio, "", 0.9),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

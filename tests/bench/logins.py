@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""POP3 logins per second for every scheme offered, beside Debian's stock service mode on a host of its own."""
+
+from __future__ import annotations
+
+from common import CHECKOUT, Figure, Host, at_least, publish
+
+BENCH = CHECKOUT / "tests" / "bench"
+SCHEMES = {
+    "PLAIN": "{PLAIN}benchmark",
+    "ARGON2ID (default)": "",
+    "SHA512-CRYPT": "",
+    "BLF-CRYPT": "",
+}
+SECONDS = "8"
+
+
+def main() -> None:
+    ours = Host("mx1", CHECKOUT / "inventories" / "demo")
+    ours.play("mailhosting.stack.site")
+    stock = Host("stock", BENCH / "stock" / "hosts.yml")
+    stock.play(BENCH / "stock" / "stock.yml")
+    users = {}
+    for number, (scheme, hashed) in enumerate(SCHEMES.items()):
+        users[scheme] = f"login{number}@acme.example"
+        if not hashed and "default" not in scheme:
+            hashed = ours.shell(f"doveadm pw -s {scheme} -p benchmark").strip()
+        secret = {"password_hash": hashed} if hashed else {"password": "benchmark"}
+        ours.play(BENCH / "account.yml", bench_account={"address": users[scheme], **secret})
+
+    def rate(host: Host, user: str) -> float:
+        return float(host.python(BENCH / "pop3_logins.py", user, "benchmark", SECONDS)["per_second"])
+
+    rates = {scheme: [] for scheme in users}
+    stock_rates = []
+    for _ in range(3):  # interleaved, so that a slow moment hits all alike
+        stock_rates.append(rate(stock, "box0@stock.example"))
+        for scheme, user in users.items():
+            rates[scheme].append(rate(ours, user))
+    middle = {scheme: sorted(seen)[1] for scheme, seen in rates.items()}
+    plain, packaged = middle["PLAIN"], sorted(stock_rates)[1]
+    publish(
+        "logins",
+        [
+            Figure("stock service mode, {PLAIN}", packaged, "logins/s"),
+            Figure("{PLAIN}", plain, "logins/s"),
+            at_least("{PLAIN} ÷ stock", plain / packaged, "", 4),
+            *(Figure(f"{{{scheme}}}", value, "logins/s") for scheme, value in middle.items() if scheme != "PLAIN"),
+            *(
+                Figure(f"{{{scheme}}} ÷ {{PLAIN}}", value / plain, "")
+                for scheme, value in middle.items()
+                if scheme != "PLAIN"
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

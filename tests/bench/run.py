@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the benchmarks named as arguments, or all; print one table of all figures; fail if one missed its target."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from common import CHECKOUT, RUN, Figure
+
+BENCH = Path(__file__).resolve().parent
+#: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host.
+BENCHMARKS = ("site", "accounts", "logins", "delivery")
+
+
+def main() -> None:
+    """Run, collect, print."""
+    unknown = set(sys.argv[1:]).difference(BENCHMARKS)
+    if unknown:
+        sys.exit(f"bench: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    names = sys.argv[1:] or BENCHMARKS
+    broken = [name for name in names if subprocess.run([sys.executable, BENCH / f"{name}.py"], check=False).returncode]
+    subprocess.run([CHECKOUT / "tests/hosts/testhosts", "down", "--run", RUN], check=True)
+
+    figures = []
+    for name in names:
+        result = CHECKOUT / ".cache" / "bench" / f"{name}.json"
+        if name not in broken:
+            figures += [Figure(**row) for row in json.loads(result.read_text())]
+    print(f"\n# All figures ({os.cpu_count()} cores)\n\n| figure | value | target | |\n|---|---|---|---|")
+    for figure in figures:
+        print(figure.as_row())
+    missed = [figure.name for figure in figures if figure.met is False]
+    if broken or missed:
+        sys.exit(f"bench: did not run: {', '.join(broken) or 'none'}; missed: {'; '.join(missed) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second run of playbooks/site.yml on the demo's host: nothing changes, and where the time goes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from common import CHECKOUT, Figure, Host, at_most, publish
+
+SITE = "mailhosting.stack.site"
+#: What a trivial task costs over pipelined ssh.
+TASK_SECONDS = 0.33
+SLOWEST = 10
+
+
+def timed_tasks(folder: Path) -> list[tuple[float, str]]:
+    """(seconds, name) of every task, from the report of ansible.builtin.junit."""
+    (report,) = folder.glob("*.xml")
+    cases = ET.parse(report).iter("testcase")  # noqa: S314 - our own file
+    return [(float(case.get("time", 0)), case.get("name", "")) for case in cases if case.find("skipped") is None]
+
+
+def main() -> None:
+    """Run it twice and take the second."""
+    host = Host("mx1", CHECKOUT / "inventories" / "demo")
+    first = host.play(SITE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": folder}
+        second = host.play(SITE)
+        tasks = timed_tasks(Path(folder))
+    slowest = [
+        Figure(f"slowest task {rank}: {name}", seconds, "s")
+        for rank, (seconds, name) in enumerate(sorted(tasks, reverse=True)[:SLOWEST], start=1)
+    ]
+    publish(
+        "site",
+        [
+            Figure("site.yml, first run, packages downloaded", first, "s"),
+            at_most("site.yml, second run", second, "s", 25),
+            Figure("tasks that ran", len(tasks), ""),
+            at_most(f"second run ÷ (tasks × {TASK_SECONDS} s)", second / (len(tasks) * TASK_SECONDS), "", 2),
+            *slowest,
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mail programs, as far as the tests need one."""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import smtplib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from typing import NamedTuple
+
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+
+class User(NamedTuple):
+    address: str
+    password: str
+
+
+@contextlib.contextmanager
+def submission(server: Server, user: User, protocol: str = "submission") -> Iterator[smtplib.SMTP]:
+    """A session of `user` on 587 or 465, logged in."""
+    with protocols.smtp(server, protocol) as session:
+        session.login(user.address, user.password)
+        yield session
+
+
+def message(sender: str, recipient: str, size: int = 0) -> EmailMessage:
+    """A mail with a subject of its own; `size` bytes of text in lines of 70."""
+    made = EmailMessage()
+    made["From"], made["To"] = sender, recipient
+    made["Subject"] = uuid.uuid4().hex
+    made["Message-ID"] = f"<{made['Subject']}@e2e.test>"
+    made.set_content("x\n" if not size else ("y" * 69 + "\n") * (size // 70))
+    return made
+
+
+def send(server: Server, user: User, *recipients: str, size: int = 0, sender: str | None = None) -> str:
+    """Submit one mail; its subject."""
+    made = message(sender or user.address, recipients[0], size)
+    with submission(server, user) as session:
+        session.send_message(made, from_addr=sender or user.address, to_addrs=list(recipients))
+    return str(made["Subject"])
+
+
+def receive(server: Server, sender: str, *recipients: str, size: int = 0) -> str:
+    """Hand one mail in on port 25 as a stranger; its subject."""
+    made = message(sender or "mailer-daemon@outside.example", recipients[0], size)
+    with protocols.smtp(server, "smtp") as session:
+        session.send_message(made, from_addr=sender, to_addrs=list(recipients))
+    return str(made["Subject"])
+
+
+@contextlib.contextmanager
+def inbox(server: Server, user: User, mailbox: str = "INBOX") -> Iterator[imaplib.IMAP4]:
+    """`user`'s mailbox over IMAPS, selected."""
+    with protocols.imap(server, "imaps") as session:
+        session.login(user.address, user.password)
+        session.select(mailbox)
+        yield session
+
+
+def subjects(server: Server, user: User) -> list[str]:
+    """Subjects in the inbox, oldest first."""
+    with inbox(server, user) as session:
+        _status, data = session.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        return [item[1].decode().partition(":")[2].strip() for item in data if isinstance(item, tuple)]
+
+
+def arrived(server: Server, user: User, subject: str, timeout: float = 20) -> bool:
+    """Whether a mail with this subject is in the inbox within `timeout` seconds."""
+    return until(lambda: subject in subjects(server, user), timeout)
+
+
+def until(true: Callable[[], bool], timeout: float = 20) -> bool:
+    """Whether `true()` becomes so within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

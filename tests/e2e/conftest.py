@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every end-to-end test needs: a live host, its users, and clients that talk to it.
+
+MAIL_TEST_INVENTORY names the inventories of the host under test, separated by colons.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server, TLSContext
+
+from .clients import User
+from .control import Control
+
+
+@pytest.fixture(scope="session")
+def inventories() -> list[str]:
+    return os.environ["MAIL_TEST_INVENTORY"].split(":")
+
+
+@pytest.fixture(scope="session")
+def variables(inventories: list[str]) -> dict[str, Any]:
+    """The inventory's variables of the one mail host."""
+    command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    (name,) = listing["mail"]["hosts"]
+    return {**listing["_meta"]["hostvars"][name], "inventory_hostname": name}
+
+
+@pytest.fixture(scope="session")
+def host(variables: dict[str, Any]) -> testinfra.host.Host:
+    """The host, by ssh as root: for looking inside, never for what a client could see."""
+    return testinfra.get_host(
+        f"ssh://{variables['ansible_user']}@{variables['ansible_host']}",
+        ssh_extra_args=variables["ansible_ssh_common_args"],
+    )
+
+
+@pytest.fixture(scope="session")
+def ca_file(host: testinfra.host.Host, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    path.write_text(host.file("/etc/mailhosting/tls/ca.pem").content_string)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def server(variables: dict[str, Any], ca_file: str) -> Server:
+    return Server(variables["ansible_host"], TLSContext(variables["mail_hostname"], ca_file))
+
+
+@pytest.fixture(scope="session")
+def taro() -> User:
+    return User("taro@acme.example", "correct horse battery staple")
+
+
+@pytest.fixture(scope="session")
+def hanako() -> User:
+    return User("hanako@acme.example", "mada mada dane")
+
+
+@pytest.fixture(scope="session")
+def bill() -> User:
+    return User("bill@bolt.example", "Tr0ub4dor&3")
+
+
+@pytest.fixture(scope="session")
+def beth() -> User:
+    """May receive, may not log in."""
+    return User("beth@bolt.example", "not allowed in yet")
+
+
+@pytest.fixture(scope="session")
+def control(inventories: list[str]) -> Control:
+    """An operator's hands: modules and playbooks against the host."""
+    return Control(inventories)
+
+
+@pytest.fixture(scope="module")
+def tenant(control: Control) -> Iterator[Control]:
+    """A tenant `e2e` with the domain e2e.example, made by modules and taken away again."""
+    control.module("mail_tenant", name="e2e", plan="basic", domains=[{"name": "e2e.example"}])
+    yield control
+    control.module("mail_tenant", name="e2e", state="absent")

@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An operator's hands: modules and playbooks of the collection, run against the host under test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+
+class RunFailed(AssertionError):
+    """The module or playbook failed; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Control:
+    inventories: list[str]
+
+    def module(self, name: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        """Run one module as root on the host; its result.  RunFailed with its message if it fails."""
+        command = [
+            "ansible", "mail", "--become", f"--module-name=mailhosting.stack.{name}", f"--args={json.dumps(options)}",
+            *self._where(), *(["--check"] if check else []),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"})  # fmt: skip
+        start = done.stdout.find("{")
+        if start < 0:
+            raise RunFailed(done.stdout + done.stderr)
+        result: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[start:])[0]
+        if done.returncode:
+            raise RunFailed(result.get("msg", done.stdout))
+        return result
+
+    def playbook(self, name: str, *arguments: str, **variables: Any) -> str:
+        """Run mailhosting.stack.NAME; what it printed.  RunFailed with that if it fails."""
+        command = ["ansible-playbook", f"mailhosting.stack.{name}", *self._where(), *arguments]
+        if variables:
+            command += ["--extra-vars", json.dumps(variables)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RunFailed(done.stdout + done.stderr)
+        return done.stdout
+
+    def _where(self) -> list[str]:
+        return [f"--inventory={path}" for path in self.inventories]

@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change in the directory is in force at once, and only where it was meant."""
+
+from __future__ import annotations
+
+import imaplib
+import poplib
+import smtplib
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import User, arrived, receive, submission, subjects, until
+from .control import Control, RunFailed
+
+USER = User("user@e2e.example", "a new user's password")
+
+
+@pytest.fixture(autouse=True)
+def account(tenant: Control) -> None:
+    tenant.module("mail_account", address=USER.address, password=USER.password, state="active", forward={"to": []})
+
+
+def pop3_login(server: Server, user: User, protocol: str = "pop3s") -> str:
+    """What the server said to the password: +OK or -ERR and its reason."""
+    session = protocols.pop3(server, protocol)
+    try:
+        session.user(user.address)
+        return session.pass_(user.password).decode()
+    except poplib.error_proto as error:
+        return error.args[0].decode()
+    finally:
+        session.close()
+
+
+def test_a_new_account_can_do_everything_at_once(server: Server, tenant: Control, bill: User) -> None:
+    new = User("new@e2e.example", "brand new")
+    assert tenant.module("mail_account", address=new.address, password=new.password)["changed"]
+    assert pop3_login(server, new).startswith("+OK")
+    assert arrived(server, new, receive(server, "someone@outside.example", new.address))
+    with submission(server, new) as session:
+        assert session.mail(new.address)[0] == 250
+    assert not tenant.module("mail_account", address=new.address, password=new.password)["changed"]
+
+
+def test_a_changed_password_replaces_the_old_one(server: Server, tenant: Control) -> None:
+    tenant.module("mail_account", address=USER.address, password="the next one", update_password="always")
+    assert pop3_login(server, User(USER.address, "the next one")).startswith("+OK")
+    assert pop3_login(server, USER).startswith("-ERR")
+    tenant.module("mail_account", address=USER.address, password=USER.password, update_password="always")
+
+
+@pytest.mark.requirement("VM-6", "OM-7")
+def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, tenant: Control, bill: User) -> None:
+    kept = receive(server, "someone@outside.example", USER.address)
+    assert arrived(server, USER, kept)
+    tenant.module("mail_account", address=USER.address, state="suspended")
+    assert pop3_login(server, USER).startswith("-ERR")
+    with protocols.smtp(server, "smtp") as session:
+        session.mail("someone@outside.example")
+        code, text = session.rcpt(USER.address)
+        assert (code, text[:5]) == (550, b"5.2.1")
+        assert session.rcpt("nobody@e2e.example")[1][:5] == b"5.1.1"
+    with pytest.raises(smtplib.SMTPAuthenticationError), submission(server, USER):
+        pass
+    tenant.module("mail_account", address=USER.address, state="active")
+    assert kept in subjects(server, USER)
+
+
+@pytest.mark.parametrize("scope", ["send", "receive", "login"])
+def test_a_hold_stops_just_what_it_says(server: Server, tenant: Control, bill: User, scope: str) -> None:
+    tenant.module("mail_account", address=USER.address, hold=[{"scope": scope, "reason": "e2e"}])
+    try:
+        may_log_in = pop3_login(server, USER).startswith("+OK")
+        with protocols.smtp(server, "smtp") as session:
+            session.mail("someone@outside.example")
+            may_receive = session.rcpt(USER.address)[0] == 250
+        try:
+            with submission(server, USER) as session:
+                session.mail(USER.address)
+                may_send = session.rcpt(bill.address)[0] == 250
+        except smtplib.SMTPAuthenticationError:
+            may_send = False
+        assert may_log_in is (scope != "login")
+        assert may_receive is (scope != "receive")
+        assert may_send is (scope == "receive")
+        # No run of a playbook or module lifts a hold.
+        tenant.module("mail_account", address=USER.address, state="active")
+        assert pop3_login(server, USER).startswith("+OK") is may_log_in
+    finally:
+        tenant.module("mail_account", address=USER.address, release=[scope])
+    assert pop3_login(server, USER).startswith("+OK")
+
+
+@pytest.mark.requirement("VM-8")
+def test_a_forward_without_a_copy_and_back(server: Server, tenant: Control, bill: User) -> None:
+    tenant.module("mail_account", address=USER.address, forward={"to": [bill.address], "keep": False})
+    subject = receive(server, "someone@outside.example", USER.address)
+    assert arrived(server, bill, subject)
+    assert subject not in subjects(server, USER)
+    tenant.module("mail_account", address=USER.address, forward={"to": []})
+    assert arrived(server, USER, receive(server, "someone@outside.example", USER.address))
+
+
+@pytest.mark.requirement("OM-1", "WA-1")
+def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, tenant: Control) -> None:
+    """facts: the right password is told why, a wrong one is told nothing."""
+    tenant.module("mail_tenant", name="e2e", plan="pop", domains=[{"name": "e2e.example"}])
+    try:
+        for protocol in ("imap", "imaps"):
+            with pytest.raises(imaplib.IMAP4.error, match="plan"), protocols.imap(server, protocol) as session:
+                session.login(USER.address, USER.password)
+            with (
+                pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"),
+                protocols.imap(server, protocol) as session,
+            ):
+                session.login(USER.address, "wrong")
+        assert pop3_login(server, USER).startswith("+OK")
+        tenant.module(
+            "mail_tenant", name="e2e", plan="pop", overrides={"protocols": ["pop3", "submission"]}, domains=[{"name": "e2e.example"}]
+        )  # fmt: skip
+        assert pop3_login(server, USER, "pop3").startswith("+OK")
+        assert "plan" in pop3_login(server, USER, "pop3s")
+        with submission(server, USER, "submission"):
+            pass
+        with pytest.raises(smtplib.SMTPAuthenticationError), submission(server, USER, "submissions"):
+            pass
+    finally:
+        tenant.module("mail_tenant", name="e2e", plan="basic", overrides={}, domains=[{"name": "e2e.example"}])
+
+
+@pytest.mark.requirement("OM-6", "OM-3")
+def test_quota_comes_from_the_directory_and_refuses_at_rcpt(server: Server, tenant: Control) -> None:
+    tenant.module("mail_account", address=USER.address, quota="100K")
+    try:
+        assert arrived(server, USER, receive(server, "someone@outside.example", USER.address, size=150_000))
+
+        def refused() -> bool:
+            with protocols.smtp(server, "smtp") as session:
+                session.mail("someone@outside.example")
+                code, _text = session.rcpt(USER.address)
+            return code == 452
+
+        assert until(refused, 5)
+        with protocols.imap(server, "imaps") as session:
+            session.login(USER.address, USER.password)
+            usage = session.getquotaroot("INBOX")[1][1][0]
+        assert b"STORAGE" in usage and usage.split()[-1].rstrip(b")") == b"100"
+        tenant.module("mail_account", address=USER.address, quota="10M")
+        assert not refused()
+    finally:
+        tenant.module("mail_account", address=USER.address, quota="none")
+
+
+def test_a_removed_account_is_closed_and_can_be_restored(server: Server, tenant: Control) -> None:
+    gone = User("gone@e2e.example", "not for long")
+    tenant.module("mail_account", address=gone.address, password=gone.password)
+    subject = receive(server, "someone@outside.example", gone.address)
+    assert arrived(server, gone, subject)
+    tenant.module("mail_account", address=gone.address, state="absent")
+    assert pop3_login(server, gone).startswith("-ERR")
+    with protocols.smtp(server, "smtp") as session:
+        session.mail("someone@outside.example")
+        assert session.rcpt(gone.address)[0] == 550
+    with pytest.raises(RunFailed, match="restore"):
+        tenant.module("mail_account", address=gone.address, password="another")
+    tenant.module("mail_account", address=gone.address, restore=True)
+    assert subject in subjects(server, gone)
+    tenant.module("mail_account", address=gone.address, state="absent")
+    tenant.module("mail_account", address=gone.address, password="another", restore=False)
+    assert subjects(server, User(gone.address, "another")) == []
+
+
+def test_a_renamed_account_keeps_its_mail_and_the_old_name_starts_empty(server: Server, tenant: Control) -> None:
+    old = User("old@e2e.example", "same person")
+    tenant.module("mail_account", address=old.address, password=old.password)
+    subject = receive(server, "someone@outside.example", old.address)
+    assert arrived(server, old, subject)
+    tenant.module("mail_account", address="renamed@e2e.example", renamed_from="old")
+    assert subject in subjects(server, User("renamed@e2e.example", old.password))
+    tenant.module("mail_account", address=old.address, password="somebody else")
+    assert subjects(server, User(old.address, "somebody else")) == []

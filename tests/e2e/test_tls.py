@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TLS: the right certificate for each name, nothing old, and renewal nobody notices."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import PORTS, Server
+
+from .clients import User
+from .control import Control
+
+IMPLICIT = ("submissions", "imaps", "pop3s")
+#: What a client says before TLS begins on the ports that begin in clear (RFC 3207, RFC 2595).
+UPGRADES = {
+    "smtp": [b"EHLO client.example", b"STARTTLS"],
+    "submission": [b"EHLO client.example", b"STARTTLS"],
+    "pop3": [b"STLS"],
+    "imap": [b"a STARTTLS"],
+}
+
+
+def handshake(server: Server, protocol: str, name: str | None, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """A TLS connection that asks for `name` (SNI)."""
+    plain = socket.create_connection((server.address, PORTS[protocol]), timeout=10)
+    stream = plain.makefile("rwb", buffering=0)
+    if protocol in UPGRADES:
+        stream.readline()
+        for command in UPGRADES[protocol]:
+            stream.write(command + b"\r\n")
+            while stream.readline()[3:4] == b"-":
+                pass
+    return context.wrap_socket(plain, server_hostname=name)
+
+
+def names(server: Server, protocol: str, asked: str | None, ca_file: str) -> set[str]:
+    """Names in the certificate that is served when `asked` for."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.check_hostname = False
+    with handshake(server, protocol, asked, context) as connection:
+        certificate = connection.getpeercert() or {}
+    return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
+
+
+@pytest.mark.requirement("AS-10")
+@pytest.mark.parametrize("protocol", [*IMPLICIT, *UPGRADES])
+def test_each_name_gets_its_certificate(server: Server, variables: dict, ca_file: str, protocol: str) -> None:
+    shared = variables["mail_hostname"]
+    assert names(server, protocol, "mail.acme.example", ca_file) == {"mail.acme.example"}
+    assert shared in names(server, protocol, shared, ca_file)
+    assert shared in names(server, protocol, "unknown.example", ca_file)
+    assert shared in names(server, protocol, None, ca_file)
+
+
+@pytest.mark.parametrize("protocol", [*IMPLICIT, *UPGRADES])
+def test_tls_before_1_2_is_refused(server: Server, ca_file: str, protocol: str) -> None:
+    old = ssl.create_default_context(cafile=ca_file)
+    old.check_hostname = False
+    old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(server, protocol, None, old)
+
+
+def served_serial(server: Server, protocol: str, name: str, ca_file: str) -> str:
+    context = ssl.create_default_context(cafile=ca_file)
+    with handshake(server, protocol, name, context) as connection:
+        return str((connection.getpeercert() or {})["serialNumber"])
+
+
+def test_a_renewed_certificate_is_served_and_no_session_ends(
+    server: Server, ca_file: str, bill: User, control: Control, host, variables: dict
+) -> None:
+    shared = variables["mail_hostname"]
+    watched = [(protocol, name) for protocol in ("imaps", "submissions") for name in (shared, "mail.acme.example")]
+    before = {key: served_serial(server, *key, ca_file) for key in watched}
+    with protocols.imap(server, "imaps") as mailbox, protocols.smtp(server, "submission") as submission:
+        mailbox.login(bill.address, bill.password)
+        submission.login(bill.address, bill.password)
+        mailclient = protocols.pop3(server, "pop3s")
+        mailclient.user(bill.address)
+        mailclient.pass_(bill.password)
+        # As if they had expired: the next run has to make them anew.
+        host.check_output("rm -r /etc/mailhosting/tls/shared /etc/mailhosting/tls/names/mail.acme.example")
+        control.playbook("site")
+        after = {key: served_serial(server, *key, ca_file) for key in watched}
+        assert all(after[key] != before[key] for key in watched)
+        assert mailbox.noop()[0] == "OK"
+        assert mailclient.noop().startswith(b"+OK")
+        assert submission.noop()[0] == 250
+        mailclient.quit()
+
+
+def test_private_keys_are_for_root_alone(host) -> None:
+    listing = host.check_output("find /etc/mailhosting/tls -name '*.pem' -printf '%m %u %f\\n'").splitlines()
+    assert {line for line in listing if line.endswith("key.pem")} == {"600 root key.pem"}

@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory to run against: as the store sees it, as a daemon sees it, and as a task sees it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import passwords
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired, to_document
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+
+Run = Callable[..., dict[str, Any]]
+See = Callable[..., list[tuple[Any, ...]]]
+Declare = Callable[..., Changes]
+
+GRACE = 30 * 86400
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    with closing(connect(place)) as connection:
+        yield Store(connection)
+
+
+@pytest.fixture
+def declare(store: Store) -> Declare:
+    """`declare(desired, grace, **options)`: bring the directory to `desired`, as a run of files does."""
+
+    def run(desired: Desired, grace: int = GRACE, **options: Any) -> Changes:
+        asked = Options(**options)
+        changes = reconcile(store.load(), desired, asked)
+        passwords.settle(changes.accounts, asked.fingerprint_key)
+        store.apply(changes, grace)
+        return changes
+
+    return run
+
+
+@pytest.fixture
+def see(place: Place) -> Iterator[See]:
+    """`see(user, query, *values)`: what the database role gets."""
+    with closing(connect(place._replace(user="postgres"))) as connection:
+
+        def ask(user: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+            connection.execute(f"SET ROLE {user}")
+            return connection.execute(query, values).fetchall()
+
+        yield ask
+
+
+@pytest.fixture
+def run(place: Place, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`run(module, check=False, **options)`: its result, as a task of a play would get it."""
+
+    def call(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"database": place.database, "host": place.host, "user": place.user, **options}
+        arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
+        main = importlib.import_module(f"ansible_collections.mailhosting.stack.plugins.modules.{module}").main
+        capfd.readouterr()
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            main()
+        result: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return result
+
+    return call
+
+
+@pytest.fixture
+def sync(run: Run, tmp_path: Path) -> Run:
+    """`sync(desired, check=False, **options)`: mail_directory, given what its action plugin would send."""
+
+    def call(desired: Desired, **options: Any) -> dict[str, Any]:
+        src = tmp_path / "document"
+        src.write_text(json.dumps(to_document(desired)))
+        result = run("mail_directory", src=str(src), **options)
+        assert not src.exists()
+        return result
+
+    return call

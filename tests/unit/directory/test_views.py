@@ -1,0 +1,312 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each daemon reads: the right rows, no more than its own, and by an index."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Hold, HoldOrder, Options
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
+
+from .build import HASH, MEBIBYTE, PLANS, account, alias, desired, forward, tenant
+from .conftest import Declare, See
+
+VIEWS = (
+    "domain",
+    "mailbox_recipient",
+    "alias",
+    "recipient_refusal",
+    "sender",
+    "passdb",
+    "userdb",
+    "expired_mailbox",
+    "tenant_settings",
+)
+TABLES = ("plan", "tenant", "domain", "account", "address", "closed", "hold", "migration", "view_text", "standing")
+REFUSED = [(views.REFUSAL,)]
+
+
+def aliases(see: See, address: str) -> list[str]:
+    return look(see, "postfix", "SELECT target FROM v1.alias", address)
+
+
+def look(see: See, user: str, query: str, address: str) -> list[str]:
+    local_part, _at, domain = address.partition("@")
+    rows = see(user, f"{query} WHERE local_part = %s AND domain = %s", local_part, domain)
+    return sorted(value for (value,) in rows)
+
+
+def refused(see: See, address: str) -> bool:
+    found = look(see, "postfix", "SELECT reply FROM v1.recipient_refusal", address)
+    assert found in ([], [views.REFUSAL])
+    return bool(found)
+
+
+def hold(store: Store, scope: str, address: str | None = None, tenant_name: str | None = None, **attributes: int) -> None:
+    order = HoldOrder(address, tenant_name, (Hold(scope, "test", **attributes),))
+    current = store.load()
+    changes = reconcile(current, desired(plans=current.plans), Options(origin="module", holds=order))
+    store.apply(changes, 0)
+
+
+@pytest.mark.parametrize("daemon", views.DAEMONS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_daemon_reads_its_own_views_and_no_others(see: See, daemon: str, view: str) -> None:
+    if view in views.GRANTS[daemon]:
+        assert see(daemon, f"SELECT * FROM v1.{view}") == []
+    else:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            see(daemon, f"SELECT * FROM v1.{view}")
+
+
+@pytest.mark.parametrize("daemon", views.DAEMONS)
+@pytest.mark.parametrize("table", TABLES)
+def test_a_daemon_reads_no_table(see: See, daemon: str, table: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        see(daemon, f"SELECT * FROM directory.{table}")
+
+
+@pytest.mark.parametrize("daemon", views.DAEMONS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE public.mine (i int)",
+        "CREATE TABLE v1.mine (i int)",
+        "CREATE TEMPORARY TABLE mine (i int)",
+        "DELETE FROM directory.closed",
+        "UPDATE v1.mailbox_recipient SET domain = 'x'",
+    ],
+)
+def test_a_daemon_writes_nothing(store: Store, see: See, daemon: str, statement: str) -> None:
+    # What a database grants is not in the template that this one was copied from.
+    store.connection.execute("REVOKE ALL ON DATABASE " + store.connection.info.dbname + " FROM PUBLIC")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        see(daemon, statement)
+
+
+@pytest.mark.parametrize("daemon", ["postfix", "dovecot"])
+def test_only_vmail_forgets_mailboxes(see: See, daemon: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        see(daemon, "SELECT v1.forget_mailbox(1)")
+
+
+def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", account("taro@acme.example", password_hash=HASH))))
+    assert see("postfix", "SELECT domain FROM v1.domain") == [("acme.example",)]
+    assert see("postfix", "SELECT local_part, domain FROM v1.mailbox_recipient") == [("taro", "acme.example")]
+    assert see("postfix", "SELECT * FROM v1.alias") == []
+    assert see("postfix", "SELECT * FROM v1.sender") == [("taro", "acme.example", "taro@acme.example")]
+    assert not refused(see, "taro@acme.example")
+    assert see("dovecot", "SELECT * FROM v1.passdb") == [
+        ("taro", "acme.example", "taro@acme.example", HASH, ["pop3s", "submission"], False, True)
+    ]
+    (row,) = see("dovecot", "SELECT * FROM v1.userdb")
+    number = row[3].rpartition("/")[2]
+    assert row == ("taro", "acme.example", "taro@acme.example", f"{int(number) % 100:02}/{number}", 20 * MEBIBYTE)
+
+
+@pytest.mark.parametrize(
+    ("plan", "overrides", "quota", "bytes_"),
+    [
+        ("basic", {}, ..., 20 * MEBIBYTE),
+        ("basic", {"mailbox_quota": 7}, ..., 7),
+        ("basic", {"mailbox_quota": None}, ..., 0),
+        ("basic", {"mailbox_quota": 7}, 8, 8),
+        ("basic", {}, None, 0),
+        ("large", {}, ..., 0),
+        ("large", {}, 9, 9),
+    ],
+)
+@pytest.mark.requirement("OM-3")
+def test_the_nearest_quota_counts(declare: Declare, see: See, plan: str, overrides: dict, quota: object, bytes_: int) -> None:
+    attributes = {} if quota is ... else {"quota": quota}
+    declare(desired(tenant("acme", account("taro@acme.example", **attributes), plan=plan, overrides=overrides)))
+    assert see("dovecot", "SELECT quota_storage_size FROM v1.userdb") == [(bytes_,)]
+
+
+def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example")))
+    plans = {"basic": {**PLANS["basic"], "mailbox_quota": 1, "cleartext_auth": True}}
+    declare(desired(tenant("acme", "taro@acme.example"), plans=plans))
+    assert see("dovecot", "SELECT quota_storage_size FROM v1.userdb") == [(1,)]
+    assert see("dovecot", "SELECT cleartext_auth FROM v1.passdb") == [(True,)]
+
+
+def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme"), plans={"basic": {}}))
+    ((settings, quota, accounts, forwards, protocols, cleartext),) = see(
+        "mailhosting",
+        "SELECT settings, mailbox_quota, max_accounts, max_forwards, protocols, cleartext_auth FROM v1.tenant_settings",
+    )
+    assert settings == PLAN_DEFAULTS
+    assert dict(zip(PLAN_DEFAULTS, (quota, accounts, forwards, protocols, cleartext), strict=True)) == PLAN_DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("whose", "state", "receives", "sends", "logs_in"),
+    [
+        ("account", "active", True, True, True),
+        ("account", "no_login", True, True, False),
+        ("account", "suspended", False, False, False),
+        ("tenant", "no_login", True, True, False),
+        ("tenant", "suspended", False, False, False),
+    ],
+)
+@pytest.mark.requirement("VM-6")
+def test_what_a_state_leaves_allowed(
+    declare: Declare, see: See, whose: str, state: str, receives: bool, sends: bool, logs_in: bool
+) -> None:
+    taro = account("taro@acme.example", state=state if whose == "account" else "active")
+    declare(desired(tenant("acme", taro, state=state if whose == "tenant" else "active")))
+    assert refused(see, "taro@acme.example") is not receives
+    assert bool(see("postfix", "SELECT FROM v1.sender")) is sends
+    assert see("dovecot", "SELECT may_login FROM v1.passdb") == [(logs_in,)]
+    # Known all the same: else the refusal would be that of an unknown user.
+    assert len(see("postfix", "SELECT FROM v1.mailbox_recipient")) == 1
+    assert len(see("dovecot", "SELECT FROM v1.userdb")) == 1
+
+
+@pytest.mark.parametrize("on", ["account", "tenant"])
+@pytest.mark.parametrize("scope", ["send", "receive", "login"])
+@pytest.mark.parametrize("until", [None, 4102444800, 1])
+def test_a_hold_stops_its_scope_until_it_ends(
+    declare: Declare, store: Store, see: See, on: str, scope: str, until: int | None
+) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
+    on_taro = on == "account"
+    hold(store, scope, address="taro@acme.example" if on_taro else None, tenant_name=None if on_taro else "acme", until=until)
+    stopped = "" if until == 1 else scope
+    assert refused(see, "taro@acme.example") is (stopped == "receive")
+    senders = [login for (login,) in see("postfix", "SELECT login FROM v1.sender")]
+    assert ("taro@acme.example" in senders) is (stopped != "send")
+    assert look(see, "dovecot", "SELECT may_login FROM v1.passdb", "taro@acme.example") == [stopped != "login"]
+    assert refused(see, "jiro@acme.example") is (stopped == "receive" and not on_taro)
+
+
+def test_targets_of_aliases_and_forwards(declare: Declare, see: See) -> None:
+    declare(
+        desired(
+            tenant(
+                "acme",
+                "taro@acme.example",
+                account("ken@acme.example", forward=forward("ken@home.example")),
+                account("out@acme.example", forward=forward("out@home.example", keep=False)),
+                alias("sales@acme.example", "taro@acme.example", "ken@acme.example", "partner@elsewhere.example"),
+                alias("team@acme.example", "sales@acme.example", "taro+team@acme.example"),
+            )
+        )
+    )
+    assert aliases(see, "taro@acme.example") == []
+    assert aliases(see, "ken@acme.example") == ["ken@acme.example", "ken@home.example"]
+    assert aliases(see, "out@acme.example") == ["out@home.example"]
+    assert aliases(see, "sales@acme.example") == ["ken@acme.example", "partner@elsewhere.example", "taro@acme.example"]
+    assert aliases(see, "team@acme.example") == ["sales@acme.example", "taro+team@acme.example"]
+
+
+def test_a_target_that_takes_no_mail_is_left_out(declare: Declare, see: See) -> None:
+    suspended = account("taro@acme.example", state="suspended")
+    both = alias("both@acme.example", "taro@acme.example", "jiro@acme.example", "x@elsewhere.example")
+    only = alias("only@acme.example", "taro@acme.example")
+    declare(desired(tenant("acme", suspended, "jiro@acme.example", both, only)))
+    assert aliases(see, "both@acme.example") == ["jiro@acme.example", "x@elsewhere.example"]
+    assert not refused(see, "both@acme.example")
+    assert aliases(see, "only@acme.example") == []
+    assert refused(see, "only@acme.example")
+
+
+def test_aliases_of_a_suspended_tenant_are_refused(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", alias("sales@acme.example", "taro@acme.example"), state="suspended")))
+    assert aliases(see, "sales@acme.example") == []
+    assert refused(see, "sales@acme.example")
+
+
+def test_who_may_send_as_an_alias(declare: Declare, see: See) -> None:
+    declare(
+        desired(
+            tenant(
+                "acme",
+                "taro@acme.example",
+                account("jiro@acme.example", state="suspended"),
+                alias("sales@acme.example", "taro@acme.example", "jiro@acme.example", "bill@bolt.example"),
+                alias("team@acme.example", "sales@acme.example"),
+            ),
+            tenant("bolt", "bill@bolt.example"),
+        )
+    )
+    query = "SELECT login FROM v1.sender"
+    assert look(see, "postfix", query, "sales@acme.example") == ["taro@acme.example"]
+    assert look(see, "postfix", query, "team@acme.example") == []
+    assert look(see, "postfix", query, "jiro@acme.example") == []
+
+
+def test_a_closed_tenant_is_refused_while_mail_is_kept_and_then_forgotten(declare: Declare, see: See) -> None:
+    taro = tenant("acme", "taro@acme.example", alias("sales@acme.example", "taro@acme.example"))
+    declare(desired(taro))
+    taro.state = "closed"
+    declare(desired(taro), grace=0)
+    assert see("postfix", "SELECT domain FROM v1.domain") == [("acme.example",)]
+    assert refused(see, "taro@acme.example")
+    assert refused(see, "sales@acme.example")
+    assert see("postfix", "SELECT FROM v1.mailbox_recipient") == []
+    assert see("postfix", "SELECT FROM v1.sender") == []
+    assert see("dovecot", "SELECT FROM v1.passdb UNION ALL SELECT FROM v1.userdb") == []
+    ((number, _home),) = see("vmail", "SELECT account_id, home FROM v1.expired_mailbox")
+    see("vmail", "SELECT v1.forget_mailbox(%s)", number)
+    assert see("vmail", "SELECT FROM v1.expired_mailbox") == []
+    assert see("postfix", "SELECT domain FROM v1.domain") == []
+    assert see("mailhosting", "SELECT FROM directory.account") == []
+
+
+def test_a_mailbox_is_not_forgotten_before_its_time(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
+    declare(desired(tenant("acme", "jiro@acme.example")), purge=True)
+    for (number,) in see("mailhosting", "SELECT id FROM directory.account"):
+        see("vmail", "SELECT v1.forget_mailbox(%s)", number)
+    assert len(see("mailhosting", "SELECT FROM directory.account")) == 2
+    assert see("vmail", "SELECT FROM v1.expired_mailbox") == []
+
+
+#: By daemon: the view, and a row that it has.
+LOOKUPS = [
+    ("postfix", "domain", "domain = 'd7.example'"),
+    ("postfix", "mailbox_recipient", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("postfix", "alias", "local_part = 'alias7' AND domain = 'd7.example'"),
+    ("postfix", "sender", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("postfix", "sender", "local_part = 'alias7' AND domain = 'd7.example'"),
+    ("postfix", "recipient_refusal", "local_part = 'user90007' AND domain = 'd10007.example'"),
+    ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("vmail", "expired_mailbox", "account_id = 90007"),
+]
+
+
+def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> None:
+    fill = """
+        INSERT INTO directory.plan VALUES ('basic', '{}', 'inventory');
+        INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
+            SELECT 't' || i, 'basic', '{}', 'active', 'inventory', 'inventory' FROM generate_series(0, 9999) i;
+        INSERT INTO directory.domain SELECT 'd' || i || '.example', 1 + i % 10000, '{}' FROM generate_series(0, 19999) i;
+        INSERT INTO directory.account (id, tenant_id, state, password)
+            SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
+        INSERT INTO directory.address
+            SELECT 'user' || i, 'd' || i % 20000 || '.example', 'account', i, NULL, 'inventory' FROM generate_series(1, 90000) i;
+        INSERT INTO directory.address
+            SELECT 'alias' || i, 'd' || i % 20000 || '.example', 'alias', NULL, ARRAY['user' || i || '@d' || i % 20000 || '.example'],
+                   'inventory' FROM generate_series(1, 10000) i;
+        INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
+            SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
+        ANALYZE;
+    """
+    store.connection.execute(fill)
+    for user, view, condition in LOOKUPS:
+        query = f"SELECT * FROM v1.{view} WHERE {condition}"
+        assert len(see(user, query)) == 1, query
+        plan = "\n".join(line for (line,) in see(user, f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
+        for table in ("account", "address", "domain", "tenant", "closed"):
+            assert f"Seq Scan on {table} " not in plan, f"{query}\n{plan}"
+        assert float(plan.rpartition("Execution Time: ")[2].split()[0]) < 5, plan

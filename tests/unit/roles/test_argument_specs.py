@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A role's argument specification and its defaults say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = sorted((Path(__file__).parents[3] / "roles").iterdir())
+PYTHON_TYPES = {
+    "str": str, "path": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict, "raw": object,
+}  # fmt: skip
+
+
+def load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def is_template(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_specification_is_equal_to_the_defaults(role: Path) -> None:
+    options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = load(role / "defaults/main.yml")
+    specified = {name: option["default"] for name, option in options.items() if "default" in option}
+    assert specified == defaults
+    assert all(option.get("required") for name, option in options.items() if name not in defaults)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_default_has_the_type_its_option_says(role: Path) -> None:
+    options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    for name, option in options.items():
+        default = option.get("default")
+        if default is not None and not is_template(default):
+            assert isinstance(default, PYTHON_TYPES[option["type"]]), name
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_variables_carry_the_name_of_their_role(role: Path) -> None:
+    assert all(name.startswith(f"{role.name}_") for name in load(role / "defaults/main.yml"))
+    internal = role / "vars/main.yml"
+    if internal.exists():
+        assert all(name.startswith(f"__{role.name}_") for name in load(internal))

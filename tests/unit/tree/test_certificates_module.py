@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certificates module as a task calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mailhosting.stack.plugins.modules import certificates
+
+Run = Callable[..., dict[str, Any]]
+HOSTS = ["imap.acme.example", "pop3.acme.example"]
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"path": str(tmp_path / "tls"), "shared_name": "mail.example", **options}
+        arguments |= {"_ansible_check_mode": check_mode, "_ansible_diff": True}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            certificates.main()
+        return json.loads(capfd.readouterr().out)
+
+    return run
+
+
+def test_check_mode_says_what_the_run_then_does(run: Run, tmp_path: Path) -> None:
+    dry = run(check_mode=True, host_names=HOSTS)
+    assert not (tmp_path / "tls").exists()
+    real = run(host_names=HOSTS)
+    for result in (dry, real):
+        assert result["changed"]
+        assert result["issued"] == [*HOSTS, "shared"]
+        assert result["ca_changed"]
+        assert "PRIVATE KEY" not in json.dumps(result)
+    again = run(host_names=HOSTS)
+    assert not again["changed"]
+    assert again["not_after"] == real["not_after"]
+    assert (again["issued"], again["renewed"], again["removed"]) == ([], [], [])
+    assert again["diff"] == {"before": "", "after": ""}
+
+
+def test_names_that_are_gone_are_removed_when_told(run: Run, tmp_path: Path) -> None:
+    run(host_names=HOSTS)
+    gone = tmp_path / "tls" / "names" / HOSTS[1]
+    assert not run(host_names=HOSTS[:1], purge="never")["changed"]
+    later = run(host_names=HOSTS[:1], purge="later")
+    assert (later["changed"], later["removed"], gone.exists()) == (True, [HOSTS[1]], True)
+    assert run(check_mode=True, host_names=HOSTS[:1])["removed"] == [HOSTS[1]]
+    assert gone.exists()
+    now = run(host_names=HOSTS[:1])
+    assert (now["changed"], now["removed"], gone.exists()) == (True, [HOSTS[1]], False)
+    assert not run(host_names=HOSTS[:1], purge="later")["changed"]
+
+
+def test_given_files_replace_those_of_the_own_ca(run: Run, tmp_path: Path) -> None:
+    run(host_names=HOSTS)
+    given = {
+        "certificate": str(tmp_path / "tls/names" / HOSTS[0] / "fullchain.pem"),
+        "key": str(tmp_path / "tls/names" / HOSTS[0] / "key.pem"),
+    }
+    copy = {name: str(tmp_path / name) for name in given}
+    for name, source in given.items():
+        Path(copy[name]).write_bytes(Path(source).read_bytes())
+    options = {"shared_name": HOSTS[0], "producer": "files", "files": [copy]}
+    result = run(**options)
+    assert (result["renewed"], result["removed"]) == (["shared"], HOSTS)
+    assert (tmp_path / "tls/shared/key.pem").read_bytes() == Path(copy["key"]).read_bytes()
+    assert not run(**options)["changed"]
+    failed = run(**options, host_names=["smtp.bolt.example"])
+    assert failed["msg"] == "no certificate is given for smtp.bolt.example"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b.example", "", "localhost"])
+def test_a_host_name_that_is_none_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    failed = run(host_names=[name])
+    assert failed["failed"]
+    assert "is not a full host name" in failed["msg"]
+    assert not list(tmp_path.rglob("key.pem"))
+
+
+def test_names_are_folded_and_taken_once(run: Run) -> None:
+    assert run(host_names=["POP3.Acme.Example", "pop3.acme.example"])["issued"] == ["pop3.acme.example", "shared"]
+
+
+def test_an_address_and_a_bare_label_can_be_shared_names(run: Run) -> None:
+    assert "192.0.2.1, mx1, until" in run(shared_name="MX1", shared_extra_names=["192.0.2.1"])["diff"]["after"]
+
+
+def test_without_the_library_only_check_mode_succeeds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "CRYPTOGRAPHY_ERROR", "No module named cryptography")
+    assert run(check_mode=True)["changed"]
+    failed = run()
+    assert failed["failed"]
+    assert "cryptography" in failed["msg"]

@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""config_tree as a role uses it: action and module in one task."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  vars: {{ports: [25, 587], password: first-password}}
+  tasks:
+    - ansible.builtin.include_role: {{name: demo}}
+"""
+
+TASK = """
+- name: Configure
+  mailhosting.stack.config_tree:
+    src: etc/demo
+    dest: "{dest}"
+    owner: "{uid}"
+    group: "{gid}"
+    files:
+      sql/secret.cf: {{mode: "0600", secret: true}}
+    purge: [sql]
+    validate: "sh -c 'test -f {{}}/main.cf && test -z \\"$(find {remote} -name config_tree.json)\\"'"
+  register: configured
+- name: Show
+  ansible.builtin.debug:
+    msg: "changed files={{{{ configured.files | join(' ') }}}}"
+"""
+
+
+@pytest.fixture(name="role")
+def _role(tmp_path: Path) -> Path:
+    role = tmp_path / "roles" / "demo"
+    templates = role / "templates"
+    (templates / "etc" / "demo" / "sql").mkdir(parents=True)
+    (templates / "parts").mkdir()
+    (templates / "etc/demo/main.cf.j2").write_text(
+        "# {{ ansible_managed }}\n{% for port in ports %}\n  {% if port %}\nlisten {{ port }} \\n\n  {% endif %}\n"
+        "{% endfor %}\n{% include 'parts/tail.j2' %}\n"
+    )
+    (templates / "parts/tail.j2").write_text("host {{ inventory_hostname }}")
+    (templates / "etc/demo/sql/secret.cf.j2").write_text("password = {{ password }}\n")
+    (templates / "etc/demo/as-it-is.bin").write_bytes(b"{{ not rendered }}\xff\n")
+    (role / "tasks").mkdir()
+    values = {"dest": tmp_path / "dest", "uid": os.getuid(), "gid": os.getgid(), "remote": tmp_path / "home"}
+    (role / "tasks/main.yml").write_text(TASK.format(**values))
+    return role
+
+
+@pytest.mark.usefixtures("role")
+def test_a_role_configures_a_host_and_changes_nothing_again(play, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    dry = play(PLAY.format(), "--check")
+    assert "changed files=as-it-is.bin main.cf sql/secret.cf" in dry.stdout, dry
+    assert not dest.exists()
+
+    first = play(PLAY.format(), "--diff", "-vvv")
+    assert "changed=1 " in first.stdout, first
+    assert (dest / "main.cf").read_text() == "# Ansible managed\nlisten 25 \\n\nlisten 587 \\n\nhost localhost\n"
+    assert (dest / "as-it-is.bin").read_bytes() == b"{{ not rendered }}\xff\n"
+    assert (dest / "sql/secret.cf").read_text() == "password = first-password\n"
+    assert "+listen 587" in first.stdout
+    assert "first-password" not in first.stdout + first.stderr, "a secret is in the output"
+    assert list((tmp_path / "home/remote").iterdir()) == []
+
+    assert "changed=0 " in play(PLAY.format()).stdout
+    (dest / "sql/stale.cf").touch()
+    assert "changed files=sql/stale.cf" in play(PLAY.format()).stdout
+    assert not (dest / "sql/stale.cf").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("first\n{{ nowhere }}\n", "etc/demo/broken.cf.j2:2: 'nowhere' is undefined"),
+        (
+            "{{ ports.nowhere }}\nx\n{{ nowhere }}\n",
+            "etc/demo/broken.cf.j2:1,3: object of type 'list' has no attribute",
+        ),
+        ("\n\n{% if %}\n", "etc/demo/broken.cf.j2:3: Syntax error in template"),
+    ],
+)
+def test_a_template_error_names_file_and_line(role: Path, play, tmp_path: Path, text: str, message: str) -> None:
+    (role / "templates/etc/demo/broken.cf.j2").write_text(text)
+    run = play(PLAY.format())
+    assert message in run.stdout + run.stderr, run
+    assert not (tmp_path / "dest").exists()
+
+
+def test_two_sources_of_one_file_are_an_error(role: Path, play) -> None:
+    (role / "templates/etc/demo/main.cf").write_text("")
+    run = play(PLAY.format())
+    assert "both main.cf and main.cf.j2" in run.stdout + run.stderr, run
+
+
+@pytest.mark.parametrize("src", ["etc/nowhere", "etc/demo/main.cf.j2", ""])
+def test_a_source_that_is_no_folder_is_an_error(role: Path, play, tmp_path: Path, src: str) -> None:
+    tasks = role / "tasks/main.yml"
+    tasks.write_text(tasks.read_text().replace("src: etc/demo", f"src: '{src}'"))
+    run = play(PLAY.format())
+    assert "failed=1 " in run.stdout, run
+    assert src in run.stdout + run.stderr
+    assert not (tmp_path / "dest").exists()
