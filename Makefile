@@ -9,7 +9,7 @@ VENV := .cache/venv
 TREE := .cache/tree/ansible_collections/mailhosting/stack
 HOSTS := tests/hosts/testhosts
 # What the demo's hosts are, and where they are.
-DEMO := --inventory=inventories/demo --inventory=.cache/hosts/demo/inventory.yml
+DEMO := --inventory=inventories/demo/hosts.yml --inventory=.cache/hosts/demo/inventory.yml
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -35,7 +35,7 @@ demo-down: ## Remove what the demo made: its host, its images, its files
 demo-image:
 	@$(HOSTS) image bare
 demo-host:
-	@$(HOSTS) up --run demo $$(ansible all --inventory=inventories/demo --list-hosts | tail -n +2)
+	@$(HOSTS) up --run demo $$(ansible all --inventory=inventories/demo/hosts.yml --list-hosts | tail -n +2)
 demo-site:
 	@ansible-playbook $(DEMO) mailhosting.stack.site
 demo-verify:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from shlex import quote
 from typing import Any
@@ -19,7 +19,7 @@ from ansible.parsing.vault import VaultSecretsContext
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._directory.model import Desired, to_document
-from ..module_utils._directory.problems import BadInput, Problem
+from ..module_utils._directory.problems import BadInput
 from ..plugin_utils._tenant_files import folders, schema
 from ..plugin_utils._tenant_files.vault import Vault
 
@@ -35,7 +35,7 @@ _OPTIONS = {
     **{option: {"type": "path"} for option in _FOLDERS},
 }
 # Nobody else can open the file from before its first byte on.
-_RECEIVE = 'umask 077 && file="$(mktemp)" && cat >"$file" && echo "$file"'
+RECEIVE = 'umask 077 && file="$(mktemp)" && cat >"$file" && echo "$file"'
 
 
 class ActionModule(ActionBase):
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         with _without_collecting():
             inventory = self._read(options)
             if inventory.problems:
-                raise AnsibleActionFail(message(inventory.problems))
+                raise AnsibleActionFail(f"Nothing was changed.\n{BadInput(inventory.problems)}")
             data = document(inventory.desired)
         arguments = {key: value for key, value in self._task.args.items() if key not in {"plans", *_FOLDERS}}
         arguments["src"] = self._ship(data)
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
     def _ship(self, data: str) -> str:
         """Write `data` to a file on the host that the module's user reads; its path."""
         if self._connection.is_pipelining_enabled():
-            received = self._low_level_execute_command(_RECEIVE, in_data=data.encode())
+            received = self._low_level_execute_command(RECEIVE, in_data=data.encode())
             if received["rc"]:
                 raise AnsibleActionFail(f"the host did not take the document: {received['stderr'].strip()}")
             return str(received["stdout_lines"][-1])
@@ -107,13 +107,6 @@ class ActionModule(ActionBase):
 def document(desired: Desired) -> str:
     """What travels to the host, secrets included."""
     return json.dumps(to_document(desired), separators=(",", ":"))
-
-
-def message(problems: Iterable[Problem]) -> str:
-    """All problems, one a line; nothing in them is secret."""
-    found = BadInput(problems)
-    count = len(found.problems)
-    return f"{count} mistake{'s' if count > 1 else ''} in what is declared; nothing has been changed.\n{found}"
 
 
 def origin(value: object) -> tuple[str, int]:

@@ -17,9 +17,11 @@ import smtplib
 import ssl
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from typing import Callable, Final, Iterator
+from functools import partial
+from typing import Final
 
 PORTS: Final = {
     "smtp": 25,
@@ -32,6 +34,7 @@ PORTS: Final = {
 }
 #: What a protocol's step says it does; STARTTLS (RFC 3207, 2595) on the ports that begin in clear.
 _MANNER: Final = {"pop3": "STLS", "imap": "STARTTLS", "submission": "STARTTLS"}
+_CLIENT_NAME: Final = "verify.mailhosting.example"
 _NETWORK_ERRORS: Final = (OSError, smtplib.SMTPException, poplib.error_proto, imaplib.IMAP4.error)
 
 
@@ -63,22 +66,22 @@ class Unexpected(Exception):
 class TLSContext(ssl.SSLContext):
     """A verifying client context (TLS 1.2 at least) that expects `tls_name`, whatever was dialled.
 
-    `ca_file` None trusts what the system trusts.
+    `authorities` are certificates in PEM; None trusts what the system trusts.
     """
 
     tls_name: str
 
-    def __new__(cls, tls_name: str, ca_file: str | None = None) -> TLSContext:
+    def __new__(cls, tls_name: str, authorities: str | None = None) -> TLSContext:
         made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         made.tls_name = tls_name
         made.minimum_version = ssl.TLSVersion.TLSv1_2
-        if ca_file:
-            made.load_verify_locations(ca_file)
+        if authorities:
+            made.load_verify_locations(cadata=authorities)
         else:
             made.load_default_certs()
         return made
 
-    def wrap_socket(self, sock, *args, **kwargs):  # type: ignore[no-untyped-def,override]
+    def wrap_socket(self, sock, *args, **kwargs):  # type: ignore[no-untyped-def]
         return super().wrap_socket(sock, *args, **{**kwargs, "server_hostname": self.tls_name})
 
 
@@ -93,11 +96,11 @@ class Server:
 
 def smtp(server: Server, protocol: str) -> smtplib.SMTP:
     """A greeted SMTP session on `protocol`'s port, under TLS unless it is `smtp` (port 25)."""
-    options = {"timeout": server.timeout, "local_hostname": "verify.mailhosting.example"}
+    place = (server.address, PORTS[protocol], _CLIENT_NAME)
     if protocol == "submissions":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(server.address, PORTS[protocol], context=server.context, **options)
+        session: smtplib.SMTP = smtplib.SMTP_SSL(*place, timeout=server.timeout, context=server.context)
     else:
-        session = smtplib.SMTP(server.address, PORTS[protocol], **options)
+        session = smtplib.SMTP(*place, timeout=server.timeout)
         if protocol == "submission":
             session.starttls(context=server.context)
     session.ehlo_or_helo_if_needed()
@@ -142,18 +145,12 @@ class Conversation:
             sender, recipient = self.sender, self.recipient
             for protocol in ("submission", "submissions"):
                 if protocol in self.protocols:
-                    yield self._run(
-                        f"send by {_named(protocol)}", lambda protocol=protocol: self._send(protocol, sender, recipient)
-                    )
-            for protocol, read in (
-                ("pop3", self._read_pop3),
-                ("pop3s", self._read_pop3),
-                ("imap", self._read_imap),
-                ("imaps", self._read_imap),
-            ):
+                    yield self._run(f"send by {_named(protocol)}", partial(self._send, protocol, sender, recipient))
+            readers = {"pop3": self._by_pop3, "pop3s": self._by_pop3, "imap": self._by_imap, "imaps": self._by_imap}
+            for protocol, seen in readers.items():
                 if protocol in self.protocols:
                     yield self._run(
-                        f"read by {_named(protocol)}", lambda protocol=protocol, read=read: read(protocol, recipient)
+                        f"read by {_named(protocol)}", partial(self._read, partial(seen, protocol, recipient))
                     )
             yield self._run("remove what was sent", lambda: self._remove(recipient))
             yield self._run("forged envelope sender refused (587)", lambda: self._forge(sender, recipient))
@@ -186,12 +183,12 @@ class Conversation:
         self._sent.append(message["Message-ID"])
         return f"accepted: {sender.address} -> {recipient.address}"
 
-    def _until_all_there(self, look: Callable[[], set[str]]) -> str:
-        """Look until every mail that was sent is seen.  The queue needs a moment."""
+    def _read(self, seen: Callable[[], set[str]]) -> str:
+        """Look until every mail that was sent is seen: the queue needs a moment."""
         if not self._sent:
             raise Unexpected("nothing was sent, so there is nothing to read")
         deadline = time.monotonic() + self.delivery_timeout
-        while missing := set(self._sent) - look():
+        while missing := set(self._sent) - seen():
             if time.monotonic() > deadline:
                 raise Unexpected(
                     f"{len(missing)} of {len(self._sent)} mails not there after {self.delivery_timeout:g} s"
@@ -199,48 +196,42 @@ class Conversation:
             time.sleep(0.2)
         return f"{len(self._sent)} mails there"
 
-    def _read_pop3(self, protocol: str, recipient: Login) -> str:
-        def look() -> set[str]:
-            session = pop3(self.server, protocol)
-            try:
-                session.user(recipient.address)
-                session.pass_(recipient.password)
-                count = session.stat()[0]
-                return {_message_id(b"\r\n".join(session.top(number, 0)[1])) for number in range(count, 0, -1)}
-            finally:
-                session.quit()
+    def _by_pop3(self, protocol: str, recipient: Login) -> set[str]:
+        """Message-IDs in the mailbox."""
+        session = pop3(self.server, protocol)
+        try:
+            session.user(recipient.address)
+            session.pass_(recipient.password)
+            return {_message_id(session.top(number, 0)[1]) for number in range(session.stat()[0], 0, -1)}
+        finally:
+            session.quit()
 
-        return self._until_all_there(look)
-
-    def _read_imap(self, protocol: str, recipient: Login) -> str:
-        def look() -> set[str]:
-            with imap(self.server, protocol) as session:
-                session.login(recipient.address, recipient.password)
-                session.select("INBOX", readonly=True)
-                return {sent for sent in self._sent if _search(session, sent)}
-
-        return self._until_all_there(look)
+    def _by_imap(self, protocol: str, recipient: Login) -> set[str]:
+        """Those Message-IDs of what was sent that are in the mailbox."""
+        with imap(self.server, protocol) as session:
+            session.login(recipient.address, recipient.password)
+            session.select("INBOX", readonly=True)
+            return {sent for sent in self._sent if _search(session, sent)}
 
     def _remove(self, recipient: Login) -> str:
         protocol = next((name for name in ("imaps", "imap", "pop3s", "pop3") if name in self.protocols), None)
         if protocol is None:
             raise Unexpected("no protocol to remove them by")
         if protocol.startswith("imap"):
-            with imap(self.server, protocol) as session:
-                session.login(recipient.address, recipient.password)
-                session.select("INBOX")
-                for sent in self._sent:
-                    for number in _search(session, sent):
-                        session.store(number, "+FLAGS", r"(\Deleted)")
-                session.expunge()
+            with imap(self.server, protocol) as mailbox:
+                mailbox.login(recipient.address, recipient.password)
+                mailbox.select("INBOX")
+                for found in [number for sent in self._sent for number in _search(mailbox, sent)]:
+                    mailbox.store(found, "+FLAGS", r"(\Deleted)")
+                mailbox.expunge()
         else:
-            client = pop3(self.server, protocol)
-            client.user(recipient.address)
-            client.pass_(recipient.password)
-            for number in range(1, client.stat()[0] + 1):
-                if _message_id(b"\r\n".join(client.top(number, 0)[1])) in self._sent:
-                    client.dele(number)
-            client.quit()
+            maildrop = pop3(self.server, protocol)
+            maildrop.user(recipient.address)
+            maildrop.pass_(recipient.password)
+            for number in range(1, maildrop.stat()[0] + 1):
+                if _message_id(maildrop.top(number, 0)[1]) in self._sent:
+                    maildrop.dele(number)
+            maildrop.quit()
         return f"{len(self._sent)} mails removed by {_named(protocol)}"
 
     def _forge(self, sender: Login, recipient: Login) -> str:
@@ -284,17 +275,19 @@ def _search(session: imaplib.IMAP4, message_id: str) -> list[str]:
     return (data[0] or b"").decode().split()
 
 
-def _message_id(header: bytes) -> str:
-    for line in header.split(b"\r\n"):
+def _message_id(header: list[bytes]) -> str:
+    """The Message-ID in these lines of a header; empty if there is none."""
+    for line in header:
         name, _colon, value = line.partition(b":")
         if name.lower() == b"message-id":
             return value.strip().decode("ascii", "replace")
     return ""
 
 
-def _refused(reply: tuple[int, bytes], codes: tuple[int, ...]) -> str:
+def _refused(reply: tuple[int, bytes | str], codes: tuple[int, ...]) -> str:
     """The reply as text if its code is one of `codes`; Unexpected otherwise."""
-    text = f"{reply[0]} {reply[1].decode('utf-8', 'replace')}".splitlines()[0]
-    if reply[0] not in codes:
+    code, said = reply
+    text = f"{code} {said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}".splitlines()[0]
+    if code not in codes:
         raise Unexpected(f"expected {' or '.join(map(str, codes))}, got: {text}")
     return text

@@ -13,8 +13,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Final, NamedTuple, Sequence
+from typing import Final, NamedTuple
 
 _PROC: Final = Path("/proc")
 

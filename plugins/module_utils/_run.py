@@ -23,7 +23,7 @@ from ._directory.problems import BadInput, DirectoryError
 from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
-from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked
+from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -50,18 +50,13 @@ class Request(NamedTuple):
     options: Options
 
 
-def connection_options(user: str = OWNER) -> dict[str, dict[str, Any]]:
+def connection_options() -> dict[str, dict[str, Any]]:
     """The argument spec of the doc fragment `_directory`."""
     return {
         "database": {"type": "str", "default": DATABASE},
         "host": {"type": "str", "default": SOCKET_DIRECTORY},
-        "user": {"type": "str", "default": user},
+        "user": {"type": "str", "default": OWNER},
     }
-
-
-def place(module: AnsibleModule) -> Place:
-    """Where the module's options say the directory is."""
-    return Place(module.params["host"], module.params["user"], module.params["database"])
 
 
 def value(option: str, convert: Callable[[Any], _Value], given: Any) -> _Value:
@@ -88,23 +83,17 @@ def reported(module: AnsibleModule) -> Iterator[None]:
 @contextmanager
 def opened(module: AnsibleModule) -> Iterator[Store | None]:
     """The store; None in check mode where there is none yet, with a warning."""
+    place = Place(module.params["host"], module.params["user"], module.params["database"])
     try:
-        connection = connect(place(module))
+        connection = connect(place)
     except (ImportError, NoDirectory) as error:
         if not module.check_mode:
             raise
         module.warn(f"{error}; everything is reported as if the directory were empty")
         yield None
         return
-    import psycopg
-
-    with closing(connection):
-        try:
-            yield _store(module, connection)
-        except psycopg.Error as error:
-            # Its detail may show a whole row, with the hash of a password.
-            reason = error.diag.message_primary or type(error).__name__
-            raise DirectoryError(f"PostgreSQL: {reason}; run it again") from None
+    with understood(), closing(connection):
+        yield _store(module, connection)
 
 
 def run(

@@ -81,37 +81,44 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Create an account mailhosting.stack.mail_account:
+- name: Create an account
+  mailhosting.stack.mail_account:
     address: taro@acme.example
     password: "{{ lookup('ansible.builtin.password', 'secrets/taro length=20') }}"
     quota: 100M
 
-- name: Forward its mail and keep a copy mailhosting.stack.mail_account:
+- name: Forward its mail and keep a copy
+  mailhosting.stack.mail_account:
     address: taro@acme.example
     forward:
       to: [hanako, taro@home.example]
 
-- name: Set a new password mailhosting.stack.mail_account:
+- name: Set a new password
+  mailhosting.stack.mail_account:
     address: taro@acme.example
     password: "{{ new_password }}"
     update_password: always
 
-- name: Rename it with all its mail mailhosting.stack.mail_account:
+- name: Rename it with all its mail
+  mailhosting.stack.mail_account:
     address: taro.yamada@acme.example
     renamed_from: taro
 
-- name: Stop it from sending until the end of the year mailhosting.stack.mail_account:
+- name: Stop it from sending until the end of the year
+  mailhosting.stack.mail_account:
     address: taro.yamada@acme.example
     hold:
       - scope: send
         reason: password was stolen, ticket 4711
         until: "2026-12-31T23:59:59+00:00"
 
-- name: Let it send again mailhosting.stack.mail_account:
+- name: Let it send again
+  mailhosting.stack.mail_account:
     address: taro.yamada@acme.example
     release: [send]
 
-- name: Close it and keep its mail for a year mailhosting.stack.mail_account:
+- name: Close it and keep its mail for a year
+  mailhosting.stack.mail_account:
     address: taro.yamada@acme.example
     state: absent
     grace: 52w

@@ -41,11 +41,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Send what comes for sales to three people mailhosting.stack.mail_alias:
+- name: Send what comes for sales to three people
+  mailhosting.stack.mail_alias:
     address: sales@acme.example
     targets: [taro, hanako, partner@elsewhere.example]
 
-- name: Remove an alias mailhosting.stack.mail_alias:
+- name: Remove an alias
+  mailhosting.stack.mail_alias:
     address: sales@acme.example
     state: absent
 """

@@ -23,9 +23,9 @@ options:
   tls_name:
     description: Name the host's certificate must carry. The O(address) if not given.
     type: str
-  ca_file:
-    description: File with the certificates to trust, in PEM. What the system trusts if not given.
-    type: path
+  authorities:
+    description: Certificates to trust, in PEM. What the system trusts if not given.
+    type: str
   protocols:
     description: Protocols that the plans of both accounts offer; only these are used.
     type: list
@@ -141,7 +141,7 @@ def main() -> None:
         argument_spec={
             "address": {"type": "str", "required": True},
             "tls_name": {"type": "str"},
-            "ca_file": {"type": "path"},
+            "authorities": {"type": "str"},
             "protocols": {
                 "type": "list",
                 "elements": "str",
@@ -157,9 +157,9 @@ def main() -> None:
     )
     given = module.params
     try:
-        context = TLSContext(given["tls_name"] or given["address"], given["ca_file"])
-    except (OSError, ssl.SSLError) as error:
-        module.fail_json(msg=f"ca_file {given['ca_file']} cannot be read: {error}")
+        context = TLSContext(given["tls_name"] or given["address"], given["authorities"])
+    except ssl.SSLError as error:
+        module.fail_json(msg=f"authorities: not certificates in PEM: {error}")
     conversation = Conversation(
         server=Server(given["address"], context, given["timeout"]),
         protocols=tuple(given["protocols"]),

@@ -81,13 +81,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring the directory to what the files say mailhosting.stack.mail_directory:
+- name: Bring the directory to what the files say
+  mailhosting.stack.mail_directory:
     plans: "{{ mail_plans }}"
     tenants_dir: "{{ inventory_dir }}/tenants"
     addresses_dir: "{{ inventory_dir }}/addresses"
     secrets_dir: "{{ inventory_dir }}/secrets"
 
-- name: Close the 14 accounts that acme no longer has mailhosting.stack.mail_directory:
+- name: Close the 14 accounts that acme no longer has
+  mailhosting.stack.mail_directory:
     plans: "{{ mail_plans }}"
     tenants_dir: "{{ inventory_dir }}/tenants"
     addresses_dir: "{{ inventory_dir }}/addresses"

@@ -32,14 +32,17 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See who has more accounts than the plan allows mailhosting.stack.mail_info:
+- name: See who has more accounts than the plan allows
+  mailhosting.stack.mail_info:
     gather_subset: [tenants]
   register: directory
 
-- name: Show them ansible.builtin.debug:
+- name: Show them
+  ansible.builtin.debug:
     msg: "{{ directory.tenants | dict2items | selectattr('value.over_limit') | map(attribute='key') }}"
 
-- name: Read the accounts of one tenant mailhosting.stack.mail_info:
+- name: Read the accounts of one tenant
+  mailhosting.stack.mail_info:
     gather_subset: [accounts, aliases, holds]
     tenants: [acme]
 """

@@ -28,8 +28,8 @@ options:
     description: Folder of PostgreSQL's unix socket, or a host name.
     type: str
     default: /var/run/postgresql
-  user:
-    description: A superuser of the cluster.
+  superuser:
+    description: A superuser of the cluster to connect as. With peer authentication, C(root) may be C(postgres).
     type: str
     default: postgres
   fingerprint_key:
@@ -39,12 +39,20 @@ options:
         password again.
     type: path
     default: /etc/mailhosting/fingerprint.key
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be done, also where there is no PostgreSQL yet.
+  diff_mode:
+    support: full
+    description: Shows the steps.
 seealso:
   - module: mailhosting.stack.mail_directory
 """
 
 EXAMPLES = r"""
-- name: Bring the database to this release's schema mailhosting.stack.mail_schema:
+- name: Bring the database to this release's schema
+  mailhosting.stack.mail_schema:
 """
 
 RETURN = r"""
@@ -67,9 +75,9 @@ import secrets
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory.install import everything, install
-from ..module_utils._directory.schema import VERSION
-from ..module_utils._directory.store import NoDirectory
-from ..module_utils._run import FINGERPRINT_KEY, connection_options, place, reported
+from ..module_utils._directory.schema import DATABASE, VERSION
+from ..module_utils._directory.store import SOCKET_DIRECTORY, NoDirectory, Place
+from ..module_utils._run import FINGERPRINT_KEY, reported
 
 _KEY_BYTES = 32
 
@@ -77,7 +85,9 @@ _KEY_BYTES = 32
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **connection_options(user="postgres"),
+            "database": {"type": "str", "default": DATABASE},
+            "host": {"type": "str", "default": SOCKET_DIRECTORY},
+            "superuser": {"type": "str", "default": "postgres"},
             "fingerprint_key": {"type": "path", "default": FINGERPRINT_KEY, "no_log": False},
         },
         supports_check_mode=True,
@@ -90,11 +100,12 @@ def main() -> None:
 
 def _install(module: AnsibleModule) -> list[str]:
     try:
-        return install(place(module), check=module.check_mode)
+        place = Place(module.params["host"], module.params["superuser"], module.params["database"])
+        return install(place, check=module.check_mode)
     except (ImportError, NoDirectory):
         if not module.check_mode:
             raise
-        return everything()
+        return everything(module.params["database"])
 
 
 def _make_key(path: str, check: bool) -> list[str]:

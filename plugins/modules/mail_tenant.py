@@ -46,7 +46,7 @@ options:
         default: []
   state:
     description:
-      - V(present) creates the tenant V(active), and leaves the state of one that exists.
+      - V(present) creates the tenant V(active), opens a closed one again, and leaves every other state.
       - V(no_login) stops logins while mail still arrives; V(suspended) stops both.
       - V(closed) closes all its accounts; their mail is kept for O(grace).
       - V(absent) does the same, and removes the tenant once no mail of it is kept any more.
@@ -62,7 +62,8 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Open an account with the provider mailhosting.stack.mail_tenant:
+- name: Open an account with the provider
+  mailhosting.stack.mail_tenant:
     name: acme
     plan: basic
     overrides: {mailbox_quota: 50M}
@@ -70,13 +71,15 @@ EXAMPLES = r"""
       - name: acme.example
         hostnames: [mail.acme.example]
 
-- name: Stop what a broken-in account sends, until somebody has looked at it mailhosting.stack.mail_tenant:
+- name: Stop what a broken-in account sends, until somebody has looked at it
+  mailhosting.stack.mail_tenant:
     name: acme
     hold:
       - scope: send
         reason: spam from acme.example, ticket 4711
 
-- name: End the contract of a tenant with 12 accounts mailhosting.stack.mail_tenant:
+- name: End the contract of a tenant with 12 accounts
+  mailhosting.stack.mail_tenant:
     name: acme
     state: absent
     expect_closed: 12
@@ -189,6 +192,8 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
         tenant.domains = {domain.name: domain for domain in domains}
     if parameters["state"] != "present":
         tenant.state = parameters["state"]
+    elif tenant.state == "closed":
+        tenant.state = "active"
     return tenant
 
 

@@ -31,9 +31,9 @@ class Estate:
     def __init__(self, host: Host, folder: Path, accounts: int, domains: int, tenants: int) -> None:
         self.host, self.folder, self.accounts = host, folder, accounts
         command = ["python3", str(BENCH / "generate_inventory.py"), str(folder), f"--accounts={accounts}"]
-        subprocess.run([*command, f"--domains={domains}", f"--tenants={tenants}", "--hashes"], check=True)
+        subprocess.run([*command, f"--domains={domains}", f"--tenants={tenants}", "--passwords=hash"], check=True)
         self.variables = {
-            "mail_plans": {"bench": {}},
+            "mail_plans": {"basic": {}},
             "mail_tenants_dir": str(folder / "tenants"),
             "mail_addresses_dir": str(folder / "addresses"),
             "mail_secrets_dir": str(folder / "secrets"),
@@ -44,7 +44,7 @@ class Estate:
 
     def add(self, name: str) -> str:
         """Declare one more account; its address."""
-        file = sorted((self.folder / "addresses").iterdir())[0]
+        file = min((self.folder / "addresses").iterdir())
         lines = file.read_text().splitlines()
         start = next(number for number, line in enumerate(lines) if line.strip() == "accounts:")
         indent = len(lines[start]) - len(lines[start].lstrip()) + 2

@@ -27,7 +27,7 @@ def timed_tasks(folder: Path) -> list[tuple[float, str]]:
 
 def main() -> None:
     """Run it twice and take the second."""
-    host = Host("mx1", CHECKOUT / "inventories" / "demo")
+    host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
     first = host.play(SITE)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": folder}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import poplib
 import smtplib
 import time
 import uuid
@@ -21,6 +22,37 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 class User(NamedTuple):
     address: str
     password: str
+
+
+class Refused(Exception):
+    """The server did not let a login in; the text is what it said."""
+
+
+def log_in(server: Server, protocol: str, user: User) -> None:
+    """Log in by any protocol, and leave.  Refused with the server's words if it says no."""
+    try:
+        if protocol.startswith("pop3"):
+            maildrop = protocols.pop3(server, protocol)
+            maildrop.user(user.address)
+            maildrop.pass_(user.password)
+            maildrop.quit()
+        elif protocol.startswith("imap"):
+            with protocols.imap(server, protocol) as mailbox:
+                mailbox.authenticate("PLAIN", lambda _challenge: f"\0{user.address}\0{user.password}".encode())
+        else:
+            with protocols.smtp(server, protocol) as session:
+                session.user, session.password = user
+                session.auth("PLAIN", session.auth_plain)
+    except (poplib.error_proto, imaplib.IMAP4.error, smtplib.SMTPAuthenticationError) as error:
+        raise Refused(str(error)) from error
+
+
+def may_log_in(server: Server, protocol: str, user: User) -> bool:
+    try:
+        log_in(server, protocol, user)
+    except Refused:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def ca_file(host: testinfra.host.Host, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def server(variables: dict[str, Any], ca_file: str) -> Server:
-    return Server(variables["ansible_host"], TLSContext(variables["mail_hostname"], ca_file))
+    return Server(variables["ansible_host"], TLSContext(variables["mail_hostname"], Path(ca_file).read_text()))
 
 
 @pytest.fixture(scope="session")

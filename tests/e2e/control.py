@@ -22,11 +22,11 @@ class Control:
 
     def module(self, name: str, check: bool = False, **options: Any) -> dict[str, Any]:
         """Run one module as root on the host; its result.  RunFailed with its message if it fails."""
-        command = [
-            "ansible", "mail", "--become", f"--module-name=mailhosting.stack.{name}", f"--args={json.dumps(options)}",
-            *self._where(), *(["--check"] if check else []),
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"})  # fmt: skip
+        command = ["ansible", "mail", "--become", f"--module-name=mailhosting.stack.{name}"]
+        command += [f"--args={json.dumps(options)}", *self._where(), *(["--check"] if check else [])]
+        # One JSON object, whatever the user's settings say.
+        plain = {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | plain)
         start = done.stdout.find("{")
         if start < 0:
             raise RunFailed(done.stdout + done.stderr)
@@ -40,7 +40,7 @@ class Control:
         command = ["ansible-playbook", f"mailhosting.stack.{name}", *self._where(), *arguments]
         if variables:
             command += ["--extra-vars", json.dumps(variables)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunFailed(done.stdout + done.stderr)
         return done.stdout

@@ -34,7 +34,7 @@ def test_submission_without_auth_is_refused(server: Server, taro: User, bill: Us
     assert code in (530, 554)
 
 
-def test_587_speaks_only_starttls_before_tls(server: Server, bill: User) -> None:
+def test_587_speaks_only_starttls_before_tls(server: Server) -> None:
     with smtplib.SMTP(server.address, 587, timeout=10) as session:
         session.ehlo()
         assert "auth" not in session.esmtp_features
@@ -84,7 +84,7 @@ def test_a_hosted_sender_address_gives_no_relaying(server: Server, taro: User) -
         assert session.rcpt("someone@outside.example")[0] == 554
 
 
-def test_the_host_itself_relays_nothing_by_its_address_alone(host, bill: User) -> None:
+def test_the_host_itself_relays_nothing_by_its_address_alone(host) -> None:
     dialogue = (
         "import smtplib; s = smtplib.SMTP('127.0.0.1', 25, local_hostname='mx.outside.example');"
         " s.ehlo(); s.mail('a@outside.example'); print(s.rcpt('b@outside.example')[0])"

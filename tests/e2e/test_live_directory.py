@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import imaplib
-import poplib
 import smtplib
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, receive, submission, subjects, until
+from .clients import Refused, User, arrived, log_in, may_log_in, receive, subjects, submission, until
 from .control import Control, RunFailed
 
 USER = User("user@e2e.example", "a new user's password")
@@ -24,22 +22,10 @@ def account(tenant: Control) -> None:
     tenant.module("mail_account", address=USER.address, password=USER.password, state="active", forward={"to": []})
 
 
-def pop3_login(server: Server, user: User, protocol: str = "pop3s") -> str:
-    """What the server said to the password: +OK or -ERR and its reason."""
-    session = protocols.pop3(server, protocol)
-    try:
-        session.user(user.address)
-        return session.pass_(user.password).decode()
-    except poplib.error_proto as error:
-        return error.args[0].decode()
-    finally:
-        session.close()
-
-
-def test_a_new_account_can_do_everything_at_once(server: Server, tenant: Control, bill: User) -> None:
+def test_a_new_account_can_do_everything_at_once(server: Server, tenant: Control) -> None:
     new = User("new@e2e.example", "brand new")
     assert tenant.module("mail_account", address=new.address, password=new.password)["changed"]
-    assert pop3_login(server, new).startswith("+OK")
+    log_in(server, "pop3s", new)
     assert arrived(server, new, receive(server, "someone@outside.example", new.address))
     with submission(server, new) as session:
         assert session.mail(new.address)[0] == 250
@@ -48,24 +34,23 @@ def test_a_new_account_can_do_everything_at_once(server: Server, tenant: Control
 
 def test_a_changed_password_replaces_the_old_one(server: Server, tenant: Control) -> None:
     tenant.module("mail_account", address=USER.address, password="the next one", update_password="always")
-    assert pop3_login(server, User(USER.address, "the next one")).startswith("+OK")
-    assert pop3_login(server, USER).startswith("-ERR")
+    log_in(server, "pop3s", User(USER.address, "the next one"))
+    assert not may_log_in(server, "pop3s", USER)
     tenant.module("mail_account", address=USER.address, password=USER.password, update_password="always")
 
 
 @pytest.mark.requirement("VM-6", "OM-7")
-def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, tenant: Control, bill: User) -> None:
+def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, tenant: Control) -> None:
     kept = receive(server, "someone@outside.example", USER.address)
     assert arrived(server, USER, kept)
     tenant.module("mail_account", address=USER.address, state="suspended")
-    assert pop3_login(server, USER).startswith("-ERR")
+    assert not may_log_in(server, "pop3s", USER)
     with protocols.smtp(server, "smtp") as session:
         session.mail("someone@outside.example")
         code, text = session.rcpt(USER.address)
         assert (code, text[:5]) == (550, b"5.2.1")
         assert session.rcpt("nobody@e2e.example")[1][:5] == b"5.1.1"
-    with pytest.raises(smtplib.SMTPAuthenticationError), submission(server, USER):
-        pass
+    assert not may_log_in(server, "submission", USER)
     tenant.module("mail_account", address=USER.address, state="active")
     assert kept in subjects(server, USER)
 
@@ -74,7 +59,7 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
 def test_a_hold_stops_just_what_it_says(server: Server, tenant: Control, bill: User, scope: str) -> None:
     tenant.module("mail_account", address=USER.address, hold=[{"scope": scope, "reason": "e2e"}])
     try:
-        may_log_in = pop3_login(server, USER).startswith("+OK")
+        logs_in = may_log_in(server, "pop3s", USER)
         with protocols.smtp(server, "smtp") as session:
             session.mail("someone@outside.example")
             may_receive = session.rcpt(USER.address)[0] == 250
@@ -84,15 +69,15 @@ def test_a_hold_stops_just_what_it_says(server: Server, tenant: Control, bill: U
                 may_send = session.rcpt(bill.address)[0] == 250
         except smtplib.SMTPAuthenticationError:
             may_send = False
-        assert may_log_in is (scope != "login")
+        assert logs_in is (scope != "login")
         assert may_receive is (scope != "receive")
         assert may_send is (scope == "receive")
         # No run of a playbook or module lifts a hold.
         tenant.module("mail_account", address=USER.address, state="active")
-        assert pop3_login(server, USER).startswith("+OK") is may_log_in
+        assert may_log_in(server, "pop3s", USER) is logs_in
     finally:
         tenant.module("mail_account", address=USER.address, release=[scope])
-    assert pop3_login(server, USER).startswith("+OK")
+    log_in(server, "pop3s", USER)
 
 
 @pytest.mark.requirement("VM-8")
@@ -111,23 +96,18 @@ def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, te
     tenant.module("mail_tenant", name="e2e", plan="pop", domains=[{"name": "e2e.example"}])
     try:
         for protocol in ("imap", "imaps"):
-            with pytest.raises(imaplib.IMAP4.error, match="plan"), protocols.imap(server, protocol) as session:
-                session.login(USER.address, USER.password)
-            with (
-                pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"),
-                protocols.imap(server, protocol) as session,
-            ):
-                session.login(USER.address, "wrong")
-        assert pop3_login(server, USER).startswith("+OK")
-        tenant.module(
-            "mail_tenant", name="e2e", plan="pop", overrides={"protocols": ["pop3", "submission"]}, domains=[{"name": "e2e.example"}]
-        )  # fmt: skip
-        assert pop3_login(server, USER, "pop3").startswith("+OK")
-        assert "plan" in pop3_login(server, USER, "pop3s")
-        with submission(server, USER, "submission"):
-            pass
-        with pytest.raises(smtplib.SMTPAuthenticationError), submission(server, USER, "submissions"):
-            pass
+            with pytest.raises(Refused, match="plan"):
+                log_in(server, protocol, USER)
+            with pytest.raises(Refused, match="AUTHENTICATIONFAILED"):
+                log_in(server, protocol, User(USER.address, "wrong"))
+        log_in(server, "pop3s", USER)
+        fewer = {"protocols": ["pop3", "submission"]}
+        tenant.module("mail_tenant", name="e2e", plan="pop", overrides=fewer, domains=[{"name": "e2e.example"}])
+        log_in(server, "pop3", USER)
+        log_in(server, "submission", USER)
+        with pytest.raises(Refused, match="plan"):
+            log_in(server, "pop3s", USER)
+        assert not may_log_in(server, "submissions", USER)
     finally:
         tenant.module("mail_tenant", name="e2e", plan="basic", overrides={}, domains=[{"name": "e2e.example"}])
 
@@ -148,7 +128,7 @@ def test_quota_comes_from_the_directory_and_refuses_at_rcpt(server: Server, tena
         with protocols.imap(server, "imaps") as session:
             session.login(USER.address, USER.password)
             usage = session.getquotaroot("INBOX")[1][1][0]
-        assert b"STORAGE" in usage and usage.split()[-1].rstrip(b")") == b"100"
+        assert usage.split()[-1].rstrip(b")") == b"100"
         tenant.module("mail_account", address=USER.address, quota="10M")
         assert not refused()
     finally:
@@ -161,7 +141,7 @@ def test_a_removed_account_is_closed_and_can_be_restored(server: Server, tenant:
     subject = receive(server, "someone@outside.example", gone.address)
     assert arrived(server, gone, subject)
     tenant.module("mail_account", address=gone.address, state="absent")
-    assert pop3_login(server, gone).startswith("-ERR")
+    assert not may_log_in(server, "pop3s", gone)
     with protocols.smtp(server, "smtp") as session:
         session.mail("someone@outside.example")
         assert session.rcpt(gone.address)[0] == 550

@@ -24,7 +24,8 @@ PORTS = (
 
 def main() -> None:
     """Print the summary."""
-    command = ["ansible-inventory", "--list", f"--inventory={INVENTORY}", f"--inventory={RUN / 'inventory.yml'}"]
+    inventories = [INVENTORY / "hosts.yml", RUN / "inventory.yml"]
+    command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
     listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     logins: dict[str, str] = {}
     for path in sorted((INVENTORY / "secrets").glob("*.yml")):
@@ -45,7 +46,7 @@ def main() -> None:
             print(f"    {login:{width}}  {password}")
         login, password = next(iter(logins.items()))
         print("  For example:")
-        print(f"    curl --insecure --user '{login}:{password}' pop3s://{address}/1")
+        print(f"    curl --insecure --user '{login}:{password}' pop3s://{address}/")
         print(f"    ssh -F {RUN.relative_to(CHECKOUT) / 'ssh_config'} {name} journalctl --follow")
     print("  make demo-down removes it all.")
 

@@ -24,6 +24,8 @@ RECIPE_LABEL = "mailhosting.recipe"
 SUITE = "trixie"
 #: Older package lists name versions that mirrors have dropped.
 FRESH = timedelta(days=7)
+#: No file of a new image is newer: its empty package lists must not look fresh to Ansible's apt.
+OLD = timedelta(days=30)
 
 PACKAGES = ("ca-certificates", "dbus", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "systemd-sysv")
 #: Shell lines that mmdebstrap runs with the new root as $1.
@@ -46,7 +48,7 @@ def ensure(kind: str, *, rebuild: bool = False) -> str:
     name = f"{REPOSITORY}:{kind}"
     packages = role_packages() if kind == "cached" else []
     with exclusive(f"image-{kind}"):
-        recipe = hashlib.sha256(repr((SUITE, PACKAGES, CUSTOMIZE, DOWNLOAD, packages)).encode()).hexdigest()[:12]
+        recipe = hashlib.sha256(repr((SUITE, PACKAGES, CUSTOMIZE, OLD, DOWNLOAD, packages)).encode()).hexdigest()[:12]
         if not rebuild and is_fresh(name, recipe):
             return name
         if kind == "bare":
@@ -81,7 +83,9 @@ def build_bare(name: str, recipe: str) -> None:
         root = Path(folder) / "root.tar"
         options = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *proxy_options()]
         options += [f"--customize-hook={line}" for line in CUSTOMIZE]
-        run(["mmdebstrap", *options, SUITE, str(root)])
+        newest = datetime.now(tz=UTC) - OLD
+        environment = os.environ | {"SOURCE_DATE_EPOCH": str(int(newest.timestamp()))}
+        run(["mmdebstrap", *options, SUITE, str(root)], env=environment)
         podman("import", f"--change=LABEL {RECIPE_LABEL}={recipe}", '--change=CMD ["/sbin/init"]', str(root), name)
 
 

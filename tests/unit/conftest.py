@@ -48,7 +48,7 @@ def _unprivileged() -> dict[str, Any]:
 
 
 @contextmanager
-def running_cluster() -> Iterator[str]:
+def _running_cluster() -> Iterator[str]:
     """A new cluster; its socket directory, where everybody may be `postgres`."""
     folder = Path(tempfile.mkdtemp(prefix="mhpg"))
     try:
@@ -94,8 +94,15 @@ def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The socket directory of a cluster that has the roles and a template of the directory."""
-    with running_cluster() as host:
+    with _running_cluster() as host:
         install(Place(host, SUPERUSER, _TEMPLATE))
+        yield host
+
+
+@pytest.fixture(scope="module")
+def bare_cluster() -> Iterator[str]:
+    """The socket directory of a cluster where nothing of ours was ever done."""
+    with _running_cluster() as host:
         yield host
 
 

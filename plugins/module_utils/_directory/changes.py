@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, TenantRow
 
-
 Action = Literal["create", "change", "restore", "close"]
 
 

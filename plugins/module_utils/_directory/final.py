@@ -171,6 +171,8 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
     """A target that does not exist is the tenant's mistake, unless the other end is somebody else's."""
     domains = changes.settings.domains
     for tenant in (tenants[name] for name in desired.tenants if name in tenants):
+        if tenant.state == "closed":
+            continue
         for item, key, index, target in _declared_targets(desired.tenants[tenant.name]):
             local_part, _at, name = target.rpartition("@")
             address = f"{local_part.partition('+')[0]}@{name}"

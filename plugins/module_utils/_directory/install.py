@@ -8,15 +8,18 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import views
 from .problems import DirectoryError
 from .schema import FOUNDATION, MIGRATIONS, OWNER, VERSION
-from .store import Place, connect, locked, version
+from .store import Place, connect, locked, understood, version
 
 if TYPE_CHECKING:
     from .store import Connection
+
+
+_ROLES: Final = (OWNER, *views.DAEMONS)
 
 
 def install(place: Place, maintenance: str = "postgres", check: bool = False) -> list[str]:
@@ -25,6 +28,11 @@ def install(place: Place, maintenance: str = "postgres", check: bool = False) ->
     Everything inside the database happens in one transaction.  `maintenance` is a database that
     exists in every cluster.  DirectoryError if the directory is of a newer release than this one.
     """
+    with understood():
+        return _install(place, maintenance, check)
+
+
+def _install(place: Place, maintenance: str, check: bool) -> list[str]:
     with connect(place._replace(database=maintenance)) as connection, locked(connection):
         steps = _roles(connection, check)
         exists = _exists(connection, "SELECT FROM pg_database WHERE datname = %s", place.database)
@@ -38,18 +46,18 @@ def install(place: Place, maintenance: str = "postgres", check: bool = False) ->
                     OWNER,
                 )
     if check and not exists:
-        return steps + everything()[-2:]
+        return steps + everything(place.database)[len(_ROLES) + 1 :]
     with connect(place) as connection, locked(connection):
         steps += _inside(connection, place.database, check)
     return steps
 
 
-def everything() -> list[str]:
+def everything(database: str) -> list[str]:
     """What `install` does where there is nothing yet."""
-    roles = [f"create role {role}" for role in (OWNER, *views.DAEMONS)]
+    roles = [f"create role {role}" for role in _ROLES]
     return [
         *roles,
-        "create the database",
+        f"create database {database}",
         *(f"migrate to version {number}" for number, _sql in MIGRATIONS),
         "define the views",
     ]
@@ -57,7 +65,7 @@ def everything() -> list[str]:
 
 def _roles(connection: Connection, check: bool) -> list[str]:
     missing = [
-        role for role in (OWNER, *views.DAEMONS)
+        role for role in _ROLES
         if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", role)
     ]  # fmt: skip
     for role in missing if not check else ():

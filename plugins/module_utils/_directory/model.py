@@ -71,10 +71,10 @@ class Account:
     local_part: str
     domain: str
     state: str = "active"
-    quota: int | None | Unset = UNSET  # bytes; None: no limit; UNSET: the plan's
+    quota: int | Unset | None = UNSET  # bytes; None: no limit; UNSET: the plan's
     password: str | None = None  # plain text; sets the password on creation
     password_hash: str | None = None  # Dovecot's {SCHEME}hash
-    forward: Forward | None | Unset = UNSET  # None: declared "no forwarding"
+    forward: Forward | Unset | None = UNSET  # None: declared "no forwarding"
     renamed_from: str | None = None  # local part in the same domain
     restore: bool | None = None  # what to do about a closed account of this address
     line: int = 0
@@ -208,7 +208,7 @@ def _account_out(account: Account) -> list[Any]:
 
 def _account_in(item: list[Any]) -> Account:
     local_part, domain, line, rest = item
-    account = Account(local_part, domain, line=line, **rest)
-    if isinstance(account.forward, list):
-        account.forward = Forward(tuple(account.forward[0]), account.forward[1])
-    return account
+    if rest.get("forward"):
+        to, keep = rest["forward"]
+        rest = {**rest, "forward": Forward(tuple(to), keep)}
+    return Account(local_part, domain, line=line, **rest)

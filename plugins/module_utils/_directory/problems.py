@@ -8,8 +8,8 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 
 class DirectoryError(Exception):
@@ -26,7 +26,7 @@ class Problem:
     message: str  # names the value and what is allowed; never a secret
 
     def __str__(self) -> str:
-        """`addresses/acme.yml:14: acme.example.accounts.ken.forward.to[0]: "ken@" is not an address`"""
+        """One line, e.g. `addresses/acme.yml:14: acme.example.accounts.ken.forward.to[0]: "ken@" is not an address`."""
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         return ": ".join(part for part in (place, self.path, self.message) if part)
 

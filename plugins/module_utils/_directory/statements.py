@@ -207,6 +207,10 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 """
 
 
+#: Statements whose rows stand for any number of rows of a table.
+OPEN_ENDED: Final = (_HANDOVERS, _RELEASE)
+
+
 def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(statement, its rows) in the order that keeps every constraint; `grace` in seconds."""
     origin = changes.origin

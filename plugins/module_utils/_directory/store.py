@@ -63,6 +63,18 @@ def connect(place: Place) -> Connection:
         ) from error
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """PostgreSQL's errors as DirectoryError, less their detail: it may show a whole row with its hash."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or type(error).__name__
+        raise DirectoryError(f"PostgreSQL: {reason}; run it again") from None
+
+
 def version(connection: Connection) -> int:
     """The schema's version; 0 where there is none."""
     if _one(connection, "SELECT to_regclass('directory.migration') IS NULL"):
@@ -131,11 +143,19 @@ class Store:
         return row[0] if row else None
 
     def apply(self, changes: Changes, grace: int) -> None:
-        """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds."""
+        """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds.
+
+        DirectoryError when a row is no longer what it was when it was loaded.
+        """
         with self.connection.transaction():
             for sql, rows in statements.writes(changes, grace):
-                if rows:
-                    self.connection.execute(sql, [json.dumps(rows)])
+                if not rows:
+                    continue
+                done = self.connection.execute(sql, [json.dumps(rows)]).rowcount
+                if done != len(rows) and sql not in statements.OPEN_ENDED:
+                    raise DirectoryError(
+                        "the directory changed while this run looked at it. Nothing was changed; run it again"
+                    )
         if len(changes.accounts) + len(changes.aliases) >= _BULK:
             self.connection.execute("ANALYZE directory.account, directory.address, directory.closed")
 

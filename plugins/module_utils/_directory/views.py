@@ -111,7 +111,8 @@ CROSS JOIN LATERAL unnest(s.targets) AS target (address)
 CROSS JOIN LATERAL (
     SELECT FROM directory.standing o
     WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
-    AND o.domain = split_part(target.address, '@', 2) AND o.tenant_id = s.tenant_id AND o.kind = 'account' AND o.may_send
+    AND o.domain = split_part(target.address, '@', 2)
+    AND o.tenant_id = s.tenant_id AND o.kind = 'account' AND o.may_send
     LIMIT 1) AS sender
 WHERE s.kind = 'alias';
 

@@ -56,7 +56,7 @@ class FolderCache:
             self._load(self._path)
 
     def get(self, name: str, text: str) -> Tenant | None:
-        """What a file of this name and content was read to, if it was."""
+        """What a file of this name and content was read to, if it was.  Asked once for each file."""
         if self._digests.get(name) != digest(text):
             return None
         tenant = self._tenants[name]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -20,14 +21,10 @@ from ...module_utils._directory.model import Desired, Tenant
 from ...module_utils._directory.problems import Problem
 from . import located_yaml, schema
 from .cache import Entry, FolderCache
-from .vault import (
-    HEADER,
-    NOT_GIVEN,
-    NOT_OPENED,
-)
+from .vault import HEADER, NOT_GIVEN, NOT_OPENED
 
 _SUFFIX: Final = ".yml"
-_OTHER_SUFFIXES: Final = (".yaml", ".json")  # Ansible reads these elsewhere, so that somebody will try them
+_SUFFIXES: Final = (_SUFFIX, ".yaml", ".json")  # Ansible reads the others elsewhere, so somebody will try them
 
 _Result = TypeVar("_Result")
 _ReadNode: TypeAlias = Callable[[schema.Report, str, located_yaml.Node | None], Tenant | None]
@@ -65,6 +62,13 @@ def label(path: str) -> str:
     return path if relative.startswith("..") else relative
 
 
+class _Folder(NamedTuple):
+    """What in a folder may be a tenant's file, by name."""
+
+    path: str
+    entries: list[os.DirEntry[str]]
+
+
 class _File(NamedTuple):
     tenant: str
     path: str
@@ -81,22 +85,27 @@ class _Reader:
         self._warnings: list[str] = []
 
     def read(self, plans: dict[str, dict[str, Any]], only: Collection[str]) -> Inventory:
-        tenants = self._tenants("tenants_dir", self._folders.tenants, schema.tenant)
-        if self._folders.tenants and not tenants:
-            self._warnings.append(f"{label(self._folders.tenants)} has no tenant's file: nothing is declared")
+        places = self._folders
+        of_tenants = self._listed("tenants_dir", places.tenants)
+        of_addresses = self._listed("addresses_dir", places.addresses)
+        of_secrets = self._listed("secrets_dir", places.secrets)
+        if self._problems:  # without a folder, everything that hangs on it would be called wrong too
+            return Inventory(Desired(), self._problems)
+        if places.tenants and not of_tenants.entries:
+            self._warnings.append(f"{label(places.tenants)} has no tenant's file: nothing is declared")
+        tenants = self._tenants(of_tenants, schema.tenant)
+        parts = self._tenants(of_addresses, schema.addresses)
         desired = Desired(plans, {name: tenant for name, tenant in tenants.items() if tenant})
-        parts = self._tenants("addresses_dir", self._folders.addresses, schema.addresses)
         self._merge(desired, tenants, parts)
         unreadable = {name for name, tenant in [*tenants.items(), *parts.items()] if tenant is None}
-        for file in self._files("secrets_dir", self._folders.secrets):
+        for file in self._files(of_secrets):
             if file.tenant not in tenants:
                 self._without_tenant(file.label, file.tenant)
             elif not only or file.tenant in only:
                 self._secrets(file, None if file.tenant in unreadable else desired.tenants[file.tenant])
         self._problems.extend(rules.check(desired))
-        for name in only:
-            if name not in tenants:
-                self._add("", 0, "tenants", f"{syntax.shown(name)} has no file in tenants_dir")
+        for name in sorted(set(only).difference(tenants)):
+            self._add("", 0, "tenants", f"{syntax.shown(name)} has no file in tenants_dir")
         if only:
             desired.tenants = {name: tenant for name, tenant in desired.tenants.items() if name in only}
         return Inventory(desired, _once(self._problems), self._warnings)
@@ -104,14 +113,21 @@ class _Reader:
     def _add(self, file: str, line: int, path: str, message: str) -> None:
         self._problems.append(Problem(file, line, path, message))
 
-    def _tenants(self, option: str, folder: str | None, read_node: _ReadNode) -> dict[str, Tenant | None]:
+    def _listed(self, option: str, path: str | None) -> _Folder:
+        try:
+            with os.scandir(path) if path else nullcontext(()) as entries:
+                found = [entry for entry in entries if entry.name.endswith(_SUFFIXES) and entry.name[0] != "."]
+        except OSError as error:
+            self._add("", 0, option, f"{path} cannot be read: {error.strerror}")
+            found = []
+        return _Folder(path or "", sorted(found, key=lambda entry: entry.name))
+
+    def _tenants(self, folder: _Folder, read_node: _ReadNode) -> dict[str, Tenant | None]:
         """The folder's files by tenant; None for one that could not be read at all."""
+        cache = FolderCache(self._folders.cache, folder.path)
         found: dict[str, Tenant | None] = {}
-        if folder is None:
-            return found
-        cache = FolderCache(self._folders.cache, folder)
         entries: dict[str, Entry] = {}
-        for file in self._files(option, folder):
+        for file in self._files(folder):
             found[file.tenant] = None
             text, encrypted = self._text(file)
             if text is None:
@@ -191,23 +207,13 @@ class _Reader:
         self._problems.extend(report.problems)
         return result
 
-    def _files(self, option: str, folder: str | None) -> Iterator[_File]:
-        """The tenants' files in a folder, by name.  Everything that ends otherwise is none of our business."""
-        if folder is None:
-            return
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            self._add("", 0, option, f"{syntax.shown(folder)} cannot be read: {error.strerror}")
-            return
-        shown = label(folder)
-        for entry in entries:
-            name, suffix = os.path.splitext(entry.name)
-            if name.startswith(".") or suffix not in {_SUFFIX, *_OTHER_SUFFIXES}:
-                continue
-            file = _File(name, entry.path, os.path.join(shown, syntax.printable(entry.name)))
-            message = _not_a_tenants_file(entry, name, suffix, folder)
+    def _files(self, folder: _Folder) -> Iterator[_File]:
+        shown = label(folder.path) if folder.entries else ""
+        for entry in folder.entries:
+            file = _File(
+                entry.name.removesuffix(_SUFFIX), entry.path, os.path.join(shown, syntax.printable(entry.name))
+            )
+            message = _not_a_tenants_file(entry, file.tenant, folder.path)
             if message:
                 self._add(file.label, 1, "", message)
             else:
@@ -232,9 +238,9 @@ class _Reader:
         return None, False
 
 
-def _not_a_tenants_file(entry: os.DirEntry[str], name: str, suffix: str, folder: str) -> str:
+def _not_a_tenants_file(entry: os.DirEntry[str], name: str, folder: str) -> str:
     """Why a file in a folder of tenants cannot be one of theirs; nothing if it can."""
-    if suffix != _SUFFIX:
+    if name == entry.name:
         return f"is not read: the name of a tenant's file ends in {_SUFFIX}"
     try:
         syntax.tenant_name(name)

@@ -56,7 +56,7 @@ class Report:
         if node is None or _is_null(node):
             return
         if not isinstance(node, located.Mapping):
-            self.add(node.line, path, f"{_shown(node)} is not a mapping (key: value)")
+            self.add(node.line, path, f"{_kind(node)} is not a mapping (key: value)")
             return
         first: dict[str, int] = {}
         for key, value in node.items:
@@ -101,8 +101,6 @@ class Report:
         """The normal forms of one text or a list of texts, each once; those that are wrong are left out."""
         if not isinstance(node, located.Sequence):
             return (convert(_text(node)),)
-        if not node.items:
-            raise ValueError("the list is empty")
         found: dict[str, None] = {}
         for index, item in enumerate(node.items):
             item_path = f"{path}[{index}]"
@@ -238,7 +236,7 @@ def _aliases(report: Report, domain: str, node: Node, path: str) -> list[Alias]:
     found = []
     for local_part, key, alias_path, value in report.named(node, path, syntax.local_part):
         try:
-            targets = report.texts(value, alias_path, partial(_target, domain))
+            targets = _targets(report, domain, value, alias_path)
         except ValueError as error:
             report.add(value.line, alias_path, str(error))
         else:
@@ -250,7 +248,7 @@ def _forward(report: Report, domain: str, node: Node, path: str) -> Forward | No
     if _is_null(node):
         return None
     known: dict[str, Convert] = {
-        "to": lambda node, path: report.texts(node, path, partial(_target, domain)),
+        "to": partial(_targets, report, domain),
         "keep": _typed(syntax.boolean),
     }
     if not isinstance(node, located.Mapping) or all(key.text != "to" for key, _ in node.items):
@@ -266,6 +264,12 @@ def _typed(convert: Callable[[object], Any]) -> Convert:
     return lambda node, _: convert(_native(node))
 
 
+def _targets(report: Report, domain: str, node: Node, path: str) -> tuple[str, ...]:
+    if isinstance(node, located.Sequence) and not node.items:
+        raise ValueError("the list is empty")
+    return report.texts(node, path, partial(_target, domain))
+
+
 def _target(domain: str, text: str) -> str:
     """A full address; a text without @ is a local part of the same domain."""
     return syntax.target(text) if "@" in text else f"{syntax.local_part(text)}@{domain}"
@@ -273,9 +277,9 @@ def _target(domain: str, text: str) -> str:
 
 def _text(node: Node) -> str:
     """The text as it was written."""
-    if isinstance(node, located.Scalar) and not node.encrypted:
-        return node.text
-    raise ValueError(f"{_shown(node)} is not a text")
+    if isinstance(node, located.Scalar):
+        return _open(node).text
+    raise ValueError(f"{_kind(node)} is not a text")
 
 
 def _native(node: Node) -> object:
@@ -284,17 +288,22 @@ def _native(node: Node) -> object:
         return [_native(item) for item in node.items]
     if isinstance(node, located.Mapping):
         return {key.text: _native(value) for key, value in node.items}
+    return _open(node).native()
+
+
+def _open(node: located.Scalar) -> located.Scalar:
     if node.encrypted:
         raise ValueError("only a password or a password_hash may be encrypted")
-    return node.native()
+    return node
 
 
 def _is_null(node: Node) -> bool:
     return isinstance(node, located.Scalar) and node.native() is None
 
 
-def _shown(node: Node) -> str:
-    return syntax.shown(_native(node))
+def _kind(node: Node) -> str:
+    """What a node is, and not its value: a text in the wrong place may well be a password."""
+    return {located.Scalar: "a text", located.Sequence: "a list", located.Mapping: "a mapping"}[type(node)]
 
 
 def _join(path: str, key: str) -> str:

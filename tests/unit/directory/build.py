@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
+    UNSET,
     Account,
     Alias,
     Desired,
     Domain,
     Forward,
     Tenant,
+)
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows import (
+    AccountRow,
+    AliasRow,
+    Current,
+    DomainRow,
+    TenantRow,
+    forward_value,
 )
 
 MEBIBYTE = 1 << 20
@@ -22,7 +32,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "large": {"mailbox_quota": None, "protocols": ["pop3s", "imaps", "submission"]},
 }
 HASH = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
-OTHER_HASH = HASH.replace("A", "B")
+OTHER_HASH = HASH.replace("AAAA", "BBBB")
 
 
 def account(address: str, line: int = 3, **attributes: Any) -> Account:
@@ -62,3 +72,41 @@ def tenant(name: str, *items: Account | Alias | str, domains: list[str] | None =
 
 def desired(*tenants: Tenant, plans: dict[str, dict[str, Any]] | None = None) -> Desired:
     return Desired(plans=PLANS if plans is None else plans, tenants={item.name: item for item in tenants})
+
+
+def current_of(wanted: Desired, origin: str = "inventory", first_id: int = 1) -> Current:
+    """The directory that a run of `wanted` leaves, forgetting nothing."""
+    ids = count(first_id)
+    current = Current(plans=wanted.plans)
+    for item in wanted.tenants.values():
+        current.tenants[item.name] = TenantRow(
+            item.name, item.plan, item.overrides, item.state, item.addresses_managed_by, origin, len(item.accounts)
+        )
+        for domain in item.domains.values():
+            current.domains[domain.name] = DomainRow(domain.name, item.name, domain.hostnames)
+        for declared in item.accounts.values():
+            current.accounts[declared.address] = account_row(next(ids), item.name, declared, origin)
+        for declared_alias in item.aliases.values():
+            row = AliasRow(declared_alias.local_part, declared_alias.domain, list(declared_alias.targets), origin)
+            current.aliases[declared_alias.address] = row
+    return current
+
+
+def account_row(number: int, tenant_name: str, declared: Account, origin: str) -> AccountRow:
+    goes_to = declared.forward if isinstance(declared.forward, Forward) else None
+    file = origin == "inventory"
+    return AccountRow(
+        id=number,
+        local_part=declared.local_part,
+        domain=declared.domain,
+        tenant=tenant_name,
+        state=declared.state,
+        quota=None if declared.quota is UNSET else declared.quota or 0,
+        origin=origin,
+        password=declared.password_hash or (HASH if declared.password else None),
+        password_applied=True if declared.password_hash and file else None,
+        password_fingerprint=None,
+        forward_to=list(goes_to.to) if goes_to else None,
+        forward_keep=goes_to.keep if goes_to else None,
+        forward_applied=None if declared.forward is UNSET or not file else forward_value(goes_to),
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import passwords
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
@@ -64,13 +65,17 @@ def run(place: Place, capfd: pytest.CaptureFixture[str]) -> Run:
     """`run(module, check=False, **options)`: its result, as a task of a play would get it."""
 
     def call(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"database": place.database, "host": place.host, "user": place.user, **options}
+        user = {} if module == "mail_schema" else {"user": place.user}
+        arguments = {"database": place.database, "host": place.host, **user, **options}
         arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
         main = importlib.import_module(f"ansible_collections.mailhosting.stack.plugins.modules.{module}").main
         capfd.readouterr()
+        warnings._global_warnings.clear()  # a module is a process of its own
         with patch_module_args(arguments), pytest.raises(SystemExit):
             main()
         result: dict[str, Any] = json.loads(capfd.readouterr().out)
+        del result["invocation"]
+        result["warnings"] = [warning["event"]["msg"] for warning in result.get("warnings", [])]
         return result
 
     return call

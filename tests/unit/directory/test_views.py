@@ -31,23 +31,24 @@ TABLES = ("plan", "tenant", "domain", "account", "address", "closed", "hold", "m
 REFUSED = [(views.REFUSAL,)]
 
 
+def look(see: See, user: str, column: str, view: str, address: str) -> list[str]:
+    query = f"SELECT {column} FROM v1.{view} WHERE local_part = %s AND domain = %s ORDER BY 1"  # noqa: S608
+    return [value for (value,) in see(user, query, *address.split("@"))]
+
+
 def aliases(see: See, address: str) -> list[str]:
-    return look(see, "postfix", "SELECT target FROM v1.alias", address)
-
-
-def look(see: See, user: str, query: str, address: str) -> list[str]:
-    local_part, _at, domain = address.partition("@")
-    rows = see(user, f"{query} WHERE local_part = %s AND domain = %s", local_part, domain)
-    return sorted(value for (value,) in rows)
+    return look(see, "postfix", "target", "alias", address)
 
 
 def refused(see: See, address: str) -> bool:
-    found = look(see, "postfix", "SELECT reply FROM v1.recipient_refusal", address)
+    found = look(see, "postfix", "reply", "recipient_refusal", address)
     assert found in ([], [views.REFUSAL])
     return bool(found)
 
 
-def hold(store: Store, scope: str, address: str | None = None, tenant_name: str | None = None, **attributes: int) -> None:
+def hold(
+    store: Store, scope: str, address: str | None = None, tenant_name: str | None = None, **attributes: int
+) -> None:
     order = HoldOrder(address, tenant_name, (Hold(scope, "test", **attributes),))
     current = store.load()
     changes = reconcile(current, desired(plans=current.plans), Options(origin="module", holds=order))
@@ -58,17 +59,17 @@ def hold(store: Store, scope: str, address: str | None = None, tenant_name: str 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_daemon_reads_its_own_views_and_no_others(see: See, daemon: str, view: str) -> None:
     if view in views.GRANTS[daemon]:
-        assert see(daemon, f"SELECT * FROM v1.{view}") == []
+        assert see(daemon, f"TABLE v1.{view}") == []
     else:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            see(daemon, f"SELECT * FROM v1.{view}")
+            see(daemon, f"TABLE v1.{view}")
 
 
 @pytest.mark.parametrize("daemon", views.DAEMONS)
 @pytest.mark.parametrize("table", TABLES)
 def test_a_daemon_reads_no_table(see: See, daemon: str, table: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        see(daemon, f"SELECT * FROM directory.{table}")
+        see(daemon, f"TABLE directory.{table}")
 
 
 @pytest.mark.parametrize("daemon", views.DAEMONS)
@@ -123,7 +124,9 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
     ],
 )
 @pytest.mark.requirement("OM-3")
-def test_the_nearest_quota_counts(declare: Declare, see: See, plan: str, overrides: dict, quota: object, bytes_: int) -> None:
+def test_the_nearest_quota_counts(
+    declare: Declare, see: See, plan: str, overrides: dict, quota: object, bytes_: int
+) -> None:
     attributes = {} if quota is ... else {"quota": quota}
     declare(desired(tenant("acme", account("taro@acme.example", **attributes), plan=plan, overrides=overrides)))
     assert see("dovecot", "SELECT quota_storage_size FROM v1.userdb") == [(bytes_,)]
@@ -179,12 +182,18 @@ def test_a_hold_stops_its_scope_until_it_ends(
 ) -> None:
     declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
     on_taro = on == "account"
-    hold(store, scope, address="taro@acme.example" if on_taro else None, tenant_name=None if on_taro else "acme", until=until)
+    hold(
+        store,
+        scope,
+        address="taro@acme.example" if on_taro else None,
+        tenant_name=None if on_taro else "acme",
+        until=until,
+    )
     stopped = "" if until == 1 else scope
     assert refused(see, "taro@acme.example") is (stopped == "receive")
     senders = [login for (login,) in see("postfix", "SELECT login FROM v1.sender")]
     assert ("taro@acme.example" in senders) is (stopped != "send")
-    assert look(see, "dovecot", "SELECT may_login FROM v1.passdb", "taro@acme.example") == [stopped != "login"]
+    assert look(see, "dovecot", "may_login", "passdb", "taro@acme.example") == [stopped != "login"]
     assert refused(see, "jiro@acme.example") is (stopped == "receive" and not on_taro)
 
 
@@ -220,7 +229,11 @@ def test_a_target_that_takes_no_mail_is_left_out(declare: Declare, see: See) -> 
 
 
 def test_aliases_of_a_suspended_tenant_are_refused(declare: Declare, see: See) -> None:
-    declare(desired(tenant("acme", "taro@acme.example", alias("sales@acme.example", "taro@acme.example"), state="suspended")))
+    declare(
+        desired(
+            tenant("acme", "taro@acme.example", alias("sales@acme.example", "taro@acme.example"), state="suspended")
+        )
+    )
     assert aliases(see, "sales@acme.example") == []
     assert refused(see, "sales@acme.example")
 
@@ -238,10 +251,9 @@ def test_who_may_send_as_an_alias(declare: Declare, see: See) -> None:
             tenant("bolt", "bill@bolt.example"),
         )
     )
-    query = "SELECT login FROM v1.sender"
-    assert look(see, "postfix", query, "sales@acme.example") == ["taro@acme.example"]
-    assert look(see, "postfix", query, "team@acme.example") == []
-    assert look(see, "postfix", query, "jiro@acme.example") == []
+    assert look(see, "postfix", "login", "sender", "sales@acme.example") == ["taro@acme.example"]
+    assert look(see, "postfix", "login", "sender", "team@acme.example") == []
+    assert look(see, "postfix", "login", "sender", "jiro@acme.example") == []
 
 
 def test_a_closed_tenant_is_refused_while_mail_is_kept_and_then_forgotten(declare: Declare, see: See) -> None:
@@ -285,26 +297,29 @@ LOOKUPS = [
 ]
 
 
+FILL = """
+INSERT INTO directory.plan VALUES ('basic', '{}', 'inventory');
+INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
+    SELECT 't' || i, 'basic', '{}', 'active', 'inventory', 'inventory' FROM generate_series(0, 9999) i;
+INSERT INTO directory.domain SELECT 'd' || i || '.example', 1 + i % 10000, '{}' FROM generate_series(0, 19999) i;
+INSERT INTO directory.account (id, tenant_id, state, password)
+    SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
+INSERT INTO directory.address
+    SELECT 'user' || i, 'd' || i % 20000 || '.example', 'account', i, NULL, 'inventory'
+    FROM generate_series(1, 90000) i;
+INSERT INTO directory.address
+    SELECT 'alias' || i, 'd' || i % 20000 || '.example', 'alias', NULL,
+           ARRAY['user' || i || '@d' || i % 20000 || '.example'], 'inventory' FROM generate_series(1, 10000) i;
+INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
+    SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
+ANALYZE;
+"""
+
+
 def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> None:
-    fill = """
-        INSERT INTO directory.plan VALUES ('basic', '{}', 'inventory');
-        INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
-            SELECT 't' || i, 'basic', '{}', 'active', 'inventory', 'inventory' FROM generate_series(0, 9999) i;
-        INSERT INTO directory.domain SELECT 'd' || i || '.example', 1 + i % 10000, '{}' FROM generate_series(0, 19999) i;
-        INSERT INTO directory.account (id, tenant_id, state, password)
-            SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
-        INSERT INTO directory.address
-            SELECT 'user' || i, 'd' || i % 20000 || '.example', 'account', i, NULL, 'inventory' FROM generate_series(1, 90000) i;
-        INSERT INTO directory.address
-            SELECT 'alias' || i, 'd' || i % 20000 || '.example', 'alias', NULL, ARRAY['user' || i || '@d' || i % 20000 || '.example'],
-                   'inventory' FROM generate_series(1, 10000) i;
-        INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
-            SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
-        ANALYZE;
-    """
-    store.connection.execute(fill)
+    store.connection.execute(FILL)
     for user, view, condition in LOOKUPS:
-        query = f"SELECT * FROM v1.{view} WHERE {condition}"
+        query = f"SELECT * FROM v1.{view} WHERE {condition}"  # noqa: S608 - of this file
         assert len(see(user, query)) == 1, query
         plan = "\n".join(line for (line,) in see(user, f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
         for table in ("account", "address", "domain", "tenant", "closed"):

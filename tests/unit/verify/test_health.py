@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ansible_collections.mailhosting.stack.plugins.module_utils import _health as health
@@ -31,7 +30,7 @@ def test_a_program_that_was_replaced_is_found(tmp_path: Path) -> None:
         ("3", "/usr/sbin/dovecot"),
     ):
         (tmp_path / pid).mkdir()
-        os.symlink(target, tmp_path / pid / "exe")
+        (tmp_path / pid / "exe").symlink_to(target)
     check = health.binaries(["/usr/sbin/dovecot"], proc=tmp_path)
     assert (check.ok, check.seen) == (False, "/usr/sbin/dovecot")
     assert health.binaries(["/usr/lib/postfix/"], proc=tmp_path).ok
@@ -49,7 +48,8 @@ def test_a_port_nobody_listens_on_is_found() -> None:
 def test_a_full_disk_is_found(tmp_path: Path) -> None:
     (fine,) = health.disk([str(tmp_path)], 0.0)
     (full,) = health.disk([str(tmp_path)], 1.0)
-    assert fine.ok and not full.ok
+    assert fine.ok
+    assert not full.ok
 
 
 def test_a_checker_that_is_missing_or_unhappy_is_a_finding() -> None:

@@ -1,0 +1,262 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Contradictions between items, as the controller and the host ask about them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import rules
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
+    Account,
+    Alias,
+    Desired,
+    Domain,
+    Forward,
+    Tenant,
+)
+
+
+def tenant(name: str, *items: Account | Alias, domains: tuple[str, ...] = (), **settings: Any) -> Tenant:
+    owned = domains or (f"{name}.example",)
+    return Tenant(
+        name,
+        plan=settings.pop("plan", "basic"),
+        file=f"tenants/{name}.yml",
+        addresses_file=f"addresses/{name}.yml",
+        line=1,
+        domains={domain: Domain(domain, line=3) for domain in owned},
+        accounts={item.address: item for item in items if isinstance(item, Account)},
+        aliases={item.address: item for item in items if isinstance(item, Alias)},
+        **settings,
+    )
+
+
+def account(local_part: str, line: int, domain: str = "acme.example", **settings: Any) -> Account:
+    return Account(local_part, domain, line=line, **settings)
+
+
+def alias(local_part: str, line: int, *targets: str, domain: str = "acme.example") -> Alias:
+    return Alias(
+        local_part, domain, tuple(target if "@" in target else f"{target}@{domain}" for target in targets), line
+    )
+
+
+def lines(*tenants: Tenant, **plan: Any) -> list[str]:
+    found = rules.check(Desired({"basic": {"max_forwards": None, **plan}}, {tenant.name: tenant for tenant in tenants}))
+    return sorted(map(str, found))
+
+
+def line(place: str, path: str, message: str) -> str:
+    return f"{place}: {path}: {message}"
+
+
+def test_nothing_is_wrong_with_what_is_right() -> None:
+    items = (
+        account("taro", 3),
+        account("ken", 4, forward=Forward(("ken@home.example",))),
+        alias("all", 6, "taro", "ken"),
+    )
+    assert lines(tenant("acme", *items), tenant("bolt")) == []
+
+
+def test_unknown_plan() -> None:
+    assert lines(tenant("acme", plan="gold")) == [
+        line("tenants/acme.yml:1", "plan", '"gold" is not a plan; plans: basic')
+    ]
+
+
+def test_domain_of_two_tenants() -> None:
+    assert lines(tenant("acme"), tenant("bolt", domains=("bolt.example", "acme.example"))) == [
+        line(
+            "tenants/bolt.yml:3",
+            "domains.acme.example",
+            '"acme.example" is already a domain of tenant acme (tenants/acme.yml)',
+        )
+    ]
+
+
+def test_host_name_of_two_tenants() -> None:
+    acme, bolt = tenant("acme"), tenant("bolt")
+    acme.domains["acme.example"].hostnames = ("mail.acme.example",)
+    bolt.domains["bolt.example"].hostnames = ("mail.bolt.example", "mail.acme.example")
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/bolt.yml:3",
+            "domains.bolt.example.hostnames[1]",
+            '"mail.acme.example" is already a host name of tenant acme (tenants/acme.yml)',
+        )
+    ]
+
+
+def test_foreign_domain_is_one_line_however_many_addresses() -> None:
+    items = [account(f"u{line}", line, "bolt.example") for line in range(3, 9)]
+    assert lines(tenant("acme", *items), tenant("bolt")) == [
+        line(
+            "addresses/acme.yml:3",
+            "bolt.example.accounts.u3",
+            '"bolt.example" is a domain of tenant bolt (tenants/bolt.yml), not of acme',
+        )
+    ]
+
+
+def test_domain_of_nobody() -> None:
+    assert lines(tenant("acme", alias("a", 3, "x@home.example", domain="free.example"))) == [
+        line(
+            "addresses/acme.yml:3",
+            "free.example.aliases.a",
+            '"free.example" is not a domain of tenant acme: add it to domains in tenants/acme.yml',
+        )
+    ]
+
+
+def test_account_and_alias_of_one_address() -> None:
+    assert lines(tenant("acme", account("taro", 3), alias("taro", 5, "x@home.example"))) == [
+        line(
+            "addresses/acme.yml:5",
+            "acme.example.aliases.taro",
+            '"taro@acme.example" is already an account (addresses/acme.yml:3)',
+        )
+    ]
+
+
+def test_item_that_no_file_declares_is_named_by_its_path() -> None:
+    assert lines(tenant("acme", account("taro", 0), alias("taro", 5, "x@home.example"))) == [
+        line(
+            "addresses/acme.yml:5",
+            "acme.example.aliases.taro",
+            '"taro@acme.example" is already an account (tenant acme, in no file)',
+        )
+    ]
+
+
+def test_two_passwords() -> None:
+    assert lines(tenant("acme", account("taro", 3, password="x", password_hash="{PLAIN}x"))) == [
+        line(
+            "addresses/acme.yml:3",
+            "acme.example.accounts.taro.password_hash",
+            '"taro@acme.example" also has a password among the secrets: keep one of the two',
+        )
+    ]
+
+
+def test_name_that_is_renamed_may_become_an_alias() -> None:
+    items = account("taro.y", 3, renamed_from="taro"), alias("taro", 5, "taro.y")
+    assert lines(tenant("acme", *items)) == []
+
+
+def test_name_that_is_renamed_is_no_account_any_more() -> None:
+    assert lines(tenant("acme", account("taro", 3), account("taro.y", 4, renamed_from="taro"))) == [
+        line(
+            "addresses/acme.yml:4",
+            "acme.example.accounts.taro.y.renamed_from",
+            '"taro" is still an account (addresses/acme.yml:3)',
+        )
+    ]
+
+
+def test_name_is_renamed_once() -> None:
+    assert lines(tenant("acme", account("a", 3, renamed_from="taro"), account("b", 4, renamed_from="taro"))) == [
+        line(
+            "addresses/acme.yml:4",
+            "acme.example.accounts.b.renamed_from",
+            '"taro" is renamed to "a@acme.example" too (addresses/acme.yml:3)',
+        )
+    ]
+
+
+def test_too_many_accounts_and_aliases() -> None:
+    items = account("a", 3), account("b", 4, state="suspended"), alias("postmaster", 5, "a"), alias("c", 7, "a")
+    assert lines(tenant("acme", *items), max_accounts=3) == []
+    assert lines(tenant("acme", *items), max_accounts=2) == [
+        line(
+            "addresses/acme.yml:7",
+            "acme.example.aliases.c",
+            "3 accounts and aliases, and plan basic allows tenant acme 2 (max_accounts)",
+        )
+    ]
+
+
+def test_override_raises_the_limit() -> None:
+    items = account("a", 3), account("b", 4)
+    assert lines(tenant("acme", *items, overrides={"max_accounts": 2}), max_accounts=1) == []
+
+
+@pytest.mark.requirement("VM-8")
+def test_too_many_targets() -> None:
+    targets = tuple(f"u{number}@home.example" for number in range(3))
+    items = account("ken", 3, forward=Forward(targets)), alias("all", 5, *targets)
+    assert lines(tenant("acme", *items), max_forwards=3) == []
+    assert lines(tenant("acme", *items), max_forwards=2) == [
+        (
+            line(
+                "addresses/acme.yml:3",
+                "acme.example.accounts.ken.forward.to",
+                "3 targets, and plan basic allows tenant acme 2 (max_forwards)",
+            )
+        ),
+        line(
+            "addresses/acme.yml:5",
+            "acme.example.aliases.all",
+            "3 targets, and plan basic allows tenant acme 2 (max_forwards)",
+        ),
+    ]
+
+
+def test_six_targets_are_the_default() -> None:
+    acme = tenant("acme", alias("all", 5, *(f"u{number}" for number in range(7))))
+    assert [str(problem) for problem in rules.check(Desired({"basic": {}}, {"acme": acme}))] == [
+        line(
+            "addresses/acme.yml:5",
+            "acme.example.aliases.all",
+            "7 targets, and plan basic allows tenant acme 6 (max_forwards)",
+        )
+    ]
+
+
+def test_alias_to_itself() -> None:
+    assert lines(tenant("acme", alias("a", 3, "b", "a"))) == [
+        line(
+            "addresses/acme.yml:3",
+            "acme.example.aliases.a[1]",
+            '"a@acme.example" goes to itself (a copy in the mailbox is keep: true)',
+        )
+    ]
+
+
+def test_loop_over_two_tenants_and_a_forward() -> None:
+    acme = tenant("acme", alias("a", 3, "x@home.example", "b@bolt.example"))
+    bolt = tenant("bolt", account("b", 4, "bolt.example", forward=Forward(("a@acme.example",))))
+    assert lines(acme, bolt) == [
+        line(
+            "addresses/bolt.yml:4",
+            "bolt.example.accounts.b.forward.to[0]",
+            "mail goes round in a loop: a@acme.example -> b@bolt.example -> a@acme.example",
+        )
+    ]
+
+
+def test_two_ways_to_one_place_are_no_loop() -> None:
+    assert (
+        lines(tenant("acme", alias("a", 3, "b", "c"), alias("b", 4, "d"), alias("c", 5, "d"), alias("d", 6, "x"))) == []
+    )
+
+
+def test_long_loop_is_shortened() -> None:
+    items = [alias(f"a{number}", number + 3, f"a{(number + 1) % 9}") for number in range(9)]
+    shown = " -> ".join(f"a{number}@acme.example" if number != "…" else "…" for number in (0, 1, 2, "…", 7, 8, 0))
+    assert lines(tenant("acme", *items)) == [
+        line("addresses/acme.yml:11", "acme.example.aliases.a8[0]", f"mail goes round in a loop: {shown}")
+    ]
+
+
+def test_hostile_chain_takes_no_time() -> None:
+    """Every alias of a long chain also points back to its start: as many loops as aliases, and a deep walk."""
+    length = 20_000
+    items = [alias(f"a{number}", number + 3, "a0", f"a{number + 1}") for number in range(length)]
+    begin = time.process_time()
+    assert len(lines(tenant("acme", *items))) == length
+    assert time.process_time() - begin < 5

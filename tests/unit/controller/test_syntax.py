@@ -1,0 +1,248 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The values of the language: what is accepted, what it becomes, and what is said about the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import syntax
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, PROTOCOLS
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+NOT_A_SIZE = "is not a size: bytes from 1, or a number with K, M or G (powers of 1024), such as 50M"
+LOCAL_PART = "1 to 64 of a-z 0-9 . _ : -, with no hyphen first and dots and colons only between others"
+
+
+def refusal(check: Callable[..., object], *values: object) -> str:
+    """What `check` says about a value that it must not take."""
+    try:
+        check(*values)
+    except ValueError as error:
+        return str(error)
+    pytest.fail(f"{values} was taken")
+
+
+@pytest.mark.parametrize("text", ["taro", "no", "001", "12:30", "a.b-c_d", "_x", "x-", "a" * 64, "null"])
+def test_local_part_is_kept_as_written(text: str) -> None:
+    assert syntax.local_part(text) == text
+
+
+def test_local_part_folds_case() -> None:
+    assert syntax.local_part("Taro.Yamada") == "taro.yamada"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", '""'),
+        ("a" * 300, f'"{"a" * 40}… (300 characters)"'),
+        ("../../etc/passwd", '"../../etc/passwd"'),
+        ("a'; drop table--", '"a\'; drop table--"'),
+        ("a..b", '"a..b"'),
+        (".a", '".a"'),
+        ("a.", '"a."'),
+        ("a:", '"a:"'),
+        (":a", '":a"'),
+        ("a.:b", '"a.:b"'),
+        ("-a", '"-a"'),
+        ("a+b", '"a+b"'),
+        ("a b", '"a b"'),
+        ("a\nb", '"a\\nb"'),
+        ("タロー", '"タロー"'),
+        ("\u212aen", '"\u212aen"'),  # the Kelvin sign, whose lower case is an ASCII k
+        ("a\u202eb", '"a\\u202eb"'),
+    ],
+)
+def test_local_part_refuses(text: str, shown: str) -> None:
+    assert refusal(syntax.local_part, text) == f"{shown} is not a local part: {LOCAL_PART}"
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.text())
+@example("12:30")
+@example("a\n")
+def test_local_part_needs_no_quotes_anywhere(text: str) -> None:
+    try:
+        result = syntax.local_part(text)
+    except ValueError:
+        return
+    assert re.fullmatch(r"[a-z0-9._:-]{1,64}", result)
+    assert result == text.lower()
+    assert syntax.local_part(result) == result
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.text() | st.emails())
+def test_addresses_are_what_they_stay(text: str) -> None:
+    for check in (syntax.address, syntax.target):
+        try:
+            result = check(text)
+        except ValueError:
+            assert refusal(check, text).isprintable()
+        else:
+            assert re.fullmatch(r"[!-~]+@[a-z0-9.-]+", result)
+            assert not re.search(r"[\s\"\\,;<>()|`!%]", result)
+            assert check(result) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("Acme.Example", "acme.example"),
+        ("a-b.co.jp", "a-b.co.jp"),
+        ("日本語.example", "xn--wgv71a119e.example"),
+        ("XN--WGV71A119E.example", "xn--wgv71a119e.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_domain_becomes_a_labels(text: str, result: str) -> None:
+    assert syntax.domain(text) == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "acme", "acme.example.", ".example", "a..example", "-a.example", "a_b.example", "192.0.2.1", "a b.example",
+     "*.example", "xn--a.example", f"{'a' * 64}.example", f"{'a.' * 124}example", "../x.example", "a.example\n"],
+)  # fmt: skip
+def test_domain_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a domain"):
+        syntax.domain(text)
+
+
+def test_domain_without_idna_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syntax, "idna", None)
+    assert syntax.domain("XN--WGV71A119E.example") == "xn--wgv71a119e.example"
+    with pytest.raises(ValueError, match="write it with xn-- labels, or install the Python package idna"):
+        syntax.domain("日本語.example")
+
+
+def test_target_may_be_anybodys_address() -> None:
+    assert syntax.target("O'Brien+lists@Elsewhere.Example") == "o'brien+lists@elsewhere.example"
+    assert syntax.target("12:30@acme.example") == "12:30@acme.example"
+
+
+@pytest.mark.parametrize(
+    "text", ["a%b@acme.example", "b!a@acme.example", "|cat@acme.example", "-f@acme.example", "a@b@c.example"]
+)
+def test_target_refuses_routes_and_commands(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a local part"):
+        syntax.target(text)
+
+
+@pytest.mark.parametrize("text", ["ken@", "@acme.example", "ken", ""])
+def test_address_needs_two_parts(text: str) -> None:
+    assert refusal(syntax.address, text) == f'"{text}" is not an address: local part, @, domain'
+
+
+def test_address_has_the_length_of_a_path() -> None:
+    domain = ".".join(["d" * 63] * 3)
+    assert syntax.address(f"{'a' * 62}@{domain}")
+    with pytest.raises(ValueError, match="longer than 254 characters"):
+        syntax.address(f"{'a' * 63}@{domain}")
+
+
+@pytest.mark.parametrize(
+    ("value", "result"), [("50M", 52428800), ("1K", 1024), ("2G", 2147483648), (1048576, 1048576), ("1048576", 1048576)]
+)
+def test_size(value: object, result: int) -> None:
+    assert syntax.size(value) == result
+
+
+@pytest.mark.parametrize("value", ["50 Megs", "50m", "0", 0, -1, "", "1.5G", "9" * 15 + "G", True, None, [], 1.5])
+def test_size_refuses(value: object) -> None:
+    assert refusal(syntax.size, value).endswith(NOT_A_SIZE)
+
+
+@pytest.mark.parametrize(("text", "result"), [("30d", 2592000), ("0s", 0), ("90m", 5400), ("2h", 7200), ("1w", 604800)])
+def test_duration(text: str, result: int) -> None:
+    assert syntax.duration(text) == result
+
+
+@pytest.mark.parametrize("value", ["30", "30 days", "d", "", "-1d", 30, None])
+def test_duration_refuses(value: object) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        syntax.duration(value)
+
+
+def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
+    assert syntax.plan_settings(PLAN_DEFAULTS) == PLAN_DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "result"),
+    [
+        ("mailbox_quota", "20M", 20971520),
+        ("max_accounts", "50", 50),
+        ("max_forwards", 0, 0),
+        ("protocols", ["submission", "pop3", "pop3"], ["pop3", "submission"]),
+        ("protocols", [], []),
+        ("cleartext_auth", True, True),
+    ],
+)
+def test_plan_setting(key: str, value: object, result: Any) -> None:
+    assert syntax.plan_setting(key, value) == result
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mailbox_quota", "50 Megs", f'"50 Megs" {NOT_A_SIZE}; null for no limit'),
+        ("max_accounts", -1, "-1 is not a number: 0 or more, whole; null for no limit"),
+        ("max_accounts", "9" * 10, '"9999999999" is not a number: 0 or more, whole; null for no limit'),
+        ("max_forwards", 1.5, "1.5 is not a number: 0 or more, whole; null for no limit"),
+        ("protocols", "pop3", f'"pop3" is not a list of {", ".join(PROTOCOLS)}'),
+        ("protocols", None, f"null is not a list of {', '.join(PROTOCOLS)}"),
+        ("protocols", ["pop"], f'"pop" is none of {", ".join(PROTOCOLS)}'),
+        ("cleartext_auth", "yes", '"yes" is neither true nor false'),
+        ("quota", 1, f"unknown key; known here: {', '.join(PLAN_DEFAULTS)}"),
+    ],
+)
+def test_plan_setting_refuses(key: str, value: object, message: str) -> None:
+    assert refusal(syntax.plan_setting, key, value) == message
+
+
+def test_plan_settings_name_the_key() -> None:
+    with pytest.raises(ValueError, match=r'^max_accounts: "x" is not a number'):
+        syntax.plan_settings({"mailbox_quota": None, "max_accounts": "x"})
+
+
+@pytest.mark.parametrize("name", ["Acme", "", "a" * 41, "-a", "a_b", "../a", "a.b"])
+def test_tenant_name_refuses(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a tenant's name"):
+        syntax.tenant_name(name)
+
+
+@pytest.mark.parametrize("name", [False, 1, "", "a b"])
+def test_plan_name_refuses(name: object) -> None:
+    with pytest.raises(ValueError, match="is not a plan's name"):
+        syntax.plan_name(name)
+
+
+@pytest.mark.parametrize("text", ["", "a\x00b", "a\nb", "p" * 249])
+def test_password_refuses_without_showing(text: str) -> None:
+    assert (
+        refusal(syntax.password, text) == "not a password (not shown): 1 to 248 bytes (RFC 2449), no control characters"
+    )
+
+
+@pytest.mark.requirement("OM-8")
+def test_password_is_kept_as_written() -> None:
+    assert syntax.password("Größe 1 ~no") == "Größe 1 ~no"
+
+
+@pytest.mark.parametrize("text", ["hunter2", "{MD5}hunter2", "{ARGON2ID}", "{ARGON2ID}hunter 2", "{ssha}hunter2"])
+def test_password_hash_refuses_without_showing(text: str) -> None:
+    message = refusal(syntax.password_hash, text)
+    assert "hunter" not in message
+    assert message.startswith("not a password hash (not shown): {SCHEME}hash with one of ARGON2ID, ")
+
+
+def test_password_hash() -> None:
+    text = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"
+    assert syntax.password_hash(text) == text

@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From nothing to a directory, from one release to the next, and never half way."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import install as installing
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import schema, views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import everything, install
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import (
+    NoDirectory,
+    Place,
+    Store,
+    connect,
+)
+
+SUPERUSER = "postgres"
+
+
+@pytest.fixture
+def root(place: Place) -> Place:
+    return place._replace(user=SUPERUSER)
+
+
+def test_nothing_becomes_a_directory_and_stays_one(bare_cluster: str) -> None:
+    place = Place(bare_cluster, SUPERUSER, "mailhosting")
+    assert install(place, check=True) == everything(place.database)
+    with pytest.raises(NoDirectory, match=r"mailhosting.stack.site"):
+        connect(place)
+    assert install(place) == everything(place.database)
+    assert install(place) == install(place, check=True) == []
+    with connect(place._replace(user="mailhosting")) as connection:
+        assert Store(connection).load().accounts == {}
+    with pytest.raises(NoDirectory, match="permission denied for database"), connect(place._replace(user="nobody")):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def nobody(bare_cluster: str) -> None:
+    with psycopg.connect(host=bare_cluster, user=SUPERUSER, dbname="postgres", autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS nobody")
+        connection.execute("CREATE ROLE nobody LOGIN")
+
+
+def test_views_are_defined_again_only_when_their_text_changed(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert install(root) == []
+    monkeypatch.setattr(views, "REFUSAL", "550 5.2.1 Gone")
+    assert install(root, check=True) == ["define the views"]
+    assert install(root) == ["define the views"]
+    assert install(root) == []
+    with connect(root) as connection:
+        text = connection.execute("SELECT pg_get_viewdef('v1.recipient_refusal'::regclass)").fetchone()
+        assert text is not None
+        assert "Gone" in text[0]
+        connection.execute("SET ROLE postfix")
+        connection.execute("TABLE v1.recipient_refusal")
+
+
+def test_a_migration_that_fails_leaves_the_release_before(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = (
+        *schema.MIGRATIONS,
+        (2, "CREATE TABLE directory.two (i int)"),
+        (3, "CREATE TABLE directory.three (i wrong)"),
+    )
+    monkeypatch.setattr(installing, "MIGRATIONS", steps)
+    with pytest.raises(DirectoryError, match="wrong"):
+        install(root)
+    with connect(root) as connection:
+        assert Store(connection).load().plans == {}
+        (row,) = connection.execute("SELECT to_regclass('directory.two') IS NULL").fetchall()
+        assert row == (True,)
+
+
+def test_a_later_release_is_reached_step_by_step(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = (*schema.MIGRATIONS, (2, "CREATE TABLE directory.two (i int)"), (3, "ALTER TABLE directory.two ADD j int"))
+    monkeypatch.setattr(installing, "MIGRATIONS", steps)
+    monkeypatch.setattr(installing, "VERSION", 3)
+    assert install(root) == ["migrate to version 2", "migrate to version 3"]
+    assert install(root) == []
+    monkeypatch.undo()
+    with pytest.raises(DirectoryError, match=r"is of version 3, and this release .* knows only 1"):
+        install(root)
+    with connect(root) as connection, pytest.raises(NoDirectory, match=r"run the playbook mailhosting\.stack\.site"):
+        Store(connection)
+
+
+def test_an_empty_database_is_no_directory(place: Place) -> None:
+    elsewhere = place._replace(user=SUPERUSER, database="postgres")
+    with connect(elsewhere) as connection, pytest.raises(NoDirectory, match="was never set up and this release"):
+        Store(connection)
+
+
+def test_two_at_a_time_do_it_once(bare_cluster: str) -> None:
+    place = Place(bare_cluster, SUPERUSER, "at_a_time")
+    done: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: done.append(install(place))) for _number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = done
+    missing = [step for step in everything("at_a_time") if not step.startswith("create role")]
+    assert sorted(step for step in first + second if not step.startswith("create role")) == sorted(missing)
