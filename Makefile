@@ -15,6 +15,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MOLECULE_COMMAND_BORDERS := false
+ifeq ($(MAKE_TERMOUT),)
+export NO_COLOR := 1
+endif
 
 .PHONY: help
 help: ## Print this

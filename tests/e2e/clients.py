@@ -32,10 +32,9 @@ def log_in(server: Server, protocol: str, user: User) -> None:
     """Log in by any protocol, and leave.  Refused with the server's words if it says no."""
     try:
         if protocol.startswith("pop3"):
-            maildrop = protocols.pop3(server, protocol)
-            maildrop.user(user.address)
-            maildrop.pass_(user.password)
-            maildrop.quit()
+            with contextlib.closing(protocols.pop3(server, protocol)) as maildrop:
+                maildrop.user(user.address)
+                maildrop.pass_(user.password)
         elif protocol.startswith("imap"):
             with protocols.imap(server, protocol) as mailbox:
                 mailbox.authenticate("PLAIN", lambda _challenge: f"\0{user.address}\0{user.password}".encode())
@@ -101,7 +100,10 @@ def inbox(server: Server, user: User, mailbox: str = "INBOX") -> Iterator[imapli
 def subjects(server: Server, user: User) -> list[str]:
     """Subjects in the inbox, oldest first."""
     with inbox(server, user) as session:
-        _status, data = session.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        numbers = session.search(None, "ALL")[1][0]
+        if not numbers:
+            return []
+        _status, data = session.fetch(numbers.decode().replace(" ", ","), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
         return [item[1].decode().partition(":")[2].strip() for item in data if isinstance(item, tuple)]
 
 

@@ -90,4 +90,4 @@ def tenant(control: Control) -> Iterator[Control]:
     """A tenant `e2e` with the domain e2e.example, made by modules and taken away again."""
     control.module("mail_tenant", name="e2e", plan="basic", domains=[{"name": "e2e.example"}])
     yield control
-    control.module("mail_tenant", name="e2e", state="absent")
+    control.module("mail_tenant", name="e2e", state="absent", grace="0s")

@@ -20,17 +20,17 @@ class RunFailed(AssertionError):
 class Control:
     inventories: list[str]
 
-    def module(self, name: str, check: bool = False, **options: Any) -> dict[str, Any]:
+    def module(self, module: str, /, **options: Any) -> dict[str, Any]:
         """Run one module as root on the host; its result.  RunFailed with its message if it fails."""
-        command = ["ansible", "mail", "--become", f"--module-name=mailhosting.stack.{name}"]
-        command += [f"--args={json.dumps(options)}", *self._where(), *(["--check"] if check else [])]
+        command = ["ansible", "mail", "--become", f"--module-name=mailhosting.stack.{module}"]
+        command += [f"--args={json.dumps(options)}", *self._where()]
         # One JSON object, whatever the user's settings say.
         plain = {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | plain)
-        start = done.stdout.find("{")
-        if start < 0:
+        _host, _arrow, printed = done.stdout.partition(" => ")
+        if not printed:
             raise RunFailed(done.stdout + done.stderr)
-        result: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[start:])[0]
+        result: dict[str, Any] = json.JSONDecoder().raw_decode(printed)[0]
         if done.returncode:
             raise RunFailed(result.get("msg", done.stdout))
         return result

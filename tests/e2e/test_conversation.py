@@ -51,13 +51,20 @@ def test_port_25_offers_no_auth_when_no_plan_has_it(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "sender", ["bill@bolt.example", "hanako@acme.example", "nobody@acme.example", "someone@outside.example", ""]
+    "sender", ["bill@bolt.example", "hanako@acme.example", "nobody@acme.example", "someone@outside.example"]
 )
 def test_the_sender_must_belong_to_the_login(server: Server, taro: User, bill: User, sender: str) -> None:
     with submission(server, taro) as session:
         session.mail(sender)
         code, text = session.rcpt(bill.address)
     assert code == 553, text
+
+
+def test_a_user_may_send_what_has_no_sender(server: Server, taro: User, bill: User) -> None:
+    """RFC 8098: a disposition notification, which a mail program sends when a mail was read."""
+    with submission(server, taro) as session:
+        session.mail("")
+        assert session.rcpt(bill.address)[0] == 250
 
 
 def test_an_alias_may_be_the_sender_of_those_it_delivers_to(server: Server, taro: User, bill: User) -> None:

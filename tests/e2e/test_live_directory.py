@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import smtplib
+import uuid
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
@@ -136,7 +136,7 @@ def test_quota_comes_from_the_directory_and_refuses_at_rcpt(server: Server, tena
 
 
 def test_a_removed_account_is_closed_and_can_be_restored(server: Server, tenant: Control) -> None:
-    gone = User("gone@e2e.example", "not for long")
+    gone = User(f"gone-{uuid.uuid4().hex[:8]}@e2e.example", "not for long")
     tenant.module("mail_account", address=gone.address, password=gone.password)
     subject = receive(server, "someone@outside.example", gone.address)
     assert arrived(server, gone, subject)
@@ -163,3 +163,23 @@ def test_a_renamed_account_keeps_its_mail_and_the_old_name_starts_empty(server: 
     assert subject in subjects(server, User("renamed@e2e.example", old.password))
     tenant.module("mail_account", address=old.address, password="somebody else")
     assert subjects(server, User(old.address, "somebody else")) == []
+
+
+def test_files_of_a_closed_account_go_after_its_grace_and_no_others(server: Server, tenant: Control, host) -> None:
+    gone = User(f"gone-{uuid.uuid4().hex[:8]}@e2e.example", "until the night")
+    tenant.module("mail_account", address=gone.address, password=gone.password)
+    assert arrived(server, gone, receive(server, "someone@outside.example", gone.address))
+    homes = {user: host.check_output(f"doveadm user -f home {user.address}") for user in (gone, USER)}
+    arrived(server, USER, receive(server, "someone@outside.example", USER.address))
+    nightly = "systemctl start mailhosting-remove-mailboxes.service"
+    tenant.module("mail_account", address=gone.address, state="absent", grace="1h")
+    host.check_output(nightly)
+    assert host.file(homes[gone]).is_directory
+    tenant.module("mail_account", address=gone.address, restore=True)
+    tenant.module("mail_account", address=gone.address, state="absent", grace="0s")
+    host.check_output(nightly)
+    assert not host.file(homes[gone]).exists
+    assert host.file(homes[USER]).is_directory
+    # Nothing is kept, so there is nothing to restore and nothing to ask.
+    tenant.module("mail_account", address=gone.address, password=gone.password)
+    assert subjects(server, gone) == []

@@ -20,7 +20,7 @@ FORBIDDEN = {
     "write a system file": "sh -c 'echo x >> /usr/bin/intruder'",
     "write the configuration": "sh -c 'echo x >> /etc/passwd'",
     "read root's files": "sh -c 'ls /root/. && echo x > /root/intruder'",
-    "load into cron": "sh -c 'echo x >> /etc/cron.d/intruder'",
+    "make a unit": "sh -c 'echo x >> /etc/systemd/system/intruder.service'",
 }
 
 
@@ -41,7 +41,7 @@ def test_a_daemon_cannot(host, unit: str, act: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE t (i int)"]
+    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE v1.t (i int)"]
 )
 @pytest.mark.parametrize("user", ["postfix", "vmail"])
 def test_only_dovecot_sees_a_hash(host, user: str, query: str) -> None:

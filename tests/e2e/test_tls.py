@@ -35,7 +35,12 @@ def handshake(server: Server, protocol: str, name: str | None, context: ssl.SSLC
             stream.write(command + b"\r\n")
             while stream.readline()[3:4] == b"-":
                 pass
-    return context.wrap_socket(plain, server_hostname=name)
+    stream.close()
+    try:
+        return context.wrap_socket(plain, server_hostname=name)
+    except (OSError, ssl.SSLError):
+        plain.close()
+        raise
 
 
 def names(server: Server, protocol: str, asked: str | None, ca_file: str) -> set[str]:
@@ -57,6 +62,7 @@ def test_each_name_gets_its_certificate(server: Server, variables: dict, ca_file
     assert shared in names(server, protocol, None, ca_file)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("protocol", [*IMPLICIT, *UPGRADES])
 def test_tls_before_1_2_is_refused(server: Server, ca_file: str, protocol: str) -> None:
     old = ssl.create_default_context(cafile=ca_file)
