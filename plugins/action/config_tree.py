@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
             searchpath=[root, *search], available_variables={"ansible_managed": "Ansible managed", **variables}
         )
         contents: dict[str, str] = {}
-        for folder, _, names in os.walk(root):
+        for folder, _folders, names in os.walk(root):
             for name in names:
                 source = os.path.join(folder, name)
                 path = os.path.relpath(source, root).removesuffix(_SUFFIX)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import uuid
 
 import pytest

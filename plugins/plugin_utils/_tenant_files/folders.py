@@ -174,7 +174,7 @@ class _Reader:
 
     def _secrets(self, file: _File, tenant: Tenant | None) -> None:
         """Give the tenant's accounts their passwords; without a tenant only the file itself is checked."""
-        text, _ = self._text(file)
+        text, _vaulted = self._text(file)
         if text is None:
             return
         report = schema.Report(file.label, self._decrypt)

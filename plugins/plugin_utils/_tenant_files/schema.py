@@ -251,7 +251,7 @@ def _forward(report: Report, domain: str, node: Node, path: str) -> Forward | No
         "to": partial(_targets, report, domain),
         "keep": _typed(syntax.boolean),
     }
-    if not isinstance(node, located.Mapping) or all(key.text != "to" for key, _ in node.items):
+    if not isinstance(node, located.Mapping) or all(key.text != "to" for key, _value in node.items):
         raise ValueError("needs the key to with an address or a list of them; null for no forwarding")
     return Forward(**{"to": (), **report.fields(node, path, known)})
 
