@@ -11,23 +11,30 @@ Nothing here reads or writes a file; `_certificate_store` does.  Times are aware
 from __future__ import annotations
 
 import ipaddress
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+        load_pem_private_key,
+    )
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError:
+    #: Why cryptography cannot be imported, if so: nothing here works then, and the module says it.
+    CRYPTOGRAPHY_ERROR: str | None = traceback.format_exc()
+else:
+    CRYPTOGRAPHY_ERROR = None
 
 _CA_DAYS: Final = 3650
 # A CA's certificate is renewed, with the same key, when fewer days are left; none that it issues lasts longer.

@@ -138,19 +138,13 @@ not_after:
 
 import contextlib
 import ipaddress
-import traceback
 from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
+from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates as certificates
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import syntax
-
-CRYPTOGRAPHY_ERROR = None
-try:
-    from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
-    from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates as certificates
-except ImportError:
-    CRYPTOGRAPHY_ERROR = traceback.format_exc()
 
 
 def shared_name(text: str) -> str:
@@ -217,12 +211,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if CRYPTOGRAPHY_ERROR:
+    if certificates.CRYPTOGRAPHY_ERROR:
         if module.check_mode:
             # The package comes with the real run, and so does every certificate.
             names = ["shared", *module.params["host_names"]]
             module.exit_json(changed=True, issued=names, renewed=[], removed=[], ca_changed=True)
-        module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_ERROR)
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=certificates.CRYPTOGRAPHY_ERROR)
     try:
         with contextlib.nullcontext() if module.check_mode else store.locked(module.params["path"]):
             result = bring(module)

@@ -94,7 +94,7 @@ def test_an_address_and_a_bare_label_can_be_shared_names(run: Run) -> None:
 
 
 def test_without_the_library_only_check_mode_succeeds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificates, "CRYPTOGRAPHY_ERROR", "No module named cryptography")
+    monkeypatch.setattr(certificates.certificates, "CRYPTOGRAPHY_ERROR", "No module named cryptography")
     assert run(check_mode=True)["changed"]
     failed = run()
     assert failed["failed"]
