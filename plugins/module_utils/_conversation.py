@@ -243,7 +243,8 @@ class Conversation:
     def _wrong_password(self, sender: Login) -> str:
         with smtp(self.server, "submission") as session:
             try:
-                session.login(sender.address, sender.password + "x")
+                session.user, session.password = sender.address, sender.password + "x"
+                session.auth("PLAIN", session.auth_plain)
             except smtplib.SMTPAuthenticationError as error:
                 return _refused((error.smtp_code, error.smtp_error), (535,))
         raise Unexpected("a wrong password was accepted")

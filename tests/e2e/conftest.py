@@ -55,7 +55,15 @@ def ca_file(host: testinfra.host.Host, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def server(variables: dict[str, Any], ca_file: str) -> Server:
-    return Server(variables["ansible_host"], TLSContext(variables["mail_hostname"], Path(ca_file).read_text()))
+    context = TLSContext(variables["mail_hostname"], Path(ca_file).read_text())
+    # Dovecot makes an address wait for up to 15 s after failed logins.
+    return Server(variables["ansible_host"], context, timeout=30)
+
+
+@pytest.fixture
+def no_failures_yet(host: testinfra.host.Host) -> None:
+    """Dovecot forgets the failed logins of the tests before, for which it would make this one wait."""
+    host.check_output("systemctl restart dovecot")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ USER = User("user@e2e.example", "a new user's password")
 
 
 @pytest.fixture(autouse=True)
-def account(tenant: Control) -> None:
+def account(tenant: Control, no_failures_yet: None) -> None:  # noqa: ARG001
     tenant.module("mail_account", address=USER.address, password=USER.password, state="active", forward={"to": []})
 
 

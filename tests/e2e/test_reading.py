@@ -41,6 +41,7 @@ def test_the_same_mail_by_every_protocol(server: Server, bill: User) -> None:
             assert session.search(None, "SUBJECT", subject)[1][0]
 
 
+@pytest.mark.usefixtures("no_failures_yet")
 @pytest.mark.requirement("OM-8")
 @pytest.mark.parametrize(
     "password", ["tr0ub4dor&3", "TR0UB4DOR&3", "Tr0ub4dor&", "Tr0ub4dor&3 ", "", "{PLAIN}", "Tr0ub4dor&3\0"]
@@ -50,6 +51,7 @@ def test_passwords_are_exact(server: Server, bill: User, password: str) -> None:
         assert not may_log_in(server, protocol, User(bill.address, password))
 
 
+@pytest.mark.usefixtures("no_failures_yet")
 @pytest.mark.parametrize(
     "login",
     [
@@ -70,6 +72,7 @@ def test_case_of_the_login_does_not_matter(server: Server, bill: User) -> None:
     log_in(server, "imaps", User("BILL@Bolt.Example", bill.password))
 
 
+@pytest.mark.usefixtures("no_failures_yet")
 @pytest.mark.requirement("VM-6")
 @pytest.mark.parametrize("protocol", ["pop3s", "imaps", "submission"])
 def test_no_login_means_no_login(server: Server, beth: User, protocol: str) -> None:
