@@ -114,7 +114,8 @@ clean: ## Remove .cache/ and everything made by other targets on this machine, e
 
 $(VENV)/complete: requirements-dev.txt | packages
 	@echo "Installing Python packages in $(VENV)"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --quiet --requirement requirements-dev.txt
 	@touch $@
 

@@ -41,11 +41,11 @@ def collect() -> dict[str, set[str]]:
     collector = Collector()
     suites = [str(CHECKOUT / suite) for suite in SUITES if (CHECKOUT / suite).is_dir()]
     options = [f"--rootdir={CHECKOUT}", "--collect-only", "--quiet", "--override-ini=cache_dir=.cache/pytest"]
-    said = io.StringIO()
+    said = io.TextIOWrapper(io.BytesIO(), write_through=True)  # Ansible wants a real stream
     with contextlib.redirect_stdout(said):
         status = pytest.main([*options, *suites], plugins=[collector])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        sys.exit(f"requirements: the tests cannot be collected:\n{said.getvalue()}")
+        sys.exit(f"requirements: the tests cannot be collected:\n{said.buffer.getvalue().decode()}")
     return collector.tests
 
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 from typing import Final
 
+from . import lookups
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
@@ -32,6 +33,7 @@ REFUSAL: Final = "550 5.2.1 This mailbox is disabled and takes no mail"
 
 _VIEWS: Final = """
 CREATE SCHEMA v1;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 
 -- Plans resolved live: every reader sees a changed plan at once.
 CREATE VIEW v1.tenant_settings AS
@@ -152,7 +154,13 @@ _REMOVE: Final = "DROP SCHEMA IF EXISTS v1 CASCADE; DROP VIEW IF EXISTS director
 def text() -> str:
     """The SQL that defines every view anew and says who may read it; to be run as their owner."""
     defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
-    return _REMOVE + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"} + "\n".join(_grants()) + "\n"
+    return (
+        _REMOVE
+        + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"}
+        + lookups.text()
+        + "\n".join(_grants())
+        + "\n"
+    )
 
 
 def digest() -> str:
@@ -164,7 +172,6 @@ def _grants() -> list[str]:
     daemons = ", ".join(DAEMONS)
     statements = [
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
-        "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA v1 FROM PUBLIC;",
         f"GRANT USAGE ON SCHEMA v1 TO {daemons};",
         "GRANT EXECUTE ON FUNCTION v1.forget_mailbox TO vmail;",
     ]

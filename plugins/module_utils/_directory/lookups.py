@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the daemons ask at every mail and login: functions of schema `v1` over its views.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Postfix and Dovecot prepare no statements, and PostgreSQL takes ten times as long to plan one of these
+views as to run it.  PL/pgSQL keeps its plans for as long as the daemon keeps its connection.  A function
+runs with the rights of who calls it, so that it shows no daemon more than the view does.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class _Lookup(NamedTuple):
+    """One function (of_local_part, of_domain) of schema `v1`."""
+
+    daemon: str
+    returns: str  # a column list
+    answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the address answers
+    limit: str = ""
+
+
+_LOOKUPS: Final[dict[str, _Lookup]] = {
+    # An action of access(5): the refusal, OK for what is delivered or goes on, nothing for what does not exist.
+    "recipient": _Lookup(
+        "postfix",
+        "action text",
+        (("v.reply", "recipient_refusal"), ("'OK'::text", "mailbox_recipient"), ("'OK'::text", "alias")),
+        limit=" LIMIT 1",
+    ),
+    "alias_targets": _Lookup("postfix", "address text", (("v.target", "alias"),)),
+    "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
+    "mailbox": _Lookup(
+        "dovecot",
+        "username text, home text, quota_storage_size bigint",
+        (("v.username, v.home, v.quota_storage_size", "userdb"),),
+    ),
+    "login": _Lookup(
+        "dovecot",
+        "username text, password text, protocols text[], cleartext_auth boolean, may_login boolean",
+        (("v.username, v.password, v.protocols, v.cleartext_auth, v.may_login", "passdb"),),
+    ),
+}
+
+
+def text() -> str:
+    """The SQL that makes the functions, after the views, and lets their daemons call them."""
+    return "\n".join(_define(name, lookup) for name, lookup in _LOOKUPS.items())
+
+
+def _define(name: str, lookup: _Lookup) -> str:
+    body = "\n    IF FOUND THEN RETURN; END IF;\n    ".join(
+        f"RETURN QUERY SELECT {columns} FROM v1.{view} v"  # noqa: S608 - from the table above
+        f" WHERE v.local_part = of_local_part AND v.domain = of_domain{lookup.limit};"
+        for columns, view in lookup.answers
+    )
+    return f"""
+CREATE FUNCTION v1.{name}(of_local_part text, of_domain text) RETURNS TABLE ({lookup.returns})
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    {body}
+END $$;
+GRANT EXECUTE ON FUNCTION v1.{name} TO {lookup.daemon};"""
