@@ -68,7 +68,7 @@ class Estate:
 
 def main() -> None:
     figures = []
-    host = Host("mx1", CHECKOUT / "inventories" / "demo")
+    host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
     host.play("mailhosting.stack.site")
     empty = median(3, lambda: host.play(EMPTY))
     figures.append(Figure("an empty play", empty, "s"))

@@ -14,7 +14,7 @@ SECONDS = "8"
 
 
 def main() -> None:
-    ours = Host("mx1", CHECKOUT / "inventories" / "demo")
+    ours = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
     ours.play("mailhosting.stack.site")
     stock = Host("stock", BENCH / "stock" / "hosts.yml")
     stock.play(BENCH / "stock" / "stock.yml")

@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 
 
 class _Lookup(NamedTuple):
-    """One function (of_local_part, of_domain) of schema `v1`."""
+    """One function of schema `v1`."""
 
     daemon: str
     returns: str  # a column list
-    answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the address answers
+    answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the arguments answers
     limit: str = ""
+    by: tuple[str, ...] = ("local_part", "domain")  # columns of the views, asked for by of_COLUMN
 
 
 _LOOKUPS: Final[dict[str, _Lookup]] = {
@@ -32,6 +33,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         (("v.reply", "recipient_refusal"), ("'OK'::text", "mailbox_recipient"), ("'OK'::text", "alias")),
         limit=" LIMIT 1",
     ),
+    "hosted_domain": _Lookup("postfix", "name text", (("v.domain", "domain"),), by=("domain",)),
     "alias_targets": _Lookup("postfix", "address text", (("v.target", "alias"),)),
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
@@ -53,13 +55,15 @@ def text() -> str:
 
 
 def _define(name: str, lookup: _Lookup) -> str:
+    arguments = ", ".join(f"of_{column} text" for column in lookup.by)
+    condition = " AND ".join(f"v.{column} = of_{column}" for column in lookup.by)
     body = "\n    IF FOUND THEN RETURN; END IF;\n    ".join(
         f"RETURN QUERY SELECT {columns} FROM v1.{view} v"  # noqa: S608 - from the table above
-        f" WHERE v.local_part = of_local_part AND v.domain = of_domain{lookup.limit};"
+        f" WHERE {condition}{lookup.limit};"
         for columns, view in lookup.answers
     )
     return f"""
-CREATE FUNCTION v1.{name}(of_local_part text, of_domain text) RETURNS TABLE ({lookup.returns})
+CREATE FUNCTION v1.{name}({arguments}) RETURNS TABLE ({lookup.returns})
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 BEGIN
