@@ -76,7 +76,6 @@ def test_a_plain_password_is_hashed_once_and_then_known(declare: Declare, store:
 @pytest.mark.requirement("OM-8")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # passlib asks old questions of new libraries
 def test_a_hash_is_what_another_library_takes_for_the_password() -> None:
-    from passlib.hash import argon2
 
     (hashed,) = passwords.hash_all(["Secret"])
     scheme, _brace, encoded = hashed.partition("}")
