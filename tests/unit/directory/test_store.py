@@ -24,7 +24,6 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.recon
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect, locked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from passlib.hash import argon2
 
 from .build import HASH, OTHER_HASH, account, alias, current_of, desired, forward, tenant
 from .conftest import GRACE, Declare, See
@@ -76,6 +75,7 @@ def test_a_plain_password_is_hashed_once_and_then_known(declare: Declare, store:
 @pytest.mark.requirement("OM-8")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # passlib asks old questions of new libraries
 def test_a_hash_is_what_another_library_takes_for_the_password() -> None:
+    from passlib.hash import argon2
 
     (hashed,) = passwords.hash_all(["Secret"])
     scheme, _brace, encoded = hashed.partition("}")
