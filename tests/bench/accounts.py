@@ -80,7 +80,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             estate = Estate(host, Path(folder), accounts, domains, tenants)
             if accounts == SIZES[-1][0]:
-                watcher = host.start_python(BENCH / "watch_lookups.py", "taro@acme.example", "120")
+                watcher = host.start_python(BENCH / "watch_lookups.py", "taro@acme.example", "40")
                 time.sleep(3)
             imports[accounts] = estate.run()
             if accounts == SIZES[-1][0]:
