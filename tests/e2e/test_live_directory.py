@@ -40,7 +40,7 @@ def test_a_changed_password_replaces_the_old_one(server: Server, tenant: Control
     tenant.module("mail_account", address=USER.address, password=USER.password, update_password="always")
 
 
-@pytest.mark.requirement("VM-6", "OM-7")
+@pytest.mark.requirement("VM-6")
 def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, tenant: Control) -> None:
     kept = receive(server, "someone@outside.example", USER.address)
     assert arrived(server, USER, kept)
@@ -91,7 +91,7 @@ def test_a_forward_without_a_copy_and_back(server: Server, tenant: Control, bill
     assert arrived(server, USER, receive(server, "someone@outside.example", USER.address))
 
 
-@pytest.mark.requirement("OM-1", "WA-1")
+@pytest.mark.requirement("OM-1")
 def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, tenant: Control) -> None:
     """facts: the right password is told why, a wrong one is told nothing."""
     tenant.module("mail_tenant", name="e2e", plan="pop", domains=[{"name": "e2e.example"}])
@@ -113,7 +113,6 @@ def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, te
         tenant.module("mail_tenant", name="e2e", plan="basic", overrides={}, domains=[{"name": "e2e.example"}])
 
 
-@pytest.mark.requirement("OM-3")
 def test_quota_comes_from_the_directory_and_mail_waits_for_room(server: Server, tenant: Control, host) -> None:
     tenant.module("mail_account", address=USER.address, quota="100K")
     try:

@@ -123,7 +123,6 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
         ("large", {}, 9, 9),
     ],
 )
-@pytest.mark.requirement("OM-3")
 def test_the_nearest_quota_counts(
     declare: Declare, see: See, plan: str, overrides: dict, quota: object, bytes_: int
 ) -> None:
