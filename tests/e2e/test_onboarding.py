@@ -101,6 +101,20 @@ def test_a_customer_with_a_host_name_and_old_clients(
     assert recap(tenants(onboard, files))["changed"] == 0
 
 
+@pytest.mark.usefixtures("onboard")
+def test_auth_on_port_25_is_for_the_logins_own_sender(server: Server, bill: User) -> None:
+    with protocols.smtp(server, "smtp") as session:
+        assert not session.has_extn("auth")
+        session.starttls(context=server.context)
+        session.ehlo()
+        session.login(*CARA)
+        session.mail(bill.address)
+        assert session.rcpt(bill.address)[0] == 553
+        session.rset()
+        session.mail(CARA.address)
+        assert session.rcpt(bill.address)[0] == 250
+
+
 def in_clear(server: Server, user: User) -> None:
     """Log in by POP3 on port 110 without STLS."""
     session = poplib.POP3(server.address, 110, timeout=10)
