@@ -23,7 +23,7 @@ DAEMONS: Final = ("dovecot", "postfix", "vmail")
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
-    "postfix": ("domain", "mailbox_recipient", "alias", "recipient_refusal", "sender"),
+    "postfix": ("domain", "mailbox_recipient", "forwarding", "alias", "recipient_refusal", "sender"),
     "dovecot": ("passdb", "userdb"),
     "vmail": ("expired_mailbox",),
 }
@@ -72,7 +72,14 @@ JOIN directory.tenant t ON t.id = d.tenant_id
 WHERE t.state <> 'closed' OR EXISTS (SELECT FROM directory.closed c WHERE c.domain = d.name);
 
 CREATE VIEW v1.mailbox_recipient AS
-SELECT local_part, domain FROM directory.address WHERE kind = 'account';
+SELECT s.local_part, s.domain FROM directory.standing s WHERE s.kind = 'account' AND s.may_receive;
+
+-- Addresses that have targets at all: cheap to ask, and most have none.
+CREATE VIEW v1.forwarding AS
+SELECT ad.local_part, ad.domain
+FROM directory.address ad
+LEFT JOIN directory.account ac ON ac.id = ad.account_id
+WHERE ad.kind = 'alias' OR ac.forward_to <> '{}';
 
 -- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
 CREATE VIEW v1.alias AS
