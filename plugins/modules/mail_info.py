@@ -132,6 +132,9 @@ accounts:
     forward:
       description: Targets and whether a copy stays, or V(null).
       type: dict
+    autoreply:
+      description: Body, subject, start and end (seconds since 1970), or V(null).
+      type: dict
     origin:
       description: What made it.
       type: str
@@ -143,6 +146,7 @@ accounts:
       quota: null
       has_password: true
       forward: null
+      autoreply: null
       origin: inventory
 aliases:
   description: Targets and origin by address.
@@ -167,7 +171,7 @@ holds:
       description: Name of the tenant, or V(null).
       type: str
     scope:
-      description: V(send), V(receive) or V(login).
+      description: V(send), V(receive), V(login) or V(retention).
       type: str
     reason:
       description: Why.
@@ -264,6 +268,7 @@ def _account(row: AccountRow) -> dict[str, Any]:
         "quota": row.quota,
         "has_password": row.password is not None,
         "forward": {"to": list(forward.to), "keep": forward.keep} if forward else None,
+        "autoreply": row.autoreply,
         "origin": row.origin,
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .model import effective
 from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, TenantRow
 
 Action = Literal["create", "change", "restore", "close"]
@@ -152,6 +153,11 @@ class Settings:
     plans: dict[str, dict[str, Any]]
     tenants: dict[str, TenantRow]
     domains: dict[str, DomainRow]
+
+    def renamed_alias(self, tenant: str) -> int:
+        """Seconds for which an account of `tenant` that is renamed keeps its old address too."""
+        row = self.tenants[tenant]
+        return int(effective(self.plans.get(row.plan, {}), row.overrides)["renamed_alias"] or 0)
 
 
 @dataclass

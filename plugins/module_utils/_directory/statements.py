@@ -18,7 +18,7 @@ from .changes import AccountChange, Changes
 _ACCOUNT: Final = """
     ac.id, {where}.local_part, {where}.domain, t.name, ac.state, ac.quota, {origin}, ac.password,
     CASE WHEN ac.password_applied IS NOT NULL THEN ac.password IS NOT DISTINCT FROM ac.password_applied END,
-    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied"""
+    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied, ac.autoreply, ac.autoreply_applied"""
 
 _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s))"
 
@@ -26,12 +26,12 @@ _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s)
 LOAD: Final = f"""
 SELECT
     (SELECT coalesce(json_object_agg(name, settings), '{{}}')::text FROM directory.plan),
-    (SELECT coalesce(json_agg(json_build_array(t.name, t.plan, t.overrides, t.state, t.addresses_managed_by, t.origin,
-                                               coalesce(m.mailboxes, 0))), '[]')::text
+    (SELECT coalesce(json_agg(json_build_array(t.name, t.plan, t.overrides, t.state, t.addresses_managed_by,
+                                               t.language, t.contacts, t.origin, coalesce(m.mailboxes, 0))), '[]')::text
      FROM directory.tenant t
      LEFT JOIN (SELECT tenant_id, count(*) AS mailboxes FROM directory.account GROUP BY tenant_id) m
          ON m.tenant_id = t.id),
-    (SELECT coalesce(json_agg(json_build_array(d.name, t.name, d.hostnames)), '[]')::text
+    (SELECT coalesce(json_agg(json_build_array(d.name, t.name, d.hostnames, d.catch_all)), '[]')::text
      FROM directory.domain d JOIN directory.tenant t ON t.id = d.tenant_id),
     (SELECT coalesce(json_agg(json_build_array({_ACCOUNT.format(where="ad", origin="ad.origin")})), '[]')::text
      FROM directory.address ad
@@ -71,19 +71,21 @@ ON CONFLICT (name) DO UPDATE SET settings = excluded.settings
 """
 
 _TENANTS: Final = """
-INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
-SELECT * FROM json_to_recordset(%s) AS r
-    (name text, plan text, overrides jsonb, state text, addresses_managed_by text, origin text)
+INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, language, contacts, origin)
+SELECT * FROM json_to_recordset(%s) AS r (name text, plan text, overrides jsonb, state text,
+    addresses_managed_by text, language text, contacts jsonb, origin text)
 ON CONFLICT (name) DO UPDATE SET plan = excluded.plan, overrides = excluded.overrides, state = excluded.state,
-    addresses_managed_by = excluded.addresses_managed_by, origin = excluded.origin
+    addresses_managed_by = excluded.addresses_managed_by, language = excluded.language, contacts = excluded.contacts,
+    origin = excluded.origin
 """
 
 _DOMAINS: Final = """
-INSERT INTO directory.domain (name, tenant_id, hostnames)
-SELECT r.name, t.id, r.hostnames
-FROM json_to_recordset(%s) AS r (name text, tenant text, hostnames text[])
+INSERT INTO directory.domain (name, tenant_id, hostnames, catch_all)
+SELECT r.name, t.id, r.hostnames, r.catch_all
+FROM json_to_recordset(%s) AS r (name text, tenant text, hostnames text[], catch_all text)
 JOIN directory.tenant t ON t.name = r.tenant
-ON CONFLICT (name) DO UPDATE SET tenant_id = excluded.tenant_id, hostnames = excluded.hostnames
+ON CONFLICT (name) DO UPDATE
+    SET tenant_id = excluded.tenant_id, hostnames = excluded.hostnames, catch_all = excluded.catch_all
 """
 
 _HANDOVERS: Final = """
@@ -112,9 +114,17 @@ SELECT account_id, local_part, domain, now() + make_interval(secs => grace) FROM
 """
 
 _RENAME: Final = """
-UPDATE directory.address ad SET local_part = r.local_part
-FROM json_to_recordset(%s) AS r (id bigint, local_part text)
-WHERE ad.account_id = r.id
+WITH renamed AS (
+    SELECT r.*, ad.local_part AS before, ad.domain, ad.account_id
+    FROM json_to_recordset(%s) AS r (id bigint, local_part text, former bigint)
+    JOIN directory.address ad ON ad.account_id = r.id
+), former AS (
+    INSERT INTO directory.former_address (domain, local_part, account_id, expires_at)
+    SELECT domain, before, account_id, now() + make_interval(secs => former) FROM renamed WHERE former > 0
+    ON CONFLICT (domain, local_part) DO UPDATE SET account_id = excluded.account_id, expires_at = excluded.expires_at
+)
+UPDATE directory.address ad SET local_part = renamed.local_part
+FROM renamed WHERE ad.account_id = renamed.account_id
 """
 
 _RESTORE: Final = """
@@ -140,7 +150,10 @@ UPDATE directory.account ac SET
     forward_to = CASE WHEN f ? 'forward_to' THEN r.forward_to ELSE ac.forward_to END,
     forward_keep = CASE WHEN f ? 'forward_keep' THEN (f ->> 'forward_keep')::boolean ELSE ac.forward_keep END,
     forward_applied =
-        CASE WHEN f ? 'forward_applied' THEN nullif(f -> 'forward_applied', 'null') ELSE ac.forward_applied END
+        CASE WHEN f ? 'forward_applied' THEN nullif(f -> 'forward_applied', 'null') ELSE ac.forward_applied END,
+    autoreply = CASE WHEN f ? 'autoreply' THEN nullif(f -> 'autoreply', 'null') ELSE ac.autoreply END,
+    autoreply_applied =
+        CASE WHEN f ? 'autoreply_applied' THEN nullif(f -> 'autoreply_applied', 'null') ELSE ac.autoreply_applied END
 FROM json_to_recordset(%s) AS r (id bigint, fields jsonb, forward_to text[]) CROSS JOIN LATERAL (SELECT r.fields AS f) x
 WHERE ac.id = r.id
 """
@@ -151,13 +164,13 @@ WITH new AS (
     FROM json_to_recordset(%s) AS r
         (local_part text, domain text, tenant text, origin text, state text, quota bigint, password text,
          password_applied text, password_fingerprint text, forward_to text[], forward_keep boolean,
-         forward_applied jsonb)
+         forward_applied jsonb, autoreply jsonb, autoreply_applied jsonb)
     JOIN directory.tenant t ON t.name = r.tenant
 ), account AS (
     INSERT INTO directory.account (id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-                                   forward_to, forward_keep, forward_applied)
+                                   forward_to, forward_keep, forward_applied, autoreply, autoreply_applied)
     SELECT id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-           forward_to, forward_keep, forward_applied
+           forward_to, forward_keep, forward_applied, autoreply, autoreply_applied
     FROM new
 )
 INSERT INTO directory.address (local_part, domain, kind, account_id, origin)
@@ -226,7 +239,11 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
     yield (
         _RENAME,
         [
-            {"id": change.row.id, "local_part": change.local_part}
+            {
+                "id": change.row.id,
+                "local_part": change.local_part,
+                "former": changes.settings.renamed_alias(change.tenant),
+            }
             for change in changes.of("change")
             if change.renamed and change.row
         ],

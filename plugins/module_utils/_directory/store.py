@@ -131,7 +131,7 @@ class Store:
         plans, tenant_rows, domains, accounts, aliases, closed, holds = map(json.loads, row or ())
         current = Current(plans=plans, holds=[HoldRow._make(item) for item in holds], loaded=tenants)
         current.tenants = {item[0]: TenantRow._make(item) for item in tenant_rows}
-        current.domains = {name: DomainRow(name, tenant, tuple(hostnames)) for name, tenant, hostnames in domains}
+        current.domains = {item[0]: DomainRow(item[0], item[1], tuple(item[2]), item[3]) for item in domains}
         current.accounts = {f"{item[1]}@{item[2]}": AccountRow._make(item) for item in accounts}
         current.aliases = {f"{item[0]}@{item[1]}": AliasRow._make(item) for item in aliases}
         current.closed = {(item[3], f"{item[1]}@{item[2]}"): AccountRow._make(item) for item in closed}

@@ -30,6 +30,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {}
     plan: basic
     state: active
@@ -176,6 +177,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {}
     plan: basic
     state: active
@@ -194,6 +196,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {"max_accounts": 5}
     plan: basic
     state: no_login

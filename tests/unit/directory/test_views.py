@@ -19,16 +19,33 @@ from .conftest import Declare, See
 VIEWS = (
     "domain",
     "mailbox_recipient",
-    "forwarding",
+    "plain_mailbox",
     "alias",
+    "all_member",
+    "catch_all",
     "recipient_refusal",
     "sender",
     "passdb",
     "userdb",
     "expired_mailbox",
+    "retention",
+    "relay_login",
+    "domain_member",
     "tenant_settings",
 )
-TABLES = ("plan", "tenant", "domain", "account", "address", "closed", "hold", "migration", "view_text", "standing")
+TABLES = (
+    "plan",
+    "tenant",
+    "domain",
+    "account",
+    "address",
+    "closed",
+    "hold",
+    "migration",
+    "view_text",
+    "standing",
+    "former_address",
+)
 REFUSED = [(views.REFUSAL,)]
 
 
@@ -142,12 +159,12 @@ def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
 
 def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme"), plans={"basic": {}}))
-    ((settings, quota, accounts, forwards, protocols, cleartext),) = see(
-        "mailhosting",
-        "SELECT settings, mailbox_quota, max_accounts, max_forwards, protocols, cleartext_auth FROM v1.tenant_settings",
-    )
+    # How long a renamed account has its old address is asked when it is renamed.
+    keys = [key for key in PLAN_DEFAULTS if key != "renamed_alias"]
+    query = f"SELECT settings, {', '.join(keys)} FROM v1.tenant_settings"  # noqa: S608 - of the model
+    ((settings, *columns),) = see("mailhosting", query)
     assert settings == PLAN_DEFAULTS
-    assert dict(zip(PLAN_DEFAULTS, (quota, accounts, forwards, protocols, cleartext), strict=True)) == PLAN_DEFAULTS
+    assert columns == [PLAN_DEFAULTS[key] for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +303,15 @@ def test_a_mailbox_is_not_forgotten_before_its_time(declare: Declare, see: See) 
 LOOKUPS = [
     ("postfix", "domain", "domain = 'd7.example'"),
     ("postfix", "mailbox_recipient", "local_part = 'user7' AND domain = 'd7.example'"),
-    ("postfix", "forwarding", "local_part = 'alias7' AND domain = 'd7.example'"),
+    ("postfix", "plain_mailbox", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("postfix", "catch_all", "domain = 'd7.example'"),
+    ("postfix", "alias", "local_part = 'postmaster' AND domain = 'd7.example'"),
+    ("mailhosting-policy", "relay_login", "local_part = 'user7' AND domain = 'd7.example'"),
+    (
+        "mailhosting-policy",
+        "domain_member",
+        "local_part = 'user7' AND domain = 'd7.example' AND recipient_domain = 'd10007.example'",
+    ),
     ("postfix", "alias", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "sender", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "sender", "local_part = 'alias7' AND domain = 'd7.example'"),
@@ -298,10 +323,12 @@ LOOKUPS = [
 
 
 FILL = """
-INSERT INTO directory.plan VALUES ('basic', '{}', 'inventory');
-INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
-    SELECT 't' || i, 'basic', '{}', 'active', 'inventory', 'inventory' FROM generate_series(0, 9999) i;
-INSERT INTO directory.domain SELECT 'd' || i || '.example', 1 + i % 10000, '{}' FROM generate_series(0, 19999) i;
+INSERT INTO directory.plan VALUES ('basic', '{"pop_before_smtp": 1800}', 'inventory');
+INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, contacts, origin)
+    SELECT 't' || i, 'basic', '{}', 'active', 'inventory', '{"technical": "x@else.example"}', 'inventory'
+    FROM generate_series(0, 9999) i;
+INSERT INTO directory.domain
+    SELECT 'd' || i || '.example', 1 + i % 10000, '{}', 'x@else.example' FROM generate_series(0, 19999) i;
 INSERT INTO directory.account (id, tenant_id, state, password)
     SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
 INSERT INTO directory.address
