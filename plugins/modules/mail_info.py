@@ -101,9 +101,16 @@ tenants:
         max_forwards: 6
         protocols: [pop3s, submission]
         cleartext_auth: false
+        legacy_auth: false
+        pop_before_smtp: null
+        all_address: null
+        renamed_alias: 2592000
+        retention: {}
       state: active
       origin: inventory
       addresses_managed_by: inventory
+      language: en
+      contacts: {}
       domains: {acme.example: []}
       accounts: 3
       aliases: 1
@@ -187,7 +194,12 @@ host:
   description: As of M(mailhosting.stack.mail_directory).
   type: dict
   returned: when asked for
-  sample: {hostnames: [mail.acme.example], cleartext_auth: false, protocols: [pop3s, submission]}
+  sample:
+    hostnames: [mail.acme.example]
+    all_address: false
+    cleartext_auth: false
+    pop_before_smtp: 0
+    protocols: [pop3s, submission]
 """
 
 from collections import Counter

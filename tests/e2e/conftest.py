@@ -23,6 +23,17 @@ from .clients import User
 from .control import Control
 
 
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """A folder here is for the inventory of that name: its tests run against no other."""
+    inventory = Path(os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0])
+    if collection_path.is_dir() and collection_path.parent == HERE and inventory.name:
+        return collection_path.name != inventory.parent.name or None
+    return None
+
+
 @pytest.fixture(scope="session")
 def inventories() -> list[str]:
     return os.environ["MAIL_TEST_INVENTORY"].split(":")

@@ -55,7 +55,9 @@ def host_facts(settings: Settings) -> dict[str, Any]:
     protocols = {protocol for effect in effects for protocol in effect["protocols"]}
     return {
         "hostnames": sorted(hostnames),
+        "all_address": any(effect["all_address"] == "tenant" for effect in effects),
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
+        "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 

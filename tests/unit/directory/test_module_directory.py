@@ -211,7 +211,9 @@ domains:
     result = expect(sync, desired(changed, plans={**PLANS, "large": {"mailbox_quota": 9}}), before, after)
     assert result["host"] == {
         "hostnames": ["mail.acme.example"],
+        "all_address": False,
         "cleartext_auth": False,
+        "pop_before_smtp": 0,
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]
