@@ -24,6 +24,7 @@ from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
+from ._sessions import end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -146,6 +147,8 @@ def _write(
         if store and changes and not module.check_mode:
             passwords.settle(changes.accounts, asked.options.fingerprint_key)
             store.apply(changes, grace)
+            if changes.may_end_sessions:
+                end_sessions(store.without_login)
     return changes, current
 
 

@@ -22,7 +22,6 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from .clients import User
 from .control import Control
 
-
 HERE = Path(__file__).resolve().parent
 
 

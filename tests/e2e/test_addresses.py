@@ -78,7 +78,7 @@ def test_a_renamed_account_still_gets_mail_for_its_old_address(server: Server, r
 def test_all_reaches_every_account_of_the_domain_once(
     server: Server,
     roles: Control,
-    host: testinfra.host.Host,  # noqa: ARG001
+    host: testinfra.host.Host,
 ) -> None:
     since = time.time()
     subject = send(server, ANN, "all@roles.example")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import imaplib
+import poplib
 import smtplib
 import uuid
 
@@ -54,6 +56,23 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
     assert not may_log_in(server, "submission", USER)
     tenant.module("mail_account", address=USER.address, state="active")
     assert kept in subjects(server, USER)
+
+
+def test_who_may_log_in_no_more_loses_the_open_session(server: Server, tenant: Control, bill: User) -> None:
+    with protocols.imap(server, "imaps") as session, protocols.imap(server, "imaps") as other:
+        session.login(*USER)
+        other.login(*bill)
+        maildrop = protocols.pop3(server, "pop3s")
+        maildrop.user(USER.address)
+        maildrop.pass_(USER.password)
+        tenant.module("mail_account", address=USER.address, quota="5M")
+        assert session.noop()[0] == "OK"
+        tenant.module("mail_account", address=USER.address, quota="plan", state="no_login")
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            session.noop()
+        with pytest.raises((poplib.error_proto, OSError)):
+            maildrop.noop()
+        assert other.noop()[0] == "OK"
 
 
 @pytest.mark.parametrize("scope", ["send", "receive", "login"])

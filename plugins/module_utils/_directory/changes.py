@@ -181,6 +181,12 @@ class Changes:
         rows = (self.plans, self.tenants, self.domains, self.accounts, self.aliases, self.handovers)
         return any(rows) or self.holds is not None
 
+    @property
+    def may_end_sessions(self) -> bool:
+        """Whether somebody may have lost the right to log in."""
+        accounts = any(change.action != "create" for change in self.accounts)
+        return accounts or bool(self.tenants) or self.holds is not None
+
     def of(self, action: Action) -> list[AccountChange]:
         """The accounts to `create`, `change`, `restore` or `close`."""
         return [change for change in self.accounts if change.action == action]

@@ -57,6 +57,14 @@ SELECT
 
 OWNER: Final = "SELECT t.name FROM directory.tenant t JOIN directory.domain d ON d.tenant_id = t.id WHERE d.name = %s"
 
+#: Which of some login names may not log in, or not any more.
+WITHOUT_LOGIN: Final = """
+SELECT u.username FROM unnest(%s::text[]) AS u (username)
+WHERE NOT EXISTS (
+    SELECT FROM v1.passdb p WHERE p.local_part = split_part(u.username, '@', 1)
+    AND p.domain = split_part(u.username, '@', 2) AND p.may_login)
+"""
+
 LOCK_HOLDER: Final = """
 SELECT l.pid, to_char(a.backend_start, 'HH24:MI:SS')
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid

@@ -142,6 +142,10 @@ class Store:
         row = self.connection.execute(statements.OWNER, [domain]).fetchone()
         return row[0] if row else None
 
+    def without_login(self, usernames: list[str]) -> list[str]:
+        """Those of `usernames` that may not log in, or are nobody's."""
+        return [name for (name,) in self.connection.execute(statements.WITHOUT_LOGIN, [usernames])]
+
     def apply(self, changes: Changes, grace: int) -> None:
         """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds.
 
