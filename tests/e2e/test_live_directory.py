@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import poplib
 import smtplib
@@ -59,10 +60,13 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
 
 
 def test_who_may_log_in_no_more_loses_the_open_session(server: Server, tenant: Control, bill: User) -> None:
-    with protocols.imap(server, "imaps") as session, protocols.imap(server, "imaps") as other:
+    session, other = protocols.imap(server, "imaps"), protocols.imap(server, "imaps")
+    maildrop = protocols.pop3(server, "pop3s")
+    with contextlib.closing(maildrop), contextlib.ExitStack() as ends:
+        for mailbox in (session, other):
+            ends.callback(mailbox.shutdown)
         session.login(*USER)
         other.login(*bill)
-        maildrop = protocols.pop3(server, "pop3s")
         maildrop.user(USER.address)
         maildrop.pass_(USER.password)
         tenant.module("mail_account", address=USER.address, quota="5M")
