@@ -45,7 +45,8 @@ class ActionModule(mail_directory.ActionModule):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         options = self._options()
-        dest = os.path.abspath(self._folder(options["dest"]) or "")
+        # Never where a playbook's own files are: that may be an installed collection.
+        dest = os.path.abspath(options["dest"])
         try:
             _not_an_inventory(dest, (task_vars or {}).get("ansible_inventory_sources") or [])
             folder.check(dest)

@@ -41,7 +41,7 @@ options:
     description:
       - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). It is made with mode 0700, the files with
         0600, and gets a C(.gitignore) that keeps the sheets out of a repository.
-      - One that exists must be its user's alone.
+      - One that exists must be its user's alone. A relative path is one from the working directory.
     type: path
     required: true
   addresses:

@@ -124,12 +124,10 @@ def differences(folder: str, changes: Iterable[Change]) -> Iterator[dict[str, st
         if change.is_pdf:
             continue
         path = os.path.join(folder, change.path)
-        yield {
-            "before_header": path,
-            "after_header": path,
-            "before": page.masked(change.before or ""),
-            "after": page.masked(change.html or ""),
-        }
+        before, after = (page.masked(html or "") for html in (change.before, change.html))
+        if not before or not after:
+            before, after = page.unstyled(before), page.unstyled(after)
+        yield {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
 def _compare_one(

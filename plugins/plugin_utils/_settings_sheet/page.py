@@ -30,6 +30,7 @@ _LANGUAGE: Final = re.compile(r"([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\.yml\Z")  # B
 # Whatever the template, the password stands in such an element; escaped, it cannot end it.
 _SECRET: Final = Markup("<span data-secret>{}</span>")
 _SECRET_CONTENT: Final = re.compile(r"(<span data-secret>)[^<]*(</span>)")
+_STYLE: Final = re.compile(r"<style>.*?</style>", re.DOTALL)
 _MASK: Final = "********"
 
 _UNITS: Final = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
@@ -80,6 +81,11 @@ class Pages:
 def masked(html: str) -> str:
     """A page as others may see it."""
     return _SECRET_CONTENT.sub(rf"\g<1>{_MASK}\g<2>", html)
+
+
+def unstyled(html: str) -> str:
+    """A page without its style sheet, for who reads what it says."""
+    return _STYLE.sub("<style>…</style>", html)
 
 
 def size(number: int) -> str:
