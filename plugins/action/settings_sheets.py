@@ -52,6 +52,8 @@ class ActionModule(mail_directory.ActionModule):
             folder.check(dest)
             chosen = self._chosen(options)
             plan, warning = self._plan(options, dest, chosen.accounts)
+            addresses = {item.account.address for item in chosen.accounts}
+            plan.changes.extend(folder.left_over(dest, chosen.tenants, addresses))
         except (folder.FolderError, page.PageError, OSError) as error:
             raise AnsibleActionFail(f"{_NOTHING} {error}") from None
         if plan.changes and not self._task.check_mode:

@@ -18,7 +18,9 @@ description:
   - A sheet names what its tenant's plan offers and nothing else. Accounts that nobody can log in with get none.
   - Sheets are compared with those that are there, so that a run writes those of new and changed accounts.
   - The sheets of an account in a language or format that the run was not asked for stay while they are right, and are
-    removed once they are outdated. Those of accounts that the run is not about are left alone.
+    removed once they are outdated.
+  - Where the run is about all of a tenant's accounts, the sheets of those that are gone, or that nobody can log in with
+    any more, are removed too. All others are left alone.
   - PDFs need the program C(weasyprint) and for Japanese a font with its letters, on Debian the packages C(weasyprint)
     and C(fonts-noto-cjk) or C(fonts-ipaexfont-gothic).
 options:

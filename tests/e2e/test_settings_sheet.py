@@ -173,5 +173,6 @@ def test_accounts_come_change_and_go_and_their_sheets_say_so(
     assert "7 MB" in desk.sheet("fritz@paper.example").read_text()
     with pytest.raises(Refused):
         log_in(server, "pop3s", User("emil@paper.example", "Case Matters"))
+    assert not desk.sheet("emil@paper.example").exists()
     again = desk.sheets(sheets_formats=["html"], sheets_tenants=["paper"])
     assert "changed=0" in again

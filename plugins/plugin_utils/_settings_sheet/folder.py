@@ -7,13 +7,15 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 `FOLDER/TENANT/ADDRESS.LANGUAGE.html` and `.pdf`; folders have mode 0700, files 0600.  Only sheets
 of the accounts that a run is about are touched.  Of these, one in a language or format that was not
-asked for stays while it is right, and goes once it is outdated.
+asked for stays while it is right, and goes once it is outdated.  Those of accounts that a tenant no
+longer has go too: they may bear passwords.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from . import page, pdf
 from .content import Sheet
 
 FORMATS: Final = ("html", "pdf")
+_NAME: Final = re.compile(rf"(.+@.+)\.[A-Za-z0-9-]+\.(?:{'|'.join(FORMATS)})\Z")
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 # Passwords do not belong in a repository, and an inventory is often in one.
@@ -98,6 +101,18 @@ def compare(folder: str, wanted: Iterable[Wanted], pages: page.Pages, formats: C
         plan.changes.extend(changes)
         plan.unchanged += not changes
     return plan
+
+
+def left_over(folder: str, tenants: Iterable[str], addresses: Collection[str]) -> Iterator[Change]:
+    """The removal of every sheet of `tenants` that is of none of `addresses`."""
+    for tenant in tenants:
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(os.path.join(folder, tenant))):
+                match = _NAME.match(name)
+                if match and match[1] not in addresses:
+                    content = _read(os.path.join(folder, tenant, name)) or b""
+                    before = None if name.endswith(".pdf") else content.decode(errors="replace")
+                    yield Change(os.path.join(tenant, name), before, None)
 
 
 def apply(folder: str, changes: Collection[Change]) -> None:

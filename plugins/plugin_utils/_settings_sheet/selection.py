@@ -32,6 +32,7 @@ class Selection:
     """What was asked for.  With any problem in it, no sheet is to be written."""
 
     accounts: list[Chosen] = field(default_factory=list)
+    tenants: list[str] = field(default_factory=list)  # those all of whose accounts are meant
     without: list[str] = field(default_factory=list)  # addresses nobody can log in with
     problems: list[Problem] = field(default_factory=list)
 
@@ -42,6 +43,7 @@ def select(desired: Desired, addresses: Collection[str], tenants: Collection[str
     owners = rules.owners_of_domains(desired)
     chosen: dict[str, Chosen] = {}
     for tenant in _tenants(desired, addresses, tenants, result.problems):
+        result.tenants.append(tenant.name)
         for account in tenant.accounts.values():
             candidate = _candidate(desired, tenant, account)
             if content.obstacle(tenant, account, candidate.plan):
@@ -82,7 +84,8 @@ def _tenants(
 ) -> list[Tenant]:
     """The tenants all of whose accounts are meant."""
     if not tenants:
-        return [] if addresses else list(desired.tenants.values())
+        everybody = [] if addresses else desired.tenants.values()
+        return [tenant for tenant in everybody if tenant.addresses_managed_by != "panel"]
     found = []
     for name in tenants:
         tenant = desired.tenants.get(name)

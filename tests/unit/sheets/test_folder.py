@@ -96,6 +96,16 @@ def test_others_files_are_left_alone(sheets: Sheets) -> None:
     assert other.name in sheets.run(("ja",), with_password=True)
 
 
+def test_sheets_of_who_is_gone_are_left_over(sheets: Sheets) -> None:
+    sheets.run()
+    for name in ("jiro@acme.example.en.html", "jiro@acme.example.zh-Hant.pdf", "notes.html", "a@b.txt"):
+        (sheets.root / "acme" / name).write_text("")
+    found = folder.left_over(str(sheets.root), ["acme", "bolt"], {"taro@acme.example"})
+    assert [(change.path, change.html) for change in found] == [
+        ("acme/jiro@acme.example.en.html", None), ("acme/jiro@acme.example.zh-Hant.pdf", None),
+    ]  # fmt: skip
+
+
 def test_link_is_replaced_and_not_followed(sheets: Sheets, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")

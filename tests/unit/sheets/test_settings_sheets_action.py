@@ -91,6 +91,20 @@ def test_sheets_of_all_who_can_log_in_once(operator: Operator) -> None:
     assert re.search(r"\n\+.*7 MB", printed)
 
 
+def test_sheets_of_who_is_gone_go_with_their_tenants_run(operator: Operator) -> None:
+    operator.play(sheets_with_password=True)
+    operator.write("addresses/bolt.yml", "bolt.example: {accounts: {bill: {state: suspended}, beth: }}\n")
+    operator.play(sheets_tenants=["acme"])
+    assert "bill@bolt.example.en.html" in operator.sheets()
+    assert operator.play(sheets_addresses=["beth@bolt.example"])[0] == "changed"
+    assert "bill@bolt.example.en.html" in operator.sheets()
+    outcome, printed = operator.play("--diff")
+    assert outcome == "changed"
+    assert "1 outdated ones removed" in printed
+    assert not any(password in printed for password in PASSWORDS)
+    assert [name for name in operator.sheets() if "bolt" in name] == ["beth@bolt.example.en.html"]
+
+
 def test_check_mode_writes_nothing(operator: Operator) -> None:
     outcome, printed = operator.play("--check", "--diff", sheets_with_password=True, sheets_tenants=["acme"])
     assert outcome == "changed"
