@@ -162,7 +162,7 @@ def test_accounts_come_change_and_go_and_their_sheets_say_so(
     addresses, secrets = (desk.files / name / "paper.yml" for name in ("addresses", "secrets"))
     addresses.write_text("paper.example: {accounts: {dora: , fritz: {quota: 7M}}}\n")
     secrets.write_text("dora@paper.example: New Pen\nfritz@paper.example: Ink\n")
-    desk.tenants(tenants_update_password="always", tenants_purge=True)
+    desk.tenants(tenants_update_password="always", tenants_purge=True, tenants_grace="0s")
     before = desk.sheet("dora@paper.example").read_text()
     desk.sheets(sheets_formats=["html"], sheets_tenants=["paper"])
     assert desk.sheet("dora@paper.example").read_text() != before
