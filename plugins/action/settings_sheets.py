@@ -22,11 +22,12 @@ from . import mail_directory
 
 _SHOWN = 100  # files in the result
 _NOTHING = "No sheet was written."
-_LISTS = ("addresses", "tenants", "languages", "formats", "support")
+_LISTS = ("addresses", "tenants", "languages", "support")
 _OPTIONS: dict[str, dict[str, Any]] = {
     "plans": {"type": "dict", "default": {}},
     **{option: {"type": "path"} for option in ("tenants_dir", "addresses_dir", "secrets_dir", "templates_dir")},
     **{option: {"type": "list", "elements": "str", "default": []} for option in _LISTS},
+    "formats": {"type": "list", "elements": "str", "default": [], "choices": list(folder.FORMATS)},
     "dest": {"type": "path", "required": True},
     "hostname": {"type": "str", "required": True},
     "tls_names": {"type": "str", "choices": list(content.TLS_NAMES), "default": "shared"},
@@ -34,7 +35,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "with_password": {"type": "bool", "default": False},
     "provider_name": {"type": "str", "default": ""},
 }
-_OPTIONS["formats"]["choices"] = list(folder.FORMATS)
 
 
 class ActionModule(mail_directory.ActionModule):
@@ -70,7 +70,10 @@ class ActionModule(mail_directory.ActionModule):
 
     def _options(self) -> dict[str, Any]:
         checked = ArgumentSpecValidator(_OPTIONS).validate(
-            {key: _list(value) if key in _LISTS else value for key, value in self._task.args.items()}
+            {
+                key: _list(value) if _OPTIONS.get(key, {}).get("type") == "list" else value
+                for key, value in self._task.args.items()
+            }
         )
         if checked.error_messages:
             raise AnsibleActionFail("; ".join(checked.error_messages))
