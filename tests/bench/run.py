@@ -15,7 +15,7 @@ from common import CHECKOUT, RUN, Figure
 
 BENCH = Path(__file__).resolve().parent
 #: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host.
-BENCHMARKS = ("site", "accounts", "logins", "delivery")
+BENCHMARKS = ("site", "accounts", "logins", "pop_before_smtp", "delivery")
 
 
 def main() -> None:
