@@ -231,7 +231,7 @@ except (ssl.SSLError, OSError, smtplib.SMTPException):
     assert answer[1] in ("closed", "554")
 
 
-def test_the_listeners_on_loopback_are_not_elsewhere(server: Server, host) -> None:
+def test_the_listeners_on_loopback_are_not_elsewhere(host) -> None:
     listening = host.check_output("ss -Hltn").split()
     for port in (10001, 10002, 10025, 10026, 10027):
         assert [entry for entry in listening if entry.endswith(f":{port}")] == [f"127.0.0.1:{port}"]

@@ -6,4 +6,8 @@
 # that a new text alone does not answer everybody again.
 require ["vacation", "variables", "vnd.dovecot.environment"];
 
-vacation :handle "autoreply" :subject "${env.vnd.dovecot.config.autoreply_subject}" "${env.vnd.dovecot.config.autoreply_body}";
+set "subject" "${env.vnd.dovecot.config.autoreply_subject}";
+if string :is "${subject}" "" {
+    set "subject" "${env.vnd.dovecot.config.autoreply_default_subject}";
+}
+vacation :handle "autoreply" :subject "${subject}" "${env.vnd.dovecot.config.autoreply_body}";
