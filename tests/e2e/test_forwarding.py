@@ -240,3 +240,18 @@ def test_the_listeners_on_loopback_are_not_elsewhere(host) -> None:
 def test_the_secret_is_for_root_alone(host) -> None:
     for path in ("/etc/postsrsd.secret", "/etc/mailhosting/loopback.pem"):
         assert host.check_output(f"stat -c '%U %a' {path}") == "root 600"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "sh -c 'echo x >> /etc/passwd'",
+        "cat /etc/mailhosting/loopback.pem",
+        "sh -c 'echo x >> /var/lib/postsrsd/intruder'",
+    ],
+)
+def test_postsrsd_cannot(host, act: str) -> None:
+    main = host.check_output("systemctl show --value --property=MainPID postsrsd")
+    inside = host.run(f"nsenter --target {main} --mount -- {act}")
+    assert inside.rc != 0
+    assert "Read-only" in inside.stderr or "denied" in inside.stderr or "No such file" in inside.stderr, inside.stderr
