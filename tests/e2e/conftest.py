@@ -21,6 +21,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from .clients import User
 from .control import Control
+from .outside import Outside
 
 HERE = Path(__file__).resolve().parent
 
@@ -110,3 +111,14 @@ def tenant(control: Control) -> Iterator[Control]:
     control.module("mail_tenant", name="e2e", plan="basic", domains=[{"name": "e2e.example"}])
     yield control
     control.module("mail_tenant", name="e2e", state="absent", grace="0s")
+
+
+@pytest.fixture(scope="module")
+def outside(host: testinfra.host.Host) -> Iterator[Outside]:
+    """All mail for outside goes to this server on the controller: test hosts have no DNS."""
+    with Outside() as server:
+        controller = host.check_output("echo $SSH_CONNECTION").split()[0]
+        host.check_output("cp -p /etc/postfix/main.cf /etc/postfix/main.cf.e2e")
+        host.check_output(f"postconf -e 'relayhost=[{controller}]:{server.port}' && postfix reload")
+        yield server
+        host.check_output("mv /etc/postfix/main.cf.e2e /etc/postfix/main.cf && postfix reload")
