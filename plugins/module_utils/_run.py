@@ -24,7 +24,7 @@ from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
-from ._sessions import end_sessions
+from ._dovecot import end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -120,7 +120,7 @@ def run(
             module.exit_json(changed=would_change)
         for warning in changes.warnings[:CAP]:
             module.warn(warning)
-        module.exit_json(**_result(module, changes), **more(changes, current))
+        module.exit_json(**{**_result(module, changes), **more(changes, current)})
 
 
 def _store(module: AnsibleModule, connection: Any) -> Store | None:

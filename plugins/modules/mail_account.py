@@ -83,6 +83,10 @@ options:
       until:
         description: Last day (in UTC), or a time in ISO 8601 with an offset.
         type: str
+  forget_answered:
+    description: Have the automatic reply answer everybody again. Changes something only if anybody was answered.
+    type: bool
+    default: false
   renamed_from:
     description:
       - Local part that the account had before, in the same domain. Its mail comes along.
@@ -178,6 +182,7 @@ from ..module_utils._directory.final import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
 from ..module_utils._directory.store import Store
+from ..module_utils._dovecot import forget_answered
 from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
 from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
 
@@ -218,6 +223,7 @@ def main() -> None:
                     "until": {"type": "str"},
                 },
             },
+            "forget_answered": {"type": "bool", "default": False},
             "renamed_from": {"type": "str"},
             "restore": {"type": "bool"},
             "grace": {"type": "str", "default": GRACE},
@@ -236,7 +242,14 @@ def main() -> None:
             tenants,
             lambda current: _request(address, module.params, current),
             would_change=module.params["state"] != "absent",
+            more=lambda changes, _current: _forget_answered(module, address, bool(changes)),
         )
+
+
+def _forget_answered(module: AnsibleModule, address: str, changed: bool) -> dict[str, Any]:
+    if not module.params["forget_answered"]:
+        return {}
+    return {"changed": forget_answered(address, module.check_mode) or changed}
 
 
 def _request(address: str, parameters: dict[str, Any], current: Current) -> Request:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import uuid
-from base64 import b64encode
-from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -16,7 +14,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, message, receive, send, until
-from .control import Control
+from .control import Control, RunFailed
 from .outside import Outside
 
 USER = User("away@e2e.example", "on holiday")
@@ -25,55 +23,22 @@ DOVECOT = "/etc/dovecot/auth.conf"
 
 
 class Replies:
-    """Sets accounts' automatic replies.
+    """Sets accounts' automatic replies."""
 
-    The directory has no such attribute yet: this puts into the userdb what its row is to give.  Once there is one, it
-    becomes one call of mail_account.
-    """
-
-    def __init__(self, host) -> None:
-        self.host = host
-        self.query = host.file(DOVECOT).content_string
+    def __init__(self, tenant: Control) -> None:
+        self.tenant = tenant
 
     def set(self, address: str, subject: str | None, body: str) -> None:
-        fields = {
-            "sieve_script/autoreply/path": "/usr/local/lib/mailhosting/autoreply.sieve",
-            "sieve_environment/autoreply_subject": subject,
-            "sieve_environment/autoreply_body": body,
-        }
-        columns = "".join(
-            f", CASE username WHEN '{address}' THEN {text_literal(value)} END AS \"{name}\""
-            for name, value in fields.items()
-            if value is not None
-        )
-        before, found, after = self.query.partition("home, quota_storage_size FROM v1.mailbox(")
-        assert found
-        text = f"{before}home, quota_storage_size{columns} FROM v1.mailbox({after}"
-        self.write(text.replace("fields_import_all = no", "fields_import_all = yes"))
+        texts = {"body": body} if subject is None else {"subject": subject, "body": body}
+        self.tenant.module("mail_account", address=address, autoreply=texts)
 
-    def write(self, text: str) -> None:
-        self.host.run_expect([0], f"base64 -d >{DOVECOT} <<'END'\n{base64(text)}\nEND")
-        self.host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
-
-    def answered(self, address: str) -> str:
-        """Where it is remembered who was answered."""
-        home = self.host.check_output(f"doveadm user -f home {address}")
-        return f"{home}/.dovecot.lda-dupes"
-
-
-def base64(text: str) -> str:
-    return b64encode(text.encode()).decode()
-
-
-def text_literal(value: str) -> str:
-    return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
+    def forget(self, address: str) -> bool:
+        return bool(self.tenant.module("mail_account", address=address, forget_answered=True)["changed"])
 
 
 @pytest.fixture(scope="module")
-def replies(host) -> Iterator[Replies]:
-    made = Replies(host)
-    yield made
-    made.write(made.query)
+def replies(tenant: Control) -> Replies:
+    return Replies(tenant)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,11 +113,12 @@ def test_a_sender_is_answered_once(server: Server, outside: Outside) -> None:
     assert len(outside.mails_to(sender)) == 1
 
 
-def test_the_record_of_who_was_answered_can_be_cleared(server: Server, outside: Outside, away: Replies, host) -> None:
+def test_the_record_of_who_was_answered_can_be_cleared(server: Server, outside: Outside, away: Replies) -> None:
     sender = somebody()
     write_to(server, sender, USER.address)
     outside.mail_to(sender)
-    host.check_output(f"rm {away.answered(USER.address)}")
+    assert away.forget(USER.address)
+    assert not away.forget(USER.address)
     write_to(server, sender, USER.address)
     assert until(lambda: len(outside.mails_to(sender)) == 2)
 
@@ -228,19 +194,19 @@ def test_an_account_without_one_answers_nobody(server: Server, outside: Outside)
 
 
 def test_no_text_becomes_a_header_or_a_recipient(server: Server, outside: Outside, away: Replies) -> None:
-    away.set(
-        USER.address, "休み\r\nBcc: victim@outside.example\nX-Evil: yes", "本文\r\n.\r\nMAIL FROM:<a@b.example>\r\n"
-    )
+    with pytest.raises(RunFailed, match="subject"):
+        away.set(USER.address, "休み\r\nBcc: victim@outside.example", "本文")
+    away.set(USER.address, "休み", "本文\r\n.\r\nMAIL FROM:<a@b.example>\r\n\r\nBcc: victim@outside.example")
     sender = somebody()
     write_to(server, sender, USER.address)
     reply = outside.mail_to(sender)
     assert reply.recipients == [sender]
     assert reply.message["Bcc"] is None
-    assert reply.message["X-Evil"] is None
     assert "MAIL FROM:<a@b.example>" in reply.message.get_content()
     assert no_reply(server, outside, "victim@outside.example")
 
 
+@pytest.mark.requirement("AS-4")
 def test_the_default_subject(server: Server, outside: Outside, away: Replies) -> None:
     away.set(USER.address, None, "本文")
     sender = somebody()

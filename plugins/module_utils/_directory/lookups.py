@@ -54,8 +54,13 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
         "dovecot",
-        "username text, home text, quota_storage_size bigint",
-        (("v.username, v.home, v.quota_storage_size", "userdb"),),
+        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text",
+        (
+            (
+                "v.username, v.home, v.quota_storage_size, v.autoreply ->> 'subject', v.autoreply ->> 'body'",
+                "userdb",
+            ),
+        ),
     ),
     "login": _Lookup(
         "dovecot",

@@ -51,7 +51,7 @@ PASSWORD_SCHEMES: Final = (
 _ADDRESS_LENGTH: Final = 254  # RFC 5321 4.5.3.1.3: a path has 256 octets, its angle brackets included
 _PASSWORD_LENGTH: Final = 248  # RFC 2449 4: a POP3 command has 255 octets, "PASS " and CRLF included
 _SUBJECT_LENGTH: Final = 200
-_BODY_LENGTH: Final = 10_000  # bytes
+_BODY_LENGTH: Final = 6_144  # bytes: Dovecot's answers to its own questions are lines of 8,192
 _SHOWN_LENGTH: Final = 60
 
 _LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9_][a-z0-9_-]*(?:[.:][a-z0-9_-]+)*\Z")
@@ -226,7 +226,8 @@ def autoreply(body: object, subject: object = None, start: object = None, until:
 
 def _body(value: object) -> str:
     text = value.replace("\r\n", "\n").strip("\n") if isinstance(value, str) else ""
-    if not text.strip() or len(text.encode()) > _BODY_LENGTH or not text.translate(_LINES).isprintable():
+    escaped = len(text.encode()) + sum(text.count(character) for character in "\n\t\\")
+    if not text.strip() or escaped > _BODY_LENGTH or not text.translate(_LINES).isprintable():
         raise ValueError(
             f"body: {shown(value)} is not a text of 1 to {_BODY_LENGTH} bytes without control characters but tabs and "
             "ends of line"

@@ -207,7 +207,10 @@ JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
-       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size
+       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size,
+       CASE WHEN extract(epoch FROM now()) >= coalesce((ac.autoreply ->> 'start')::bigint, 0)
+            AND extract(epoch FROM now()) < coalesce((ac.autoreply ->> 'end')::numeric, 'infinity')
+            THEN ac.autoreply END AS autoreply
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions that are open in Dovecot: who loses the right to log in, loses the session too.
+"""What modules do in Dovecot itself, beside the directory: end sessions, forget who was answered.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 _SECONDS: Final = 20
@@ -32,6 +33,20 @@ def logged_in() -> list[str]:
     """The login names of all sessions, each once; see doveadm-who(1)."""
     _heading, *lines = _doveadm("-f", "tab", "who").splitlines() or [""]
     return sorted({line.partition("\t")[0] for line in lines})
+
+
+def forget_answered(address: str, check: bool) -> bool:
+    """Have the automatic reply of `address` answer everybody again; whether anybody had been answered.
+
+    With `check` nothing is forgotten.  Pigeonhole remembers in a file of the account's home.
+    """
+    home = _doveadm("user", "-f", "home", address).strip()
+    record = Path(home, ".dovecot.lda-dupes")
+    if not home or not record.exists():
+        return False
+    if not check:
+        record.unlink()
+    return True
 
 
 def _doveadm(*arguments: str) -> str:
