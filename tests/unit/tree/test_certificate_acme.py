@@ -155,8 +155,8 @@ def test_keys_of_names_that_are_gone_are_removed(path: str, state: str, certbot:
     acme.order(path, state, "logs")
     acme.write_settings(path, replace(SETTINGS, host_names=["pop3.acme.example"]), dry=False)
     acme.order(path, state, "logs")
-    assert sorted(os.listdir(f"{state}/live")) == ["shared"]
-    assert sorted(os.listdir(f"{state}/tried")) == ["pop3.acme.example", "shared"]
+    assert sorted(found.name for found in Path(state, "live").iterdir()) == ["shared"]
+    assert sorted(found.name for found in Path(state, "tried").iterdir()) == ["pop3.acme.example", "shared"]
     assert certbot()[3:] == ["pop3.acme.example"]
 
 
