@@ -12,6 +12,7 @@ import contextlib
 import imaplib
 import json
 import poplib
+import socket
 import ssl
 import statistics
 import subprocess
@@ -92,6 +93,17 @@ def reload_seconds(name: str, other: str, user: str, password: str) -> tuple[flo
     return seconds, longest
 
 
+def submissions(name: str) -> float:
+    """Seconds from connecting to Postfix's greeting."""
+    begin = time.monotonic()
+    with (
+        socket.create_connection(("127.0.0.1", 465), timeout=30) as plain,
+        TRUST.wrap_socket(plain, server_hostname=name) as session,
+    ):
+        session.recv(512)
+        return time.monotonic() - begin
+
+
 def memory() -> dict[str, dict[str, float]]:
     """MiB by group: `rss` counts what processes share in each, `pss` once."""
     found = {group: {"rss": 0.0, "pss": 0.0, "processes": 0} for group in GROUPS}
@@ -126,6 +138,7 @@ def main() -> None:
         "reload": statistics.median(seconds for seconds, _longest in rounds),
         "longest_login": max(longest for _seconds, longest in rounds),
         "login": statistics.median(logins),
+        "submissions": statistics.median(submissions(name) for _ in range(HANDSHAKES)),
         "survived": survived,
         "postmap": statistics.median(wall("postmap", "-F", "lmdb:/etc/postfix/sni") for _ in range(3)),
         "doveconf": statistics.median(wall("doveconf", "-n") for _ in range(3)),
