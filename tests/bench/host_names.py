@@ -48,6 +48,7 @@ def measure(host: Host, folder: Path, size: int) -> list[Figure]:
         Figure(f"{size} names: tenants.yml with one more", one_more, "s"),
         Figure(f"{size} names: reload until the new certificate is served", found["reload"], "s"),
         Figure(f"{size} names: longest login meanwhile", found["longest_login"], "s"),
+        Figure(f"{size} names: logins that failed in the midst of 5 reloads", found["failed"], ""),
         Figure(f"{size} names: login by IMAPS", found["login"] * 1000, "ms"),
         Figure(f"{size} names: greeting on 465", found["submissions"] * 1000, "ms"),
         at_least(f"{size} names: sessions survive 10 reloads", float(found["survived"]), "", 1),
