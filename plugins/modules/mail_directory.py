@@ -138,11 +138,14 @@ host:
     cleartext_auth:
       description: Whether any tenant may send a password without TLS.
       type: bool
+    legacy_auth:
+      description: Whether any tenant has APOP and CRAM-MD5.
+      type: bool
     protocols:
       description: The ports that any tenant has.
       type: list
       elements: str
-  sample: {hostnames: [mail.acme.example], cleartext_auth: false, protocols: [pop3s, submission]}
+  sample: {hostnames: [mail.acme.example], cleartext_auth: false, legacy_auth: false, protocols: [pop3s, submission]}
 host_changed:
   description: Whether RV(host) is another than before the run.
   type: bool

@@ -187,7 +187,7 @@ host:
   description: As of M(mailhosting.stack.mail_directory).
   type: dict
   returned: when asked for
-  sample: {hostnames: [mail.acme.example], cleartext_auth: false, protocols: [pop3s, submission]}
+  sample: {hostnames: [mail.acme.example], cleartext_auth: false, legacy_auth: false, protocols: [pop3s, submission]}
 """
 
 from collections import Counter

@@ -56,6 +56,7 @@ def host_facts(settings: Settings) -> dict[str, Any]:
     return {
         "hostnames": sorted(hostnames),
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
+        "legacy_auth": any(effect["legacy_auth"] for effect in effects),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 

@@ -212,6 +212,7 @@ domains:
     assert result["host"] == {
         "hostnames": ["mail.acme.example"],
         "cleartext_auth": False,
+        "legacy_auth": False,
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]
