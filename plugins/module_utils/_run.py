@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ._directory import passwords, render, syntax
+from ._directory import legacy, passwords, render, syntax
 from ._directory.changes import Changes, Options
 from ._directory.final import unloaded_targets
 from ._directory.model import Desired
@@ -145,7 +145,7 @@ def _write(
         current, asked = _load(store, scope, request)
         changes = reconcile(current, asked.desired, asked.options)
         if store and changes and not module.check_mode:
-            passwords.settle(changes.accounts, asked.options.fingerprint_key)
+            passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)
             if changes.may_end_sessions:
                 end_sessions(store.without_login)

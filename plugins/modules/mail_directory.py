@@ -141,6 +141,9 @@ host:
     cleartext_auth:
       description: Whether any tenant may send a password without TLS.
       type: bool
+    legacy_auth:
+      description: Whether any tenant has APOP and CRAM-MD5.
+      type: bool
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
       type: int
@@ -152,6 +155,7 @@ host:
     hostnames: [mail.acme.example]
     all_address: false
     cleartext_auth: false
+    legacy_auth: false
     pop_before_smtp: 0
     protocols: [pop3s, submission]
 host_changed:

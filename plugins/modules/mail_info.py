@@ -198,6 +198,7 @@ host:
     hostnames: [mail.acme.example]
     all_address: false
     cleartext_auth: false
+    legacy_auth: false
     pop_before_smtp: 0
     protocols: [pop3s, submission]
 """

@@ -219,7 +219,15 @@ class Addresses:
     def _add(self, action: Action, tenant: str, account: Account, row: AccountRow | None, found: Differences) -> None:
         self._changes.accounts.append(
             AccountChange(
-                action, account.local_part, account.domain, tenant, row, found.fields, found.plain, found.enforced
+                action,
+                account.local_part,
+                account.domain,
+                tenant,
+                row,
+                found.fields,
+                found.plain,
+                found.enforced,
+                recoverable=found.plain is not None and self._changes.settings.legacy_auth(tenant),
             )
         )
 

@@ -57,6 +57,7 @@ def host_facts(settings: Settings) -> dict[str, Any]:
         "hostnames": sorted(hostnames),
         "all_address": any(effect["all_address"] == "tenant" for effect in effects),
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
+        "legacy_auth": any(effect["legacy_auth"] for effect in effects),
         "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }

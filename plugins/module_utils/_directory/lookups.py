@@ -67,6 +67,11 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         "username text, password text, protocols text[], cleartext_auth boolean, may_login boolean",
         (("v.username, v.password, v.protocols, v.cleartext_auth, v.may_login", "passdb"),),
     ),
+    "legacy_login": _Lookup(
+        "dovecot",
+        "username text, key_id text, secret text, protocols text[], cleartext_auth boolean, may_login boolean",
+        (("v.username, v.key_id, v.secret, v.protocols, v.cleartext_auth, v.may_login", "legacy_passdb"),),
+    ),
     "relay_logins": _Lookup(
         "mailhosting-policy",
         "username text, pop_before_smtp integer",

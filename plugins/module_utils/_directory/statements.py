@@ -72,6 +72,22 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s::bigint::oid AND l.
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+#: Secrets under other keys than these; a closed account has its last address.
+OTHER_SECRETS: Final = """
+SELECT ac.id, coalesce(ad.local_part || '@' || ad.domain, cl.local_part || '@' || cl.domain), ac.legacy_secret
+FROM directory.account ac
+LEFT JOIN directory.address ad ON ad.account_id = ac.id
+LEFT JOIN directory.closed cl ON cl.account_id = ac.id
+WHERE ac.legacy_secret IS NOT NULL AND split_part(ac.legacy_secret, '$', 1) <> ALL (%s)
+ORDER BY ac.id
+"""
+
+REENCRYPT: Final = """
+UPDATE directory.account ac SET legacy_secret = r.after
+FROM json_to_recordset(%s) AS r (id bigint, before text, after text)
+WHERE ac.id = r.id AND ac.legacy_secret = r.before
+"""
+
 _PLANS: Final = """
 INSERT INTO directory.plan (name, settings, origin)
 SELECT * FROM json_to_recordset(%s) AS r (name text, settings jsonb, origin text)
@@ -155,6 +171,7 @@ UPDATE directory.account ac SET
     password_applied = CASE WHEN f ? 'password_applied' THEN f ->> 'password_applied' ELSE ac.password_applied END,
     password_fingerprint =
         CASE WHEN f ? 'password_fingerprint' THEN f ->> 'password_fingerprint' ELSE ac.password_fingerprint END,
+    legacy_secret = CASE WHEN f ? 'legacy_secret' THEN f ->> 'legacy_secret' ELSE ac.legacy_secret END,
     forward_to = CASE WHEN f ? 'forward_to' THEN r.forward_to ELSE ac.forward_to END,
     forward_keep = CASE WHEN f ? 'forward_keep' THEN (f ->> 'forward_keep')::boolean ELSE ac.forward_keep END,
     forward_applied =
@@ -171,14 +188,15 @@ WITH new AS (
     SELECT nextval('directory.account_id') AS id, r.*, t.id AS tenant_id
     FROM json_to_recordset(%s) AS r
         (local_part text, domain text, tenant text, origin text, state text, quota bigint, password text,
-         password_applied text, password_fingerprint text, forward_to text[], forward_keep boolean,
+         password_applied text, password_fingerprint text, legacy_secret text, forward_to text[], forward_keep boolean,
          forward_applied jsonb, autoreply jsonb, autoreply_applied jsonb)
     JOIN directory.tenant t ON t.name = r.tenant
 ), account AS (
     INSERT INTO directory.account (id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-                                   forward_to, forward_keep, forward_applied, autoreply, autoreply_applied)
+                                   legacy_secret, forward_to, forward_keep, forward_applied, autoreply,
+                                   autoreply_applied)
     SELECT id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-           forward_to, forward_keep, forward_applied, autoreply, autoreply_applied
+           legacy_secret, forward_to, forward_keep, forward_applied, autoreply, autoreply_applied
     FROM new
 )
 INSERT INTO directory.address (local_part, domain, kind, account_id, origin)
@@ -209,6 +227,13 @@ _REMOVE_PLANS: Final = """
 DELETE FROM directory.plan p USING json_to_recordset(%s) AS r (name text) WHERE p.name = r.name
 """
 
+# Nothing that can be read back outlives the plan that called for it.
+_FORGET_SECRETS: Final = """
+UPDATE directory.account ac SET legacy_secret = NULL
+FROM json_to_recordset(%s) AS r (tenant text) JOIN directory.tenant t ON t.name = r.tenant
+WHERE ac.tenant_id = t.id AND ac.legacy_secret IS NOT NULL
+"""
+
 _RELEASE: Final = """
 DELETE FROM directory.hold h
 USING json_to_recordset(%s) AS r (local_part text, domain text, tenant text, scope text)
@@ -229,7 +254,7 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 
 
 #: Statements whose rows stand for any number of rows of a table.
-OPEN_ENDED: Final = (_HANDOVERS, _RELEASE)
+OPEN_ENDED: Final = (_HANDOVERS, _FORGET_SECRETS, _RELEASE)
 
 
 def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -240,6 +265,7 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
         [{"name": p.name, "settings": p.after, "origin": origin} for p in changes.plans if p.after is not None],
     )
     yield _TENANTS, [tenant.after._asdict() for tenant in changes.tenants if tenant.after]
+    yield _FORGET_SECRETS, [{"tenant": name} for name in changes.resettled() if not changes.settings.legacy_auth(name)]
     yield _HANDOVERS, [asdict(handover) for handover in changes.handovers]
     yield _REMOVE_ALIASES, [_address(alias) for alias in changes.aliases if alias.targets is None]
     yield _CLOSE, [{"id": change.row.id, "grace": grace} for change in changes.of("close") if change.row]

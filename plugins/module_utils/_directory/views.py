@@ -23,7 +23,7 @@ DAEMONS: Final = ("dovecot", "mailhosting-policy", "postfix", "vmail")
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
-    "dovecot": ("passdb", "userdb"),
+    "dovecot": ("passdb", "legacy_passdb", "userdb"),
     "mailhosting-policy": ("sender", "relay_login", "domain_member"),
     "postfix": (
         "domain",
@@ -203,6 +203,17 @@ SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.p
 FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
+
+-- For APOP and CRAM-MD5: the secret as Dovecot decrypts it, and with which key; NULL where there is none.
+CREATE VIEW v1.legacy_passdb AS
+SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username,
+       split_part(ac.legacy_secret, '$', 1) AS key_id,
+       substr(ac.legacy_secret, strpos(ac.legacy_secret, '$') + 1) AS secret,
+       ts.protocols, ts.cleartext_auth, s.may_login
+FROM directory.standing s
+JOIN directory.account account ON account.id = s.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
+CROSS JOIN LATERAL (SELECT CASE WHEN ts.legacy_auth THEN account.legacy_secret END AS legacy_secret) ac;
 
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,

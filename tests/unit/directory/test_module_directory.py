@@ -213,6 +213,7 @@ domains:
         "hostnames": ["mail.acme.example"],
         "all_address": False,
         "cleartext_auth": False,
+        "legacy_auth": False,
         "pop_before_smtp": 0,
         "protocols": ["pop3s", "submission"],
     }

@@ -26,6 +26,7 @@ VIEWS = (
     "recipient_refusal",
     "sender",
     "passdb",
+    "legacy_passdb",
     "userdb",
     "expired_mailbox",
     "retention",
@@ -317,6 +318,7 @@ LOOKUPS = [
     ("postfix", "sender", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "recipient_refusal", "local_part = 'user90007' AND domain = 'd10007.example'"),
     ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "legacy_passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("vmail", "expired_mailbox", "account_id = 90007"),
 ]
