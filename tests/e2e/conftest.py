@@ -22,6 +22,9 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from .clients import User
 from .control import Control
 
+#: Waits for fail2ban, whose unit is active before it listens.
+FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
+
 
 @pytest.fixture(scope="session")
 def inventories() -> list[str]:
@@ -62,9 +65,13 @@ def server(variables: dict[str, Any], ca_file: str) -> Server:
 
 @pytest.fixture
 def no_failures_yet(host: testinfra.host.Host) -> None:
-    """Dovecot forgets the failed logins of the tests before, for which it would make this one wait."""
+    """The host forgets the failed logins of the tests before, for which it would make this one wait or refuse it."""
     # Several tests in a row do this, and systemd would take it for a daemon that keeps dying.
     host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+    if host.exists("fail2ban-client"):
+        host.check_output("fail2ban-client unban --all")
+        host.check_output("systemctl reset-failed fail2ban && systemctl restart fail2ban")
+        host.check_output(FAIL2BAN_ANSWERS)
 
 
 @pytest.fixture(scope="session")
