@@ -33,6 +33,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return collection_path.name != inventory.parent.name or None
     return None
 
+#: Waits for fail2ban, whose unit is active before it listens.
+FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
+
 
 @pytest.fixture(scope="session")
 def inventories() -> list[str]:
@@ -73,9 +76,13 @@ def server(variables: dict[str, Any], ca_file: str) -> Server:
 
 @pytest.fixture
 def no_failures_yet(host: testinfra.host.Host) -> None:
-    """Dovecot forgets the failed logins of the tests before, for which it would make this one wait."""
+    """The host forgets the failed logins of the tests before, for which it would make this one wait or refuse it."""
     # Several tests in a row do this, and systemd would take it for a daemon that keeps dying.
     host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+    if host.exists("fail2ban-client"):
+        host.check_output("fail2ban-client unban --all")
+        host.check_output("systemctl reset-failed fail2ban && systemctl restart fail2ban")
+        host.check_output(FAIL2BAN_ANSWERS)
 
 
 @pytest.fixture(scope="session")
