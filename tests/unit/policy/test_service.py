@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,27 +166,27 @@ def test_garbage_after_a_request_ends_the_connection() -> None:
     assert converse(block(RELAY) + b"garbage\n\n" + block(RELAY)) == b"action=OK\n\n"
 
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
 def valkey_says(tmp_path: Path, answers: bytes | None) -> list[bytes | None]:
     """What Valkey.get makes of `answers` to everything it sent; None says nothing."""
 
     async def exchange() -> list[bytes | None]:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            sent = await reader.readuntil(b"mh:1:login:k\r\n")
-            assert sent.startswith(b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n*2\r\n$4\r\nMGET\r\n$12\r\n")
-            if answers is not None:
-                writer.write(answers)
+            try:
+                sent = await reader.readuntil(b"mh:1:login:k\r\n")
+                assert sent.startswith(b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n*2\r\n$4\r\nMGET\r\n$12\r\n")
+                if answers is None:
+                    await reader.read()  # until the client has had enough
+                else:
+                    writer.write(answers)
+            finally:
                 writer.close()
-            else:
-                await asyncio.sleep(10)
 
         server = await asyncio.start_unix_server(talk, tmp_path / "socket")
         try:
             return await Valkey(str(tmp_path / "socket"), "policy").get(["mh:1:login:k"])
         finally:
             server.close()
+            await asyncio.sleep(0.05)  # the other side sees it
 
     return asyncio.run(exchange())
 
