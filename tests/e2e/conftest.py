@@ -33,6 +33,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return collection_path.name != inventory.parent.name or None
     return None
 
+
 #: Waits for fail2ban, whose unit is active before it listens.
 FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
 

@@ -15,8 +15,8 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, log_in, message, until
-from .control import Control
+from ..clients import Refused, User, log_in, message, until
+from ..control import Control
 
 OUTSIDE = "someone@outside.example"
 DOMAIN = "before.example"
