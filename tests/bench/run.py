@@ -16,7 +16,7 @@ from common import CHECKOUT, RUN, Figure
 BENCH = Path(__file__).resolve().parent
 #: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host:
 #: `accounts` makes and unmakes whole directories.
-BENCHMARKS = ("site", "logins", "delivery", "accounts")
+BENCHMARKS = ("site", "logins", "delivery", "retention", "accounts")
 
 
 def main() -> None:
