@@ -296,8 +296,8 @@ def test_a_dry_run_removes_and_remembers_nothing_and_both_report_the_same(
 
 
 def test_an_operator_runs_it_now_in_its_sandbox(server: Server, tenant: Control, user: User, host) -> None:
-    keep(tenant, any="1s")
-    subject = delivered(server, user)
+    keep(tenant, any="1d")
+    subject = put(server, user, "INBOX", days_ago=2)
     printed = tenant.playbook("retention", retention_dry_run=True)
     assert re.search(r"e2e +any +\d+ +\d+", printed), printed
     assert "would go" in printed

@@ -372,11 +372,11 @@ def report_lines(outcome: Outcome, began: datetime, seconds: float, *, dry_run: 
 
 def table(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     """A report for people: tenants' sums, and the run's."""
-    rows = [f"{'tenant':<40} {'rule':<6} {'accounts':>9} {'mails':>9} {'bytes':>15}"]
+    rows = [f"{'tenant':<24} {'rule':<6} {'accounts':>9} {'mails':>9} {'bytes':>15}"]
     ending = []
     for line in lines:
         if line["of"] == "tenant":
-            rows.append("{tenant:<40} {rule:<6} {accounts:>9} {mails:>9} {bytes:>15}".format_map(line))
+            rows.append("{tenant:<24} {rule:<6} {accounts:>9} {mails:>9} {bytes:>15}".format_map(line))
         if line["of"] == "run":
             went = "would go" if line["dry_run"] else "went"
             ending.append(
