@@ -69,7 +69,7 @@ def keep(tenant: Control, **rules: str) -> None:
         name="e2e",
         plan="basic",
         domains=[{"name": "e2e.example"}],
-        overrides={"retention": rules, "mailbox_quota": "1G"},
+        overrides={"retention": rules, "mailbox_quota": "1G", "max_accounts": None},
     )
 
 
