@@ -46,9 +46,9 @@ print(before, relay())
 def plan(variables: dict[str, Any]) -> str:
     """A plan of the inventory that has POP before SMTP."""
     for name, settings in variables["mail_plans"].items():
-        if settings.get("pop_before_smtp"):
+        if settings.get("pop_before_smtp") and "pop3s" in settings["protocols"]:
             return str(name)
-    pytest.skip("no plan of this inventory has pop_before_smtp")
+    pytest.skip("no plan of this inventory has pop_before_smtp and pop3s")
 
 
 @pytest.fixture(scope="module")
