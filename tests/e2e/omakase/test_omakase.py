@@ -104,6 +104,7 @@ def test_a_second_pop_session_gets_an_error_and_the_next_one_none(server: Server
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.requirement("OM-5")
 @pytest.mark.parametrize("port", [25, 587])
 @pytest.mark.parametrize("tls", [True, False])
 def test_sending_after_auth_plain(server: Server, port: int, tls: bool) -> None:

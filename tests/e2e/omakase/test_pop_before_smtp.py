@@ -112,6 +112,8 @@ def relay(server: Server, sender: str, recipient: str = OUTSIDE, helo: str | Non
     return code, text.decode()
 
 
+@pytest.mark.requirement("VM-10")
+@pytest.mark.requirement("OM-5")
 def test_a_login_opens_relaying_for_its_own_sender(server: Server, host, user: User) -> None:
     refused = relay(server, user.address)
     assert refused[0] == 554
@@ -163,6 +165,8 @@ def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, 
     assert relay(server, user.address, helo="my_pc")[0] == 250
 
 
+@pytest.mark.requirement("VM-10")
+@pytest.mark.requirement("OM-5")
 def test_it_closes_after_the_plans_time(server: Server, host, user: User) -> None:
     log_in(server, "pop3s", user)
     assert relay(server, user.address)[0] == 250
