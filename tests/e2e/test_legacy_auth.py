@@ -72,6 +72,8 @@ def cram_md5(server: Server, user: User, protocol: str) -> None:
         raise Refused(str(error)) from error
 
 
+@pytest.mark.requirement("AS-5")
+@pytest.mark.requirement("VM-4")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_way_to_log_in(server: Server, name: str) -> None:
     user = User(name, SHA.password)
@@ -205,3 +207,16 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
     assert after != before
     assert before.split()[0] not in host.file("/etc/dovecot/legacy.conf").content_string
     apop(server, SHA)
+
+
+def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
+    changed = SHA._replace(password="the next password")
+    try:
+        host.check_output(f"echo '{changed.password}' | mailhosting-password {SHA.address}")
+        apop(server, changed)
+        cram_md5(server, changed, "imap")
+        log_in(server, "pop3s", changed)
+        with pytest.raises(Refused):
+            apop(server, SHA)
+    finally:
+        host.check_output(f"echo '{SHA.password}' | mailhosting-password {SHA.address}")
