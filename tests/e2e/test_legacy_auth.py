@@ -220,3 +220,21 @@ def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, ho
             apop(server, SHA)
     finally:
         host.check_output(f"echo '{SHA.password}' | mailhosting-password {SHA.address}")
+
+
+def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, control: Control, host) -> None:
+    keys = "/etc/mailhosting/legacy.keys"
+    host.check_output(f"cp --preserve {keys} {keys}.kept && echo 'other {'0' * 64}' > {keys}")
+    try:
+        (warning,) = control.module("mail_legacy_keys")["warnings"]
+        assert SHA.address in warning
+        host.check_output("systemctl reload dovecot")
+        with pytest.raises(Refused):
+            apop(server, SHA)
+        log_in(server, "pop3s", SHA)
+        log_in(server, "pop3s", HASH_ONLY)
+    finally:
+        host.check_output(f"mv {keys}.kept {keys}")
+        assert "warnings" not in control.module("mail_legacy_keys")
+        host.check_output("systemctl reload dovecot")
+    apop(server, SHA)
