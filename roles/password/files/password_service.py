@@ -92,7 +92,7 @@ def is_password(plain: str, hashed: str | None) -> bool:
     return made is not None and hmac.compare_digest(made, match[1].encode())
 
 
-def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | None) -> None:
+def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> None:
     """Do what `request` asks; Refused if it may not be."""
     local_part, _at, domain = request["address"].strip().lower().rpartition("@")
     row = database.execute("SELECT * FROM v1.password_of(%s, %s)", [local_part, domain]).fetchone()
@@ -115,10 +115,12 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
         raise Refused("the password was changed by somebody else at this moment; try again")
 
 
-def passed_file(name: str) -> str | None:
-    """The path of a file that systemd opened for this process as `name`."""
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    return f"/proc/self/fd/{_FIRST_FD + names.index(name)}" if name in names else None
+def passed_file(name: str) -> int | None:
+    """The descriptor of a file that systemd opened for this process as `name`."""
+    # The connection is named too, but it came as standard input and is not counted.
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")[-count:] if count else []
+    return _FIRST_FD + names.index(name) if name in names else None
 
 
 def is_from_root(connection: socket.socket) -> bool:
