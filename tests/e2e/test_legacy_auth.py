@@ -51,7 +51,9 @@ def fresh(no_failures_yet: None) -> None:
 
 def apop(server: Server, user: User, protocol: str = "pop3") -> None:
     try:
-        with contextlib.closing(protocols.pop3(server, protocol)) as maildrop:
+        clear = protocol == "pop3 in clear"
+        opened = poplib.POP3(server.address, timeout=30) if clear else protocols.pop3(server, protocol)
+        with contextlib.closing(opened) as maildrop:
             maildrop.apop(user.address, user.password)
     except poplib.error_proto as error:
         raise Refused(str(error)) from error
@@ -70,11 +72,14 @@ def cram_md5(server: Server, user: User, protocol: str) -> None:
         raise Refused(str(error)) from error
 
 
+@pytest.mark.requirement("AS-5")
+@pytest.mark.requirement("VM-4")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_way_to_log_in(server: Server, name: str) -> None:
     user = User(name, SHA.password)
     apop(server, user)
     apop(server, user, "pop3s")
+    apop(server, user, "pop3 in clear")
     for protocol in ("imap", "submission", "submissions", "smtp"):
         cram_md5(server, user, protocol)
     for protocol in ("pop3", "pop3s", "imap", "submission", "submissions"):
@@ -148,12 +153,12 @@ def test_the_plan_and_the_state_hold_for_apop_too(
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY | overrides, domains=domains)
     try:
         with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
-            apop(server, SHA._replace(password=password))
+            apop(server, SHA._replace(password=password), "pop3 in clear")
     finally:
         control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
         control.module("mail_account", address=SHA.address, state="active", release=["login"])
     if password == SHA.password:
-        apop(server, SHA)
+        apop(server, SHA, "pop3 in clear")
 
 
 def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
@@ -164,7 +169,8 @@ def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
         asked = host.run(f"runuser -u {user} -- psql --dbname=mailhosting --command='{query}'")
         assert "permission denied" in asked.stderr
     (key,) = [line.split()[1] for line in host.file("/etc/mailhosting/legacy.keys").content_string.splitlines()]
-    assert host.run("grep -rl --text " + key + " /var/log /run/log /run/dovecot").stdout == ""
+    assert host.run(f"grep -rl --text {key} /var/log /run/log").stdout == ""
+    assert host.file("/run/dovecot/dovecot.conf.binary").mode == 0o600
 
 
 def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
@@ -200,4 +206,35 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
     assert after.count("\n") == before.count("\n") == 1
     assert after != before
     assert before.split()[0] not in host.file("/etc/dovecot/legacy.conf").content_string
+    apop(server, SHA)
+
+
+def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
+    changed = SHA._replace(password="the next password")
+    try:
+        host.check_output(f"echo '{changed.password}' | mailhosting-password {SHA.address}")
+        apop(server, changed)
+        cram_md5(server, changed, "imap")
+        log_in(server, "pop3s", changed)
+        with pytest.raises(Refused):
+            apop(server, SHA)
+    finally:
+        host.check_output(f"echo '{SHA.password}' | mailhosting-password {SHA.address}")
+
+
+def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, control: Control, host) -> None:
+    keys = "/etc/mailhosting/legacy.keys"
+    host.check_output(f"cp --preserve {keys} {keys}.kept && echo 'other {'0' * 64}' > {keys}")
+    try:
+        (warning,) = control.module("mail_legacy_keys", step="present")["warnings"]
+        assert SHA.address in warning
+        host.check_output("systemctl reload dovecot")
+        with pytest.raises(Refused):
+            apop(server, SHA)
+        log_in(server, "pop3s", SHA)
+        log_in(server, "pop3s", HASH_ONLY)
+    finally:
+        host.check_output(f"mv {keys}.kept {keys}")
+        assert "warnings" not in control.module("mail_legacy_keys", step="present")
+        host.check_output("systemctl reload dovecot")
     apop(server, SHA)

@@ -48,8 +48,11 @@ def new_key() -> Key:
     return Key(secrets.token_hex(4), secrets.token_bytes(_KEY_BYTES))
 
 
-def read_keys(path: str = KEYS) -> list[Key]:
-    """The keys in `path`, the current one first.  DirectoryError names the file and what is wrong with it."""
+def read_keys(path: str | int = KEYS) -> list[Key]:
+    """The keys in `path`, or in a file that is open already, the current one first.
+
+    DirectoryError names the file and what is wrong with it.
+    """
     try:
         with open(path, encoding="ascii") as file:
             lines = file.read().splitlines()

@@ -19,7 +19,7 @@ from . import lookups
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
-DAEMONS: Final = ("dovecot", "mailhosting-policy", "postfix", "vmail")
+DAEMONS: Final = ("dovecot", "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
@@ -251,6 +251,31 @@ BEGIN ATOMIC
 END;
 """
 
+# For the one service that changes passwords. `before` is the hash that it saw; a password is set as its user's own.
+_PASSWORDS: Final = """
+CREATE FUNCTION v1.password_of(of_local_part text, of_domain text)
+RETURNS TABLE (password text, legacy_auth boolean, may_login boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT ac.password, ts.legacy_auth, s.may_login
+    FROM directory.standing s
+    JOIN directory.account ac ON ac.id = s.account_id
+    JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
+    WHERE s.local_part = of_local_part AND s.domain = of_domain;
+END;
+CREATE FUNCTION v1.set_password(of_local_part text, of_domain text, before text, hash text, secret text)
+RETURNS SETOF boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE directory.account ac SET password = hash, legacy_secret = CASE WHEN ts.legacy_auth THEN secret END
+    FROM directory.address ad, v1.tenant_settings ts
+    WHERE ad.account_id = ac.id AND ts.tenant_id = ac.tenant_id
+    AND ad.local_part = of_local_part AND ad.domain = of_domain AND ac.password IS NOT DISTINCT FROM before
+    RETURNING true;
+END;
+GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-password";
+"""
+
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.expansion, directory.undeclared, directory.standing;
@@ -263,6 +288,7 @@ def text() -> str:
     return (
         _REMOVE
         + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"}
+        + _PASSWORDS
         + lookups.text()
         + "\n".join(_grants())
         + "\n"
