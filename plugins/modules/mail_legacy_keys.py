@@ -71,6 +71,12 @@ reencrypted:
   type: int
   returned: success
   sample: 0
+unreadable:
+  description: Accounts whose secret is under a key that the host does not have, at most 100.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 """
 
 import os
@@ -82,7 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import legacy
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.store import Store, locked
-from ..module_utils._run import connection_options, opened, reported
+from ..module_utils._run import CAP, connection_options, opened, reported
 
 _NAMED = 10
 
@@ -108,7 +114,7 @@ def main() -> None:
 def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
     path, check = module.params["keys"], module.check_mode
     if check and not os.path.exists(path):
-        return {"changed": True, "key_ids": [], "reencrypted": 0}
+        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": []}
     before = keys = legacy.read_keys(path)
     moved = 0
     if module.params["step"] == "add" and len(keys) == 1:
@@ -118,24 +124,23 @@ def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
         keys = keys[:1] if module.params["step"] == "remove" else keys
     if keys != before and not check:
         legacy.write_keys(keys, path)
-    for warning in _strangers(store, keys) if store else ():
-        module.warn(warning)
+    unreadable = store.secrets_of_other_keys([key.id for key in keys]) if store else []
+    if unreadable:
+        module.warn(_warning(unreadable))
     written = _write_conf(module, keys)
     return {
         "changed": bool(keys != before or moved or written),
         "key_ids": [key.id for key in keys],
         "reencrypted": moved,
+        "unreadable": [address for address, _key_id in unreadable[:CAP]],
     }
 
 
-def _strangers(store: Store, keys: list[legacy.Key]) -> list[str]:
-    found = store.secrets_of_other_keys([key.id for key in keys])
-    if not found:
-        return []
+def _warning(found: list[tuple[str, str]]) -> str:
     named = ", ".join(f"{address} (key {key_id})" for address, key_id in found[:_NAMED])
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     text = f"no key for the secrets of {named}{more}: they cannot log in by APOP or CRAM-MD5 "
-    return [f"{text}until it is back or their passwords are set again"]
+    return f"{text}until it is back or their passwords are set again"
 
 
 def _write_conf(module: AnsibleModule, keys: list[legacy.Key]) -> bool:
