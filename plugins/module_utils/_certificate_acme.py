@@ -162,7 +162,7 @@ def order(path: str, state: str, logs: str) -> None:
         with open(tried, "wb"):
             os.utime(tried)
         fault = _order(settings, state, logs, name)
-        print(f"{name}: {fault or 'obtained'}", flush=True)
+        _say(f"{name}: {fault or 'obtained'}\n")
         # Hundreds of names would else each wait for a server that has gone.
         if fault and not _answers(settings):
             return
@@ -182,14 +182,12 @@ def _forget(settings: Settings, state: str) -> None:
 
 def _answers(settings: Settings) -> bool:
     trust = ssl.create_default_context(cafile=settings.ca_file or None)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust))
     try:
-        # It is the operator's own URL.
-        with urllib.request.urlopen(  # noqa: S310
-            settings.directory, timeout=_DIRECTORY_SECONDS, context=trust
-        ) as answer:
+        with opener.open(settings.directory, timeout=_DIRECTORY_SECONDS) as answer:
             json.load(answer)
     except (OSError, ValueError) as error:
-        print(f"Nothing ordered: {settings.directory} does not answer: {error}", flush=True)
+        _say(f"Nothing ordered: {settings.directory} does not answer: {error}\n")
         return False
     return True
 
@@ -225,7 +223,7 @@ def install(path: str, state: str) -> str:
         source = producer(settings, path, state, now)
         plan = store.compare(path, frozenset(settings.shared), settings.host_names, source, purge=False)
         if plan.changed:
-            print(plan.diff()["after"], end="", flush=True)
+            _say(plan.diff()["after"])
             with open(untold, "wb"):
                 pass
             store.apply(path, plan, purge=False)
@@ -239,10 +237,16 @@ def install(path: str, state: str) -> str:
     return "\n".join(filter(None, faults))
 
 
+def _say(text: str) -> None:
+    """To the journal: this part runs from a timer, without Ansible."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def main() -> None:
     """`order` or `install`, and the folder of certificates."""
     what, path = sys.argv[1:]
     if what == "order":
         order(path, os.environ["STATE_DIRECTORY"], os.environ["LOGS_DIRECTORY"])
     else:
-        sys.exit(install(path, STATE) or 0)
+        raise SystemExit(install(path, STATE) or 0)

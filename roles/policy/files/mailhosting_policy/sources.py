@@ -127,7 +127,7 @@ async def _line(reader: asyncio.StreamReader, kind: bytes) -> bytes:
 
 async def _array(reader: asyncio.StreamReader) -> list[bytes | None]:
     values: list[bytes | None] = []
-    for _ in range(int(await _line(reader, b"*"))):
+    for _number in range(int(await _line(reader, b"*"))):
         length = int(await _line(reader, b"$"))
         values.append(None if length < 0 else (await reader.readexactly(length + 2))[:-2])
     return values
