@@ -86,6 +86,22 @@ def test_every_way_to_log_in(server: Server, name: str) -> None:
         log_in(server, protocol, user)
 
 
+@pytest.mark.requirement("WA-1")
+def test_a_plan_with_smtp_pop3_and_apop_and_no_imap(server: Server, control: Control) -> None:
+    domains = [{"name": "legacy.example"}]
+    suite = LEGACY | {"protocols": ["pop3", "smtp", "submission"]}
+    control.module("mail_tenant", name="legacy", plan="basic", overrides=suite, domains=domains)
+    try:
+        apop(server, SHA)
+        for protocol in ("pop3", "smtp", "submission"):
+            log_in(server, protocol, SHA)
+        for protocol in ("imap", "imaps"):
+            with pytest.raises(Refused, match="plan"):
+                log_in(server, protocol, SHA)
+    finally:
+        control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
+
+
 @pytest.mark.parametrize("mechanism", ["CRAM-MD5", "PLAIN"])
 def test_the_sender_belongs_to_whoever_logs_in_with_a_percent_sign(
     server: Server, host, bill: User, mechanism: str
