@@ -66,6 +66,12 @@ def test_a_refused_login_is_found(name: str, line: str) -> None:
     assert found(name, line) == "taro@acme.example,10.88.0.1"
 
 
+@pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
+def test_a_guessed_secret_is_found(name: str) -> None:
+    line = WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "legacy_bc79365d")
+    assert found(name, line) == "taro@acme.example,10.88.0.1"
+
+
 @pytest.mark.parametrize("login", ["taro", "12:30@acme.example", "taro%acme.example", "x" * 61 + "..."])
 def test_what_can_be_a_login_is_found(login: str) -> None:
     assert found("mailhosting-login", WORKER.format(f"{login},10.88.0.1")) == f"{login},10.88.0.1"
@@ -96,10 +102,13 @@ def test_a_client_is_an_ipv4_address_or_an_ipv6_network(name: str, address: str,
     [
         # The right password, refused for another reason; nobody's password at all.
         "mx1 dovecot[1]: auth(beth@bolt.example,10.88.0.1,sasl:plain): refusal: allow_nets check failed: not allowed",
-        "mx1 dovecot[7170]: imap-login: Login aborted: user=<a,9.9.9.9)<1>: request [1]: x: Password mismatch",
-        "mx1 postfix/smtpd[7192]: warning: h[10.88.0.1]: sasl_username=a,9.9.9.9)<1>: request [1]: x: unknown user",
+        "mx1 dovecot[7170]: imap-login: Login aborted: user=<a,9.9.9.9)<1>: request [1]: directory: Password mismatch",
+        "mx1 postfix/smtpd[7192]: warning: h[10.88.0.1]: sasl_username=a,9.9.9.9)<1>: request [1]: directory: unknown user",
         # Lines in the words of ours, but not where ours stand.
-        "mx1 logger[7]: mx1 dovecot[1]: auth-worker(taro@acme.example,9.9.9.9)<1>: request [1]: x: unknown user",
+        "mx1 logger[7]: mx1 dovecot[1]: auth-worker(taro@acme.example,9.9.9.9)<1>: request [1]: directory: unknown user",
+        # APOP and CRAM-MD5: of an account without a secret, of one whose secret is under another key.
+        WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "no_secret"),
+        WORKER.format("taro@acme.example,10.88.0.1").replace("directory: Password mismatch", "legacy_0f: unknown user"),
         WORKER.format("a)<1>: request [1]: directory: unknown user,9.9.9.9"),
         WORKER.format("taro@acme.example,9.9.9.9,10.88.0.1"),
         WORKER.format("$(reboot)@acme.example,10.88.0.1"),
