@@ -103,9 +103,9 @@ def test_a_client_is_an_ipv4_address_or_an_ipv6_network(name: str, address: str,
         # The right password, refused for another reason; nobody's password at all.
         "mx1 dovecot[1]: auth(beth@bolt.example,10.88.0.1,sasl:plain): refusal: allow_nets check failed: not allowed",
         "mx1 dovecot[7170]: imap-login: Login aborted: user=<a,9.9.9.9)<1>: request [1]: directory: Password mismatch",
-        "mx1 postfix/smtpd[7192]: warning: h[10.88.0.1]: sasl_username=a,9.9.9.9)<1>: request [1]: directory: unknown user",
+        "mx1 postfix/smtpd[7192]: warning: h[10.88.0.1]: sasl_username=a,9.9.9.9)<1>: request [1]: directory: unknown user",  # noqa: E501
         # Lines in the words of ours, but not where ours stand.
-        "mx1 logger[7]: mx1 dovecot[1]: auth-worker(taro@acme.example,9.9.9.9)<1>: request [1]: directory: unknown user",
+        "mx1 logger[7]: mx1 dovecot[1]: auth-worker(taro@acme.example,9.9.9.9)<1>: request [1]: directory: unknown user",  # noqa: E501
         # APOP and CRAM-MD5: of an account without a secret, of one whose secret is under another key.
         WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "no_secret"),
         WORKER.format("taro@acme.example,10.88.0.1").replace("directory: Password mismatch", "legacy_0f: unknown user"),
