@@ -47,8 +47,8 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to alone; about 20 minutes from nothing
-	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone
+test: ## Everything below up to acme; about half an hour from nothing
+	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase acme
 
 .PHONY: lint
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
@@ -78,6 +78,14 @@ molecule: venv packages ## A Molecule scenario, S=default, from creation to dest
 .PHONY: alone
 alone: ## Each role alone on a host of its own: make molecule S=alone
 	@$(MAKE) molecule S=alone
+
+.PHONY: omakase
+omakase: ## The Omakase service: its inventory on a host, as its customers see it
+	@$(MAKE) molecule S=omakase
+
+.PHONY: acme
+acme: ## Certificates from a real ACME server
+	@$(MAKE) molecule S=acme
 
 ##@ Know it
 

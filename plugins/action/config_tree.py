@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
             searchpath=[root, *search], available_variables={"ansible_managed": "Ansible managed", **variables}
         )
         contents: dict[str, str] = {}
-        for folder, _folders, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if name != "__pycache__"]
             for name in names:
                 source = os.path.join(folder, name)
                 path = os.path.relpath(source, root).removesuffix(_SUFFIX)

@@ -47,9 +47,9 @@ options:
     default: []
     suboptions:
       scope:
-        description: What is stopped.
+        description: What is stopped. V(retention) is a legal hold, under which no mail is removed by its age.
         type: str
-        choices: [send, receive, login]
+        choices: [send, receive, login, retention]
         required: true
       reason:
         description: Why, for whoever looks at it later.
@@ -64,6 +64,6 @@ options:
     description: Scopes whose holds are lifted, whoever placed them.
     type: list
     elements: str
-    choices: [send, receive, login]
+    choices: [send, receive, login, retention]
     default: []
 """

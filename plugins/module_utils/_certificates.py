@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates for mail daemons: from a small CA of our own, or from files that are given.
+"""Certificates for mail daemons: from a small CA of our own, from files that are given, or by ACME.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -137,16 +137,20 @@ class OwnCA:
             return fault
         if pair.names != names:
             return "names changed"
+        if not self.issued(pair):
+            return "issued by another CA"
+        left = pair.certificate.not_valid_after_utc - self._now
+        return f"{left.days} days left" if left < self._renew else ""
+
+    def issued(self, pair: Pair) -> bool:
+        """Whether a readable `pair` is of this authority."""
         certificate = pair.certificate
         try:
             key_id = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
         except x509.ExtensionNotFound:
             key_id = None
         # By key id, as clients do: a signature check of each would cost a third of an unchanged run.
-        if certificate.issuer != self._subject or key_id != self._key_id:
-            return "issued by another CA"
-        left = certificate.not_valid_after_utc - self._now
-        return f"{left.days} days left" if left < self._renew else ""
+        return bool(certificate.issuer == self._subject and key_id == self._key_id)
 
     def _issue(self, names: frozenset[str]) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -188,6 +192,29 @@ class GivenFiles:
         best = max(fitting, key=lambda pair: (names <= pair.names, pair.certificate.not_valid_after_utc))
         reason = "" if best == current else "another one is given" if current else "new"
         return best, reason
+
+
+class Obtained:
+    """Certificates that an ACME client has obtained; what serves a name without one goes on, or the own CA's does."""
+
+    def __init__(self, obtained: Mapping[frozenset[str], Pair], own_ca: OwnCA, now: datetime) -> None:
+        """`obtained` by the names that each is for."""
+        self.warnings: list[str] = []
+        self.authority = own_ca.authority
+        self._obtained = obtained
+        self._own_ca = own_ca
+        self._now = now
+
+    def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
+        obtained = self._obtained.get(names)
+        if obtained and self._serves(names, obtained):
+            return obtained, "" if obtained == current else "obtained by ACME"
+        if current and self._serves(names, current) and not self._own_ca.issued(current):
+            return current, ""
+        return self._own_ca.pair(names, current)
+
+    def _serves(self, names: frozenset[str], pair: Pair) -> bool:
+        return not pair.fault() and names <= pair.names and pair.certificate.not_valid_after_utc > self._now
 
 
 def _authority(kept: Pair | None, common_name: str, now: datetime) -> Pair:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ._directory import passwords, render, syntax
+from ._directory import legacy, passwords, render, syntax
 from ._directory.changes import Changes, Options
 from ._directory.final import unloaded_targets
 from ._directory.model import Desired
@@ -24,6 +24,7 @@ from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
+from ._dovecot import end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -119,7 +120,7 @@ def run(
             module.exit_json(changed=would_change)
         for warning in changes.warnings[:CAP]:
             module.warn(warning)
-        module.exit_json(**_result(module, changes), **more(changes, current))
+        module.exit_json(**{**_result(module, changes), **more(changes, current)})
 
 
 def _store(module: AnsibleModule, connection: Any) -> Store | None:
@@ -144,8 +145,10 @@ def _write(
         current, asked = _load(store, scope, request)
         changes = reconcile(current, asked.desired, asked.options)
         if store and changes and not module.check_mode:
-            passwords.settle(changes.accounts, asked.options.fingerprint_key)
+            passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)
+            if changes.may_end_sessions:
+                end_sessions(store.without_login)
     return changes, current
 
 

@@ -12,7 +12,8 @@ version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Keeps one certificate for the shared name and one for each host name of its own, in one task whatever their number.
-  - They come from a small certificate authority of this host, or from files that are already on the host.
+  - They come from a small certificate authority of this host, from files that are already on the host, or from an ACME
+    server (RFC 8555), one for each name.
   - A certificate and its key are replaced together by one rename, so that a daemon never reads one without the other.
 requirements:
   - python3-cryptography on the host
@@ -43,15 +44,18 @@ options:
       - V(own_ca) makes a certificate authority (EC P-256, 10 years) once and issues certificates from it. Clients
         have to trust C(ca.pem).
       - V(files) takes what O(files) names.
+      - V(acme) takes what an ACME client has obtained, and runs it once if certificates are missing or due. A name
+        without one keeps what serves it, or gets a certificate of the own CA; this is a warning, not an error.
     type: str
-    choices: [own_ca, files]
+    choices: [own_ca, files, acme]
     default: own_ca
   days:
-    description: How long an issued certificate lasts, at most 365.
+    description: How long a certificate of the own CA lasts, at most 365.
     type: int
     default: 90
   renew_days:
-    description: An issued certificate is renewed when fewer days than these are left.
+    description:
+      - A certificate is renewed when fewer days than these are left, one by ACME not before two thirds of its life.
     type: int
     default: 30
   files:
@@ -71,6 +75,51 @@ options:
         description: PEM file with its private key, without a passphrase.
         type: path
         required: true
+  acme:
+    description:
+      - What O(producer=acme) needs. It is kept in C(acme.json) in O(path) for the client's own timer; any other
+        producer removes that file.
+      - Certificates obtained before the file C(renew) in O(path) was touched are renewed.
+    type: dict
+    suboptions:
+      directory:
+        description: URL of the server's directory.
+        type: str
+        required: true
+      agree_tos:
+        description: Whether you agree to the server's terms of service. Nothing is ordered otherwise.
+        type: bool
+        required: true
+      contact:
+        description: Mail address for the account, or empty.
+        type: str
+        default: ""
+      ca_file:
+        description: PEM file on the host with the CAs to trust for O(acme.directory). Empty means those of the system.
+        type: str
+        default: ""
+      http_port:
+        description: Port where the client answers http-01. The server asks port 80 of every name.
+        type: int
+        default: 80
+      max_orders:
+        description: How many certificates one run orders at most; the next run goes on.
+        type: int
+        default: 100
+      commands:
+        description: Commands that tell the daemons of a certificate that came by the timer.
+        type: list
+        elements: str
+        default: []
+      order_command:
+        description: Command that obtains what is missing or due, as C(acme.json) says. Empty orders nothing now.
+        type: list
+        elements: str
+        default: [systemctl, start, mailhosting-acme-order.service]
+      state:
+        description: Folder of the client.
+        type: path
+        default: /var/lib/mailhosting-acme
   purge:
     description:
       - What to do about certificates of host names that are not in O(host_names).
@@ -103,6 +152,18 @@ EXAMPLES = r"""
     files:
       - certificate: /etc/letsencrypt/live/mail.provider.example/fullchain.pem
         key: /etc/letsencrypt/live/mail.provider.example/privkey.pem
+  notify: Certificates changed
+
+- name: Obtain certificates from an ACME server
+  mailhosting.stack.certificates:
+    path: /etc/mailhosting/tls
+    shared_name: mail.provider.example
+    host_names: [pop3.acme.example]
+    producer: acme
+    acme:
+      directory: https://acme.provider.example/directory
+      agree_tos: true
+      contact: hostmaster@provider.example
   notify: Certificates changed
 """
 
@@ -142,9 +203,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_acme as acme
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates as certificates
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import syntax
+
+ORDER_COMMAND = ["systemctl", "start", "mailhosting-acme-order.service"]
 
 
 def shared_name(text: str) -> str:
@@ -155,8 +219,43 @@ def shared_name(text: str) -> str:
         return syntax.hostname(text) if "." in text else text.lower()
 
 
-def make_producer(options: dict[str, Any]) -> certificates.Producer:
+def acme_settings(options: dict[str, Any], shared: frozenset[str], host_names: list[str]) -> acme.Settings:
+    """CertificateError for what no ACME server can do."""
+    given = options["acme"]
+    if not given["agree_tos"]:
+        raise certificates.CertificateError("acme: nothing is ordered until agree_tos says that you agree to the terms")
+    first = shared_name(options["shared_name"])
+    for name in sorted(shared):
+        if "." not in name or name.replace(".", "").isdigit() or ":" in name:
+            raise certificates.CertificateError(f"acme: no server certifies {name!r}: full host names only")
+    return acme.Settings(
+        shared=[first, *sorted(shared - {first})],
+        host_names=host_names,
+        days=options["days"],
+        renew_days=options["renew_days"],
+        **{key: given[key] for key in ("directory", "contact", "ca_file", "http_port", "max_orders", "commands")},
+    )
+
+
+def obtain(module: AnsibleModule, settings: acme.Settings) -> list[str]:
+    """Have certificates ordered that are missing or due; in check mode what would be ordered."""
+    path, state = module.params["path"], module.params["acme"]["state"]
+    command = module.params["acme"]["order_command"]
+    missing = acme.due(settings, path, state, datetime.now(UTC)) if command else []
+    if not missing or module.check_mode:
+        return missing
+    status, _output, error = module.run_command(command)
+    if status:
+        module.warn(f"{' '.join(command)} failed: {error.strip()}")
+    if fault := acme.without(settings, path, state, datetime.now(UTC)):
+        module.warn(fault)
+    return []
+
+
+def make_producer(options: dict[str, Any], settings: acme.Settings | None) -> certificates.Producer:
     now = datetime.now(UTC)
+    if settings:
+        return acme.producer(settings, options["path"], options["acme"]["state"], now)
     if options["producer"] == "own_ca":
         name = f"Mail CA of {options['shared_name']}"
         kept = store.read_authority(options["path"])
@@ -170,21 +269,26 @@ def bring(module: AnsibleModule) -> dict[str, Any]:
     options = module.params
     shared = frozenset(map(shared_name, [options["shared_name"], *options["shared_extra_names"]]))
     host_names = sorted(set(map(syntax.hostname, options["host_names"])))
-    producer = make_producer(options)
+    settings = acme_settings(options, shared, host_names) if options["producer"] == "acme" else None
+    changed = acme.write_settings(options["path"], settings, dry=module.check_mode)
+    orders = obtain(module, settings) if settings else []
+    producer = make_producer(options, settings)
     plan = store.compare(options["path"], shared, host_names, producer, purge=options["purge"] != "never")
     if plan.changed and not module.check_mode:
         store.apply(options["path"], plan, purge=options["purge"] == "now")
     for warning in producer.warnings:
         module.warn(warning)
     result = {
-        "changed": plan.changed,
+        "changed": plan.changed or changed or bool(orders),
         "issued": plan.named(new=True),
         "renewed": plan.named(new=False),
         "removed": [store.host_name(link) for link in plan.stale],
         "ca_changed": bool(plan.authority),
         "not_after": plan.not_after,
     }
-    return {**result, "diff": plan.diff()} if module._diff else result
+    diff = plan.diff()
+    diff["after"] += "".join(f"{name}: to be ordered by ACME\n" for name in orders)
+    return {**result, "diff": diff} if module._diff else result
 
 
 def main() -> None:
@@ -195,7 +299,7 @@ def main() -> None:
             "shared_name": {"type": "str", "required": True},
             "shared_extra_names": list_of_names,
             "host_names": list_of_names,
-            "producer": {"type": "str", "choices": ["own_ca", "files"], "default": "own_ca"},
+            "producer": {"type": "str", "choices": ["own_ca", "files", "acme"], "default": "own_ca"},
             "days": {"type": "int", "default": 90},
             "renew_days": {"type": "int", "default": 30},
             "files": {
@@ -207,8 +311,23 @@ def main() -> None:
                     "key": {"type": "path", "required": True, "no_log": False},
                 },
             },
+            "acme": {
+                "type": "dict",
+                "options": {
+                    "directory": {"type": "str", "required": True},
+                    "agree_tos": {"type": "bool", "required": True},
+                    "contact": {"type": "str", "default": ""},
+                    "ca_file": {"type": "str", "default": ""},
+                    "http_port": {"type": "int", "default": 80},
+                    "max_orders": {"type": "int", "default": 100},
+                    "commands": list_of_names,
+                    "order_command": {"type": "list", "elements": "str", "default": ORDER_COMMAND},
+                    "state": {"type": "path", "default": acme.STATE},
+                },
+            },
             "purge": {"type": "str", "choices": ["now", "later", "never"], "default": "now"},
         },
+        required_if=[("producer", "acme", ["acme"])],
         supports_check_mode=True,
     )
     if certificates.CRYPTOGRAPHY_ERROR:

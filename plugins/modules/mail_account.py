@@ -67,8 +67,30 @@ options:
         description: Whether a copy stays in the mailbox.
         type: bool
         default: true
+  autoreply:
+    description: What answers the account's mail, once a sender and period. V({}) ends it.
+    type: dict
+    suboptions:
+      body:
+        description: The text of the answer.
+        type: str
+      subject:
+        description: Its subject; V(Notification for your mail.) by default.
+        type: str
+      from:
+        description: First day (in UTC), or a time in ISO 8601 with an offset.
+        type: str
+      until:
+        description: Last day (in UTC), or a time in ISO 8601 with an offset.
+        type: str
+  forget_answered:
+    description: Have the automatic reply answer everybody again. Changes something only if anybody was answered.
+    type: bool
+    default: false
   renamed_from:
-    description: Local part that the account had before, in the same domain. Its mail comes along.
+    description:
+      - Local part that the account had before, in the same domain. Its mail comes along.
+      - Mail for the old address arrives for as long as the plan's C(renamed_alias) says, unless somebody else gets it.
     type: str
   restore:
     description:
@@ -157,9 +179,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import passwords, syntax
 from ..module_utils._directory.changes import Options, Scope
 from ..module_utils._directory.final import declare
-from ..module_utils._directory.model import UNSET, Account, Desired, Forward, Unset
+from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
 from ..module_utils._directory.store import Store
+from ..module_utils._dovecot import forget_answered
 from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
 from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
 
@@ -191,6 +214,16 @@ def main() -> None:
                     "keep": {"type": "bool", "default": True},
                 },
             },
+            "autoreply": {
+                "type": "dict",
+                "options": {
+                    "body": {"type": "str"},
+                    "subject": {"type": "str"},
+                    "from": {"type": "str"},
+                    "until": {"type": "str"},
+                },
+            },
+            "forget_answered": {"type": "bool", "default": False},
             "renamed_from": {"type": "str"},
             "restore": {"type": "bool"},
             "grace": {"type": "str", "default": GRACE},
@@ -209,7 +242,14 @@ def main() -> None:
             tenants,
             lambda current: _request(address, module.params, current),
             would_change=module.params["state"] != "absent",
+            more=lambda changes, _current: _forget_answered(module, address, bool(changes)),
         )
+
+
+def _forget_answered(module: AnsibleModule, address: str, changed: bool) -> dict[str, Any]:
+    if not module.params["forget_answered"]:
+        return {}
+    return {"changed": forget_answered(address, module.check_mode) or changed}
 
 
 def _request(address: str, parameters: dict[str, Any], current: Current) -> Request:
@@ -243,7 +283,7 @@ def _account(address: str, tenant: str, parameters: dict[str, Any], current: Cur
     )
     account = declare(row) if row else Account(local_part, domain)
     account.local_part, account.renamed_from, account.restore = local_part, renamed_from, parameters["restore"]
-    account.forward = UNSET  # for a module: leave it
+    account.forward = account.autoreply = UNSET  # for a module: leave it
     if parameters["state"] != "present":
         account.state = parameters["state"]
     if parameters["quota"] is not None:
@@ -251,8 +291,17 @@ def _account(address: str, tenant: str, parameters: dict[str, Any], current: Cur
     if parameters["forward"] is not None:
         goes_to = tuple(value("forward", target(domain), text) for text in parameters["forward"]["to"])
         account.forward = Forward(goes_to, parameters["forward"]["keep"]) if goes_to else None
+    if parameters["autoreply"] is not None:
+        account.autoreply = _autoreply(parameters["autoreply"])
     _set_password(account, row, parameters)
     return account
+
+
+def _autoreply(given: dict[str, Any]) -> Autoreply | None:
+    if all(item is None for item in given.values()):
+        return None
+    texts = (given["body"], given["subject"], given["from"], given["until"])
+    return value("autoreply", lambda texts: syntax.autoreply(*texts), texts)
 
 
 def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any]) -> None:

@@ -135,14 +135,29 @@ host:
       description: Host names that have a certificate of their own.
       type: list
       elements: str
+    all_address:
+      description: Whether any tenant has C(all@) for its own senders alone.
+      type: bool
     cleartext_auth:
       description: Whether any tenant may send a password without TLS.
       type: bool
+    legacy_auth:
+      description: Whether any tenant has APOP and CRAM-MD5.
+      type: bool
+    pop_before_smtp:
+      description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
+      type: int
     protocols:
       description: The ports that any tenant has.
       type: list
       elements: str
-  sample: {hostnames: [mail.acme.example], cleartext_auth: false, protocols: [pop3s, submission]}
+  sample:
+    hostnames: [mail.acme.example]
+    all_address: false
+    cleartext_auth: false
+    legacy_auth: false
+    pop_before_smtp: 0
+    protocols: [pop3s, submission]
 host_changed:
   description: Whether RV(host) is another than before the run.
   type: bool

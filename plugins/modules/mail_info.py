@@ -101,9 +101,16 @@ tenants:
         max_forwards: 6
         protocols: [pop3s, submission]
         cleartext_auth: false
+        legacy_auth: false
+        pop_before_smtp: null
+        all_address: null
+        renamed_alias: 2592000
+        retention: {}
       state: active
       origin: inventory
       addresses_managed_by: inventory
+      language: en
+      contacts: {}
       domains: {acme.example: []}
       accounts: 3
       aliases: 1
@@ -132,6 +139,9 @@ accounts:
     forward:
       description: Targets and whether a copy stays, or V(null).
       type: dict
+    autoreply:
+      description: Body, subject, start and end (seconds since 1970), or V(null).
+      type: dict
     origin:
       description: What made it.
       type: str
@@ -143,6 +153,7 @@ accounts:
       quota: null
       has_password: true
       forward: null
+      autoreply: null
       origin: inventory
 aliases:
   description: Targets and origin by address.
@@ -167,7 +178,7 @@ holds:
       description: Name of the tenant, or V(null).
       type: str
     scope:
-      description: V(send), V(receive) or V(login).
+      description: V(send), V(receive), V(login) or V(retention).
       type: str
     reason:
       description: Why.
@@ -183,7 +194,13 @@ host:
   description: As of M(mailhosting.stack.mail_directory).
   type: dict
   returned: when asked for
-  sample: {hostnames: [mail.acme.example], cleartext_auth: false, protocols: [pop3s, submission]}
+  sample:
+    hostnames: [mail.acme.example]
+    all_address: false
+    cleartext_auth: false
+    legacy_auth: false
+    pop_before_smtp: 0
+    protocols: [pop3s, submission]
 """
 
 from collections import Counter
@@ -264,6 +281,7 @@ def _account(row: AccountRow) -> dict[str, Any]:
         "quota": row.quota,
         "has_password": row.password is not None,
         "forward": {"to": list(forward.to), "keep": forward.keep} if forward else None,
+        "autoreply": row.autoreply,
         "origin": row.origin,
     }
 

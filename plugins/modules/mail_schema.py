@@ -11,8 +11,8 @@ short_description: Bring the directory's database to this release
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Creates what is missing of the database roles, the database, its tables, views and rights, and the key for
-    fingerprints of passwords.
+  - Creates what is missing of the database roles, the database, its tables, views and rights, the key for
+    fingerprints of passwords, and the first key for passwords that can be read back.
   - Tables, views and rights change in one transaction. A run of another module that writes is waited for.
   - The role P(mailhosting.stack.directory#role) is the one place that calls it.
 extends_documentation_fragment:
@@ -39,6 +39,12 @@ options:
         password again.
     type: path
     default: /etc/mailhosting/fingerprint.key
+  legacy_keys:
+    description:
+      - File with the keys for passwords that APOP and CRAM-MD5 need to read back, mode 0600. Made once, with one key,
+        and kept from then on by M(mailhosting.stack.mail_legacy_keys).
+    type: path
+    default: /etc/mailhosting/legacy.keys
 attributes:
   check_mode:
     support: full
@@ -71,9 +77,11 @@ version:
 
 import os
 import secrets
+from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._directory import legacy
 from ..module_utils._directory.install import everything, install
 from ..module_utils._directory.schema import DATABASE, VERSION
 from ..module_utils._directory.store import SOCKET_DIRECTORY, NoDirectory, Place
@@ -89,11 +97,14 @@ def main() -> None:
             "host": {"type": "str", "default": SOCKET_DIRECTORY},
             "superuser": {"type": "str", "default": "postgres"},
             "fingerprint_key": {"type": "path", "default": FINGERPRINT_KEY, "no_log": False},
+            "legacy_keys": {"type": "path", "default": legacy.KEYS, "no_log": False},
         },
         supports_check_mode=True,
     )
     with reported(module):
-        steps = _install(module) + _make_key(module.params["fingerprint_key"], module.check_mode)
+        steps = _install(module)
+        steps += _make(module, module.params["fingerprint_key"], _write_fingerprint_key)
+        steps += _make(module, module.params["legacy_keys"], lambda path: legacy.write_keys([legacy.new_key()], path))
         diff = {"before": "", "after": "".join(f"{step}\n" for step in steps)}
         module.exit_json(changed=bool(steps), steps=steps, version=VERSION, diff=diff)
 
@@ -108,14 +119,18 @@ def _install(module: AnsibleModule) -> list[str]:
         return everything(module.params["database"])
 
 
-def _make_key(path: str, check: bool) -> list[str]:
+def _make(module: AnsibleModule, path: str, write: Callable[[str], None]) -> list[str]:
     if os.path.exists(path):
         return []
-    if not check:
+    if not module.check_mode:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        write(path)
     return [f"create {path}"]
+
+
+def _write_fingerprint_key(path: str) -> None:
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
 
 
 if __name__ == "__main__":

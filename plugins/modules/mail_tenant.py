@@ -44,6 +44,29 @@ options:
         type: list
         elements: str
         default: []
+      catch_all:
+        description: The address that gets what is for no address of the domain. Without V(@), one of the domain.
+        type: str
+  language:
+    description: The language of what the tenant's users are told, V(en) or V(ja).
+    type: str
+    choices: [en, ja]
+  contacts:
+    description:
+      - Addresses of people. Given, they are all of them; V({}) takes all away.
+      - V(technical) gets C(postmaster@) of every domain and the notices.
+      - V(abuse), or else V(technical), gets C(abuse@).
+    type: dict
+    suboptions:
+      technical:
+        description: Whoever looks after the tenant's mail.
+        type: str
+      billing:
+        description: Whoever gets the bill.
+        type: str
+      abuse:
+        description: Whoever looks into complaints.
+        type: str
   state:
     description:
       - V(present) creates the tenant V(active), opens a closed one again, and leaves every other state.
@@ -70,6 +93,8 @@ EXAMPLES = r"""
     domains:
       - name: acme.example
         hostnames: [mail.acme.example]
+    contacts:
+      technical: taro@acme.example
 
 - name: Stop what a broken-in account sends, until somebody has looked at it
   mailhosting.stack.mail_tenant:
@@ -118,10 +143,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Options, Scope
 from ..module_utils._directory.final import declare_tenant
-from ..module_utils._directory.model import Desired, Domain, Tenant
+from ..module_utils._directory.model import CONTACTS, LANGUAGES, Desired, Domain, Tenant
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.rows import MODULE, Current
-from ..module_utils._objects import HOLD_OPTIONS, holds
+from ..module_utils._objects import HOLD_OPTIONS, holds, target
 from ..module_utils._run import GRACE, NotYet, Request, connection_options, reported, run, value
 
 
@@ -139,8 +164,11 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "hostnames": {"type": "list", "elements": "str", "default": []},
+                    "catch_all": {"type": "str"},
                 },
             },
+            "language": {"type": "str", "choices": list(LANGUAGES)},
+            "contacts": {"type": "dict", "options": {role: {"type": "str"} for role in CONTACTS}},
             "state": {
                 "type": "str",
                 "choices": ["present", "active", "no_login", "suspended", "closed", "absent"],
@@ -190,6 +218,11 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
     if parameters["domains"] is not None:
         domains = [_domain(item) for item in parameters["domains"]]
         tenant.domains = {domain.name: domain for domain in domains}
+    if parameters["language"] is not None:
+        tenant.language = parameters["language"]
+    if parameters["contacts"] is not None:
+        given = {role: address for role, address in parameters["contacts"].items() if address is not None}
+        tenant.contacts = {role: value("contacts", syntax.target, address) for role, address in given.items()}
     if parameters["state"] != "present":
         tenant.state = parameters["state"]
     elif tenant.state == "closed":
@@ -199,7 +232,9 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
 
 def _domain(item: dict[str, Any]) -> Domain:
     hostnames = tuple(value("domains", syntax.hostname, name) for name in item["hostnames"])
-    return Domain(value("domains", syntax.domain, item["name"]), hostnames)
+    name = value("domains", syntax.domain, item["name"])
+    catch_all = None if item["catch_all"] is None else value("domains", target(name), item["catch_all"])
+    return Domain(name, hostnames, catch_all)
 
 
 if __name__ == "__main__":

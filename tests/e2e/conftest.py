@@ -21,6 +21,21 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from .clients import User
 from .control import Control
+from .outside import Outside
+
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """A folder here is for the inventory of that name: its tests run against no other."""
+    inventory = Path(os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0])
+    if collection_path.is_dir() and collection_path.parent == HERE and inventory.name:
+        return collection_path.name != inventory.parent.name or None
+    return None
+
+
+#: Waits for fail2ban, whose unit is active before it listens.
+FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +77,13 @@ def server(variables: dict[str, Any], ca_file: str) -> Server:
 
 @pytest.fixture
 def no_failures_yet(host: testinfra.host.Host) -> None:
-    """Dovecot forgets the failed logins of the tests before, for which it would make this one wait."""
+    """The host forgets the failed logins of the tests before, for which it would make this one wait or refuse it."""
     # Several tests in a row do this, and systemd would take it for a daemon that keeps dying.
     host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+    if host.exists("fail2ban-client"):
+        host.check_output("fail2ban-client unban --all")
+        host.check_output("systemctl reset-failed fail2ban && systemctl restart fail2ban")
+        host.check_output(FAIL2BAN_ANSWERS)
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +119,14 @@ def tenant(control: Control) -> Iterator[Control]:
     control.module("mail_tenant", name="e2e", plan="basic", domains=[{"name": "e2e.example"}])
     yield control
     control.module("mail_tenant", name="e2e", state="absent", grace="0s")
+
+
+@pytest.fixture(scope="module")
+def outside(host: testinfra.host.Host) -> Iterator[Outside]:
+    """All mail for outside goes to this server on the controller: test hosts have no DNS."""
+    with Outside() as server:
+        controller = host.check_output("echo $SSH_CONNECTION").split()[0]
+        host.check_output("cp -p /etc/postfix/main.cf /etc/postfix/main.cf.e2e")
+        host.check_output(f"postconf -e 'relayhost=[{controller}]:{server.port}' && postfix reload")
+        yield server
+        host.check_output("mv /etc/postfix/main.cf.e2e /etc/postfix/main.cf && postfix reload")

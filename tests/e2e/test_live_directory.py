@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import imaplib
+import poplib
 import smtplib
 import uuid
 
@@ -12,7 +15,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, may_log_in, receive, subjects, submission
+from .clients import Refused, User, arrived, log_in, may_log_in, receive, subjects, submission, until
 from .control import Control, RunFailed
 
 USER = User("user@e2e.example", "a new user's password")
@@ -56,6 +59,26 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
     assert kept in subjects(server, USER)
 
 
+def test_who_may_log_in_no_more_loses_the_open_session(server: Server, tenant: Control, bill: User) -> None:
+    session, other = protocols.imap(server, "imaps"), protocols.imap(server, "imaps")
+    maildrop = protocols.pop3(server, "pop3s")
+    with contextlib.closing(maildrop), contextlib.ExitStack() as ends:
+        for mailbox in (session, other):
+            ends.callback(mailbox.shutdown)
+        session.login(*USER)
+        other.login(*bill)
+        maildrop.user(USER.address)
+        maildrop.pass_(USER.password)
+        tenant.module("mail_account", address=USER.address, quota="5M")
+        assert session.noop()[0] == "OK"
+        tenant.module("mail_account", address=USER.address, quota="plan", state="no_login")
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            session.noop()
+        with pytest.raises((poplib.error_proto, OSError)):
+            maildrop.noop()
+        assert other.noop()[0] == "OK"
+
+
 @pytest.mark.parametrize("scope", ["send", "receive", "login"])
 def test_a_hold_stops_just_what_it_says(server: Server, tenant: Control, bill: User, scope: str) -> None:
     tenant.module("mail_account", address=USER.address, hold=[{"scope": scope, "reason": "e2e"}])
@@ -89,6 +112,23 @@ def test_a_forward_without_a_copy_and_back(server: Server, tenant: Control, bill
     assert subject not in subjects(server, USER)
     tenant.module("mail_account", address=USER.address, forward={"to": []})
     assert arrived(server, USER, receive(server, "someone@outside.example", USER.address))
+
+
+@pytest.mark.requirement("AS-3")
+def test_ten_targets_where_the_plan_has_ten(server: Server, tenant: Control, bill: User) -> None:
+    ten = [bill.address.replace("@", f"+{number}@") for number in range(10)]
+    tenant.module(
+        "mail_tenant", name="e2e", plan="basic", overrides={"max_forwards": 10}, domains=[{"name": "e2e.example"}]
+    )
+    try:
+        with pytest.raises(RunFailed, match="max_forwards"):
+            tenant.module("mail_account", address=USER.address, forward={"to": [*ten, "one@more.example"]})
+        tenant.module("mail_account", address=USER.address, forward={"to": ten, "keep": False})
+        subject = receive(server, "someone@outside.example", USER.address)
+        assert until(lambda: subjects(server, bill).count(subject) == 10)
+    finally:
+        tenant.module("mail_account", address=USER.address, forward={"to": []})
+        tenant.module("mail_tenant", name="e2e", plan="basic", overrides={}, domains=[{"name": "e2e.example"}])
 
 
 @pytest.mark.requirement("OM-1")

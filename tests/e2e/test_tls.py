@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
-from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import PORTS, Server
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User
 from .control import Control
 
+PORTS = {**protocols.PORTS, "sieve": 4190}
 IMPLICIT = ("submissions", "imaps", "pop3s")
-#: What a client says before TLS begins on the ports that begin in clear (RFC 3207, RFC 2595).
+#: What a client says before TLS begins on the ports that begin in clear (RFC 3207, RFC 2595, RFC 5804).
 UPGRADES = {
     "smtp": [b"EHLO client.example", b"STARTTLS"],
     "submission": [b"EHLO client.example", b"STARTTLS"],
     "pop3": [b"STLS"],
     "imap": [b"a STARTTLS"],
+    "sieve": [b"STARTTLS"],
 }
 
 
@@ -30,7 +33,11 @@ def handshake(server: Server, protocol: str, name: str | None, context: ssl.SSLC
     plain = socket.create_connection((server.address, PORTS[protocol]), timeout=10)
     stream = plain.makefile("rwb", buffering=0)
     if protocol in UPGRADES:
-        stream.readline()
+        # ManageSieve greets with a list of capabilities.
+        while protocol == "sieve" and not stream.readline().startswith(b"OK"):
+            pass
+        if protocol != "sieve":
+            stream.readline()
         for command in UPGRADES[protocol]:
             stream.write(command + b"\r\n")
             while stream.readline()[3:4] == b"-":
@@ -43,13 +50,17 @@ def handshake(server: Server, protocol: str, name: str | None, context: ssl.SSLC
         raise
 
 
-def names(server: Server, protocol: str, asked: str | None, ca_file: str) -> set[str]:
-    """Names in the certificate that is served when `asked` for."""
+def certificate(server: Server, protocol: str, asked: str | None, ca_file: str) -> dict[str, Any]:
+    """The certificate that is served when `asked` for."""
     context = ssl.create_default_context(cafile=ca_file)
     context.check_hostname = False
     with handshake(server, protocol, asked, context) as connection:
-        certificate = connection.getpeercert() or {}
-    return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
+        return connection.getpeercert() or {}
+
+
+def names(server: Server, protocol: str, asked: str | None, ca_file: str) -> set[str]:
+    """Names in the certificate that is served when `asked` for."""
+    return {value for kind, value in certificate(server, protocol, asked, ca_file)["subjectAltName"] if kind == "DNS"}
 
 
 @pytest.mark.requirement("AS-10")
@@ -74,9 +85,7 @@ def test_tls_before_1_2_is_refused(server: Server, ca_file: str, protocol: str) 
 
 
 def served_serial(server: Server, protocol: str, name: str, ca_file: str) -> str:
-    context = ssl.create_default_context(cafile=ca_file)
-    with handshake(server, protocol, name, context) as connection:
-        return str((connection.getpeercert() or {})["serialNumber"])
+    return str(certificate(server, protocol, name, ca_file)["serialNumber"])
 
 
 def test_a_renewed_certificate_is_served_and_no_session_ends(

@@ -11,11 +11,11 @@ An account that is declared in another domain than before is another account: ma
 
 from __future__ import annotations
 
-from .attributes import Differences, compare, nobody
+from .attributes import Differences, compare
 from .changes import AccountChange, Action, AliasChange, Changes, Options
 from .model import Account, Alias, Desired, Tenant
 from .problems import Problem
-from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current
+from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current, nobody
 from .rules import path
 
 
@@ -185,7 +185,13 @@ class Addresses:
         if closed is None or account.restore is False:
             if account.restore:
                 self._changes.warnings.append(f"{account.address}: nothing to restore, it starts empty")
-            self._add("create", tenant.name, account, None, compare(nobody(account), account, self._options))
+            self._add(
+                "create",
+                tenant.name,
+                account,
+                None,
+                compare(nobody(account.local_part, account.domain), account, self._options),
+            )
         elif account.restore:
             self._add("restore", tenant.name, account, closed, compare(closed, account, self._options))
         else:
@@ -213,7 +219,15 @@ class Addresses:
     def _add(self, action: Action, tenant: str, account: Account, row: AccountRow | None, found: Differences) -> None:
         self._changes.accounts.append(
             AccountChange(
-                action, account.local_part, account.domain, tenant, row, found.fields, found.plain, found.enforced
+                action,
+                account.local_part,
+                account.domain,
+                tenant,
+                row,
+                found.fields,
+                found.plain,
+                found.enforced,
+                recoverable=found.plain is not None and self._changes.settings.legacy_auth(tenant),
             )
         )
 

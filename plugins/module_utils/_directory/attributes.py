@@ -5,8 +5,8 @@
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-State and quota are the operator's: what is not declared is the default.  Password and forwarding
-are the user's: a file enforces them while it declares them and then hands them back, so what a file
+State and quota are the operator's: what is not declared is the default.  Password, forwarding and
+auto-reply are the user's: a file enforces them while it declares them and then hands them back, so what a file
 last set is remembered.  Modules set them once and remember nothing.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from .changes import Options
 from .model import UNSET, Account
 from .passwords import is_fingerprint_of
-from .rows import INVENTORY, AccountRow, forward_value
+from .rows import INVENTORY, AccountRow, autoreply_value, forward_value
 
 _HANDED_BACK: Final[dict[str, Any]] = {"password_applied": None, "password_fingerprint": None}
 
@@ -37,26 +37,8 @@ class Differences(NamedTuple):
         password = self.plain is not None or "password" in self.fields
         free = not (password and row.password_applied is not None)
         free &= not ("forward_to" in self.fields and row.forward_applied is not None)
-        return free and self.fields.keys() <= {"password", "forward_to", "forward_keep"}
-
-
-def nobody(account: Account) -> AccountRow:
-    """The row of an account that does not exist yet: everything declared differs from it."""
-    return AccountRow(
-        id=0,
-        local_part=account.local_part,
-        domain=account.domain,
-        tenant="",
-        state="",
-        quota=None,
-        origin="",
-        password=None,
-        password_applied=None,
-        password_fingerprint=None,
-        forward_to=None,
-        forward_keep=None,
-        forward_applied=None,
-    )
+        free &= not ("autoreply" in self.fields and row.autoreply_applied is not None)
+        return free and self.fields.keys() <= {"password", "forward_to", "forward_keep", "autoreply"}
 
 
 def compare(row: AccountRow, account: Account, options: Options) -> Differences:
@@ -69,6 +51,7 @@ def compare(row: AccountRow, account: Account, options: Options) -> Differences:
         fields["quota"] = quota
     remember = options.origin == INVENTORY
     _forward(row, account, remember, fields)
+    _autoreply(row, account, remember, fields)
     plain = _password(row, account, options, fields)
     return Differences(fields, plain, remember and options.enforce_passwords)
 
@@ -84,6 +67,18 @@ def _forward(row: AccountRow, account: Account, remember: bool, fields: dict[str
         fields["forward_keep"] = wanted.keep if wanted else None
     if remember and row.forward_applied != forward_value(wanted):
         fields["forward_applied"] = forward_value(wanted)
+
+
+def _autoreply(row: AccountRow, account: Account, remember: bool, fields: dict[str, Any]) -> None:
+    if account.autoreply is UNSET:
+        if remember and row.autoreply_applied is not None:
+            fields["autoreply_applied"] = None
+        return
+    wanted = autoreply_value(account.autoreply)
+    if (row.autoreply or {}) != wanted:
+        fields["autoreply"] = wanted or None
+    if remember and row.autoreply_applied != wanted:
+        fields["autoreply_applied"] = wanted
 
 
 def _password(row: AccountRow, account: Account, options: Options, fields: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .model import effective
 from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, TenantRow
 
 Action = Literal["create", "change", "restore", "close"]
@@ -111,6 +112,7 @@ class AccountChange:
     fields: dict[str, Any] = field(default_factory=dict)
     plain: str | None = None
     enforced: bool = False  # `plain` is remembered as what a run enforces
+    recoverable: bool = False  # the plan has legacy_auth: `plain` is kept encrypted too
 
     @property
     def address(self) -> str:
@@ -153,6 +155,16 @@ class Settings:
     tenants: dict[str, TenantRow]
     domains: dict[str, DomainRow]
 
+    def legacy_auth(self, tenant: str) -> bool:
+        """Whether the passwords of `tenant` are kept so that they can be read back."""
+        row = self.tenants[tenant]
+        return bool(effective(self.plans.get(row.plan, {}), row.overrides)["legacy_auth"])
+
+    def renamed_alias(self, tenant: str) -> int:
+        """Seconds for which an account of `tenant` that is renamed keeps its old address too."""
+        row = self.tenants[tenant]
+        return int(effective(self.plans.get(row.plan, {}), row.overrides)["renamed_alias"] or 0)
+
 
 @dataclass
 class Changes:
@@ -174,6 +186,18 @@ class Changes:
     def __bool__(self) -> bool:
         rows = (self.plans, self.tenants, self.domains, self.accounts, self.aliases, self.handovers)
         return any(rows) or self.holds is not None
+
+    @property
+    def may_end_sessions(self) -> bool:
+        """Whether somebody may have lost the right to log in."""
+        accounts = any(change.action != "create" for change in self.accounts)
+        return accounts or bool(self.tenants) or self.holds is not None
+
+    def resettled(self) -> list[str]:
+        """The tenants for whom a plan or an override changes."""
+        plans = {plan.name for plan in self.plans}
+        named = {tenant.name for tenant in self.tenants if tenant.after}
+        return [row.name for row in self.settings.tenants.values() if row.plan in plans or row.name in named]
 
     def of(self, action: Action) -> list[AccountChange]:
         """The accounts to `create`, `change`, `restore` or `close`."""

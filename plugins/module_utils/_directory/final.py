@@ -34,6 +34,7 @@ def check_final(current: Current, desired: Desired, changes: Changes, addresses:
     final = _Final(current, desired, changes, addresses)
     tenants = final.with_targets(touched)
     problems = check(Desired(plans=changes.settings.plans, tenants=tenants))
+    problems += _missing_contacts(tenants, changes)
     return problems + list(_missing_targets(desired, tenants, changes))
 
 
@@ -54,7 +55,10 @@ def host_facts(settings: Settings) -> dict[str, Any]:
     protocols = {protocol for effect in effects for protocol in effect["protocols"]}
     return {
         "hostnames": sorted(hostnames),
+        "all_address": any(effect["all_address"] == "tenant" for effect in effects),
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
+        "legacy_auth": any(effect["legacy_auth"] for effect in effects),
+        "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 
@@ -87,7 +91,7 @@ class _Final:
         for alias in addresses.stay_aliases.values():
             self._aliases[current.alias_tenant(alias)].append(alias)
         for domain in self._settings.domains.values():
-            self._domains[domain.tenant].append(Domain(domain.name, domain.hostnames))
+            self._domains[domain.tenant].append(Domain(domain.name, domain.hostnames, domain.catch_all))
 
     def with_targets(self, names: set[str]) -> dict[str, Tenant]:
         """The tenants `names`, and all that mail for them can reach: a loop may lead through any."""
@@ -120,6 +124,8 @@ class _Final:
             overrides=row.overrides,
             state=row.state,
             addresses_managed_by=row.addresses_managed_by,
+            language=row.language,
+            contacts=row.contacts,
             domains=domains,
             accounts=accounts,
             aliases=aliases,
@@ -154,7 +160,9 @@ def declare_tenant(current: Current, row: TenantRow) -> Tenant:
         overrides=row.overrides,
         state=row.state,
         addresses_managed_by=row.addresses_managed_by,
-        domains={domain.name: Domain(domain.name, domain.hostnames) for domain in domains},
+        language=row.language,
+        contacts=row.contacts,
+        domains={domain.name: Domain(domain.name, domain.hostnames, domain.catch_all) for domain in domains},
     )
 
 
@@ -167,6 +175,28 @@ def targets(tenant: Tenant) -> Iterator[str]:
             yield from account.forward.to
 
 
+def _missing_contacts(tenants: dict[str, Tenant], changes: Changes) -> Iterator[Problem]:
+    """A contact or a catch-all in a tenant's own domain has to exist."""
+    for tenant in tenants.values():
+        named = [(f"contacts.{role}", address, tenant.line) for role, address in tenant.contacts.items()]
+        named += [
+            (f"domains.{domain.name}.catch_all", domain.catch_all, domain.line)
+            for domain in tenant.domains.values()
+            if domain.catch_all
+        ]
+        for key, address, line in named:
+            local_part, _at, name = address.rpartition("@")
+            owner = changes.settings.domains.get(name)
+            plain = f"{local_part.partition('+')[0]}@{name}"
+            if (
+                owner
+                and owner.tenant == tenant.name
+                and tenant.state != "closed"
+                and plain not in tenant.accounts.keys() | tenant.aliases.keys()
+            ):
+                yield Problem(tenant.file, line, key, f"{shown(address)} is neither an account nor an alias")
+
+
 def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Changes) -> Iterator[Problem]:
     """A target that does not exist is the tenant's mistake, unless the other end is somebody else's."""
     domains = changes.settings.domains
@@ -177,13 +207,23 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
             local_part, _at, name = target.rpartition("@")
             address = f"{local_part.partition('+')[0]}@{name}"
             owner = tenants.get(domains[name].tenant) if name in domains else None
-            if owner is None or address in owner.accounts or address in owner.aliases:
+            if owner is None or _exists(owner, address, changes.settings):
                 continue
             if owner is tenant:
                 message = f"{shown(target)} is neither an account nor an alias"
                 yield Problem(tenant.addresses_file, item.line, f"{path(item)}{key}[{index}]", message)
             else:
                 changes.warnings.append(f"{item.address}: its target {target} does not exist at tenant {owner.name}")
+
+
+def _exists(tenant: Tenant, address: str, settings: Settings) -> bool:
+    """Whether a domain's owner has an address, declared or not."""
+    if address in tenant.accounts or address in tenant.aliases:
+        return True
+    local_part = address.partition("@")[0]
+    if local_part == "all":
+        return bool(effective(settings.plans.get(tenant.plan, {}), tenant.overrides)["all_address"])
+    return bool(tenant.contacts.get("technical")) if local_part in ("postmaster", "abuse") else False
 
 
 def _declared_targets(tenant: Tenant) -> Iterator[tuple[Account | Alias, str, int, str]]:

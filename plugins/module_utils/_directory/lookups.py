@@ -23,30 +23,65 @@ class _Lookup(NamedTuple):
     returns: str  # a column list
     answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the arguments answers
     limit: str = ""
-    only_in: str = ""  # a view that is cheaper: whoever is not in it needs no other
+    never: tuple[str, ...] = ()  # views: whoever is in one of them gets no answer
+    catch_all: str = ""  # columns of v1.catch_all: the answer for an address of the domain that nobody has
     by: tuple[str, ...] = ("local_part", "domain")  # columns of the views, asked for by of_COLUMN
 
 
 _LOOKUPS: Final[dict[str, _Lookup]] = {
-    # An action of access(5): OK for what is delivered or goes on, the refusal, nothing for what does not exist.
+    # An action of access(5): OK for what is delivered or goes on, the refusal, a restriction class for all@,
+    # nothing for what does not exist.
     "recipient": _Lookup(
         "postfix",
         "action text",
-        (("'OK'::text", "mailbox_recipient"), ("v.reply", "recipient_refusal"), ("'OK'::text", "alias")),
+        (
+            ("'OK'::text", "mailbox_recipient"),
+            ("v.reply", "recipient_refusal"),
+            ("'OK'::text", "alias"),
+            ("CASE v.senders WHEN 'everybody' THEN 'OK' ELSE 'all_members' END", "all_member"),
+        ),
         limit=" LIMIT 1",
+        catch_all="'OK'::text",
     ),
     "hosted_domain": _Lookup("postfix", "name text", (("v.domain", "domain"),), by=("domain",)),
-    "alias_targets": _Lookup("postfix", "address text", (("v.target", "alias"),), only_in="forwarding"),
+    "alias_targets": _Lookup(
+        "postfix",
+        "address text",
+        (("v.target", "alias"), ("v.target", "all_member")),
+        never=("plain_mailbox", "recipient_refusal"),
+        catch_all="v.target",
+    ),
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
         "dovecot",
-        "username text, home text, quota_storage_size bigint",
-        (("v.username, v.home, v.quota_storage_size", "userdb"),),
+        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text",
+        (
+            (
+                "v.username, v.home, v.quota_storage_size, v.autoreply ->> 'subject', v.autoreply ->> 'body'",
+                "userdb",
+            ),
+        ),
     ),
     "login": _Lookup(
         "dovecot",
         "username text, password text, protocols text[], cleartext_auth boolean, may_login boolean",
         (("v.username, v.password, v.protocols, v.cleartext_auth, v.may_login", "passdb"),),
+    ),
+    "legacy_login": _Lookup(
+        "dovecot",
+        "username text, key_id text, secret text, protocols text[], cleartext_auth boolean, may_login boolean",
+        (("v.username, v.key_id, v.secret, v.protocols, v.cleartext_auth, v.may_login", "legacy_passdb"),),
+    ),
+    "relay_logins": _Lookup(
+        "mailhosting-policy",
+        "username text, pop_before_smtp integer",
+        (("v.username, v.pop_before_smtp", "relay_login"),),
+    ),
+    "is_member": _Lookup(
+        "mailhosting-policy",
+        "member boolean",
+        (("true", "domain_member"),),
+        by=("local_part", "domain", "recipient_domain"),
     ),
 }
 
@@ -59,17 +94,25 @@ def text() -> str:
 def _define(name: str, lookup: _Lookup) -> str:
     arguments = ", ".join(f"of_{column} text" for column in lookup.by)
     condition = " AND ".join(f"v.{column} = of_{column}" for column in lookup.by)
-    guard = f"PERFORM FROM v1.{lookup.only_in} v WHERE {condition};\n    IF NOT FOUND THEN RETURN; END IF;\n    "
-    body = "\n    IF FOUND THEN RETURN; END IF;\n    ".join(
-        f"RETURN QUERY SELECT {columns} FROM v1.{view} v"  # noqa: S608 - from the table above
-        f" WHERE {condition}{lookup.limit};"
-        for columns, view in lookup.answers
-    )
+    steps = [f"PERFORM FROM v1.{view} v WHERE {condition};\n    IF FOUND THEN RETURN; END IF;" for view in lookup.never]
+    for columns, view in lookup.answers:
+        query = f"SELECT {columns} FROM v1.{view} v WHERE {condition}{lookup.limit}"  # noqa: S608 - from the table above
+        steps.append(f"RETURN QUERY {query};\n    IF FOUND THEN RETURN; END IF;")
+    if lookup.catch_all:
+        steps.append(_CATCH_ALL.format(lookup.catch_all))
+    body = "\n    ".join(steps)
     return f"""
 CREATE FUNCTION v1.{name}({arguments}) RETURNS TABLE ({lookup.returns})
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
-    {guard if lookup.only_in else ""}{body}
+    {body}
 END $$;
-GRANT EXECUTE ON FUNCTION v1.{name} TO {lookup.daemon};"""
+GRANT EXECUTE ON FUNCTION v1.{name} TO "{lookup.daemon}";"""
+
+
+# Postfix asks for taro+tag before it asks for taro: only the second may find that nobody is called so.
+_CATCH_ALL: Final = """IF strpos(of_local_part, '+') > 0 THEN RETURN; END IF;
+    PERFORM FROM v1.mailbox_recipient v WHERE v.local_part = of_local_part AND v.domain = of_domain;
+    IF FOUND THEN RETURN; END IF;
+    RETURN QUERY SELECT {} FROM v1.catch_all v WHERE v.domain = of_domain;"""

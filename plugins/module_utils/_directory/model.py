@@ -12,7 +12,7 @@ parts lower case; nothing here is checked again on the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -27,12 +27,28 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "max_forwards": 6,  # targets of one address (VM-8)
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
+    "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted
+    "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
+    "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
+    "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
+    "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
+
+#: Who may write to all@: logins of the same tenant, or everybody.
+ALL_SENDERS: Final = ("tenant", "everybody")
+
+#: What mail is removed after a time: read mail since it was read, any mail since it came, and since it
+#: came into the mailboxes Trash and Junk.
+RETENTION: Final = ("read", "any", "trash", "junk")
 
 TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
 ACCOUNT_STATES: Final = ("active", "no_login", "suspended")
 MANAGERS: Final = ("inventory", "panel")
-HOLD_SCOPES: Final = ("send", "receive", "login")
+#: What a hold stops; `retention` is a legal hold: nothing of the account's mail is removed.
+HOLD_SCOPES: Final = ("send", "receive", "login", "retention")
+#: Whom a tenant names: `technical` has postmaster@ and the notices, `abuse` has abuse@ (else `technical`).
+CONTACTS: Final = ("technical", "billing", "abuse")
+LANGUAGES: Final = ("en", "ja")
 
 
 class Unset(Enum):
@@ -52,12 +68,23 @@ class Forward:
     keep: bool = True  # a copy stays in the mailbox
 
 
+@dataclass(frozen=True)
+class Autoreply:
+    """What answers an account's mail, once a sender and period, from `start` to before `end`."""
+
+    body: str
+    subject: str = "Notification for your mail."  # AS-4
+    start: int | None = None  # seconds since 1970
+    end: int | None = None
+
+
 @dataclass
 class Domain:
     """A domain a tenant owns; `hostnames` get a certificate of their own (SNI)."""
 
     name: str
     hostnames: tuple[str, ...] = ()
+    catch_all: str | None = None  # the full address that gets what is for no address of the domain
     line: int = 0
 
 
@@ -65,7 +92,7 @@ class Domain:
 class Account:
     """A mailbox that somebody logs in to, as declared.
 
-    `password`, `password_hash` and `forward` are the user's own: enforced only while declared.
+    `password`, `password_hash`, `forward` and `autoreply` are the user's own: enforced only while declared.
     """
 
     local_part: str
@@ -75,6 +102,7 @@ class Account:
     password: str | None = None  # plain text; sets the password on creation
     password_hash: str | None = None  # Dovecot's {SCHEME}hash
     forward: Forward | Unset | None = UNSET  # None: declared "no forwarding"
+    autoreply: Autoreply | Unset | None = UNSET  # None: declared "no auto-reply"
     renamed_from: str | None = None  # local part in the same domain
     restore: bool | None = None  # what to do about a closed account of this address
     line: int = 0
@@ -110,6 +138,8 @@ class Tenant:
     overrides: dict[str, Any] = field(default_factory=dict)  # plan keys, normalized
     state: str = "active"
     addresses_managed_by: str = "inventory"
+    language: str = "en"
+    contacts: dict[str, str] = field(default_factory=dict)  # full addresses by one of CONTACTS
     domains: dict[str, Domain] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)  # by address
     aliases: dict[str, Alias] = field(default_factory=dict)  # by address
@@ -161,17 +191,19 @@ def _tenant_out(tenant: Tenant) -> dict[str, Any]:
         "overrides": tenant.overrides,
         "state": tenant.state,
         "managed": tenant.addresses_managed_by,
+        "language": tenant.language,
+        "contacts": tenant.contacts,
         "file": tenant.file,
         "addresses_file": tenant.addresses_file,
         "line": tenant.line,
-        "domains": [[d.name, list(d.hostnames), d.line] for d in tenant.domains.values()],
+        "domains": [[d.name, list(d.hostnames), d.catch_all, d.line] for d in tenant.domains.values()],
         "accounts": [_account_out(a) for a in tenant.accounts.values()],
         "aliases": [[a.local_part, a.domain, list(a.targets), a.line] for a in tenant.aliases.values()],
     }
 
 
 def _tenant_in(item: dict[str, Any]) -> Tenant:
-    domains = (Domain(name, tuple(hostnames), line) for name, hostnames, line in item["domains"])
+    domains = (Domain(name, tuple(names), catch_all, line) for name, names, catch_all, line in item["domains"])
     accounts = (_account_in(account) for account in item["accounts"])
     aliases = (Alias(local, domain, tuple(targets), line) for local, domain, targets, line in item["aliases"])
     return Tenant(
@@ -180,6 +212,8 @@ def _tenant_in(item: dict[str, Any]) -> Tenant:
         overrides=item["overrides"],
         state=item["state"],
         addresses_managed_by=item["managed"],
+        language=item["language"],
+        contacts=item["contacts"],
         file=item["file"],
         addresses_file=item["addresses_file"],
         line=item["line"],
@@ -199,6 +233,10 @@ def _account_out(account: Account) -> list[Any]:
         rest["forward"] = None
     elif isinstance(account.forward, Forward):
         rest["forward"] = [list(account.forward.to), account.forward.keep]
+    if account.autoreply is None:
+        rest["autoreply"] = None
+    elif isinstance(account.autoreply, Autoreply):
+        rest["autoreply"] = asdict(account.autoreply)
     for name in ("password", "password_hash", "renamed_from", "restore"):
         value = getattr(account, name)
         if value is not None:
@@ -211,4 +249,6 @@ def _account_in(item: list[Any]) -> Account:
     if rest.get("forward"):
         to, keep = rest["forward"]
         rest = {**rest, "forward": Forward(tuple(to), keep)}
+    if rest.get("autoreply"):
+        rest = {**rest, "autoreply": Autoreply(**rest["autoreply"])}
     return Account(local_part, domain, line=line, **rest)

@@ -16,7 +16,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from . import legacy
 from .changes import AccountChange
+from .problems import DirectoryError
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -29,14 +31,41 @@ PARALLELISM: Final = 1
 _SCHEME: Final = "{ARGON2ID}"
 
 
-def settle(changes: Iterable[AccountChange], key: bytes) -> None:
-    """Hash every plain password among `changes` into its columns.  ImportError without python3-argon2."""
+_NAMED_IN_ERRORS: Final = 10
+
+
+def settle(changes: Iterable[AccountChange], key: bytes, legacy_keys: str = legacy.KEYS) -> None:
+    """Hash every plain password among `changes` into its columns, and encrypt those that APOP needs.
+
+    DirectoryError when `legacy_keys` has no key for these; ImportError without python3-argon2 or
+    python3-cryptography.
+    """
+    changes = list(changes)
+    _settle_secrets(changes, legacy_keys)
     waiting = [(change, change.plain) for change in changes if change.plain is not None]
     for (change, plain), hashed in zip(waiting, hash_all([plain for _change, plain in waiting]), strict=True):
         change.fields["password"] = hashed
         if change.enforced:
             change.fields["password_applied"] = hashed
             change.fields["password_fingerprint"] = fingerprint(plain, key)
+
+
+def _settle_secrets(changes: list[AccountChange], path: str) -> None:
+    """A secret never outlives the password it belongs to: whatever sets one sets or clears the other."""
+    recoverable = [change for change in changes if change.plain is not None and change.recoverable]
+    for change in changes:
+        if change.plain is not None or "password" in change.fields:
+            change.fields["legacy_secret"] = None
+    if not recoverable:
+        return
+    try:
+        key = legacy.read_keys(path)[0]
+    except DirectoryError as error:
+        named = ", ".join(change.address for change in recoverable[:_NAMED_IN_ERRORS])
+        more = f" and {len(recoverable) - _NAMED_IN_ERRORS} more" if len(recoverable) > _NAMED_IN_ERRORS else ""
+        raise DirectoryError(f"{error}. The passwords of {named}{more} need it. Nothing was changed") from None
+    for change in recoverable:
+        change.fields["legacy_secret"] = legacy.encrypt(change.plain or "", key)
 
 
 def hash_all(plains: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from .changes import AccountChange, Changes
 from .model import Forward
-from .rows import AccountRow, TenantRow
+from .rows import AccountRow, DomainRow, TenantRow, nobody
 
 #: Names of sections by what they list, in the order they are printed.
 _SECTIONS: Final = ("plans", "tenants", "domains", "accounts", "aliases", "holds")
@@ -46,10 +46,7 @@ def diff(changes: Changes, grace: str) -> dict[str, str]:
     for tenant in changes.tenants:
         put("tenants", tenant.name, _tenant(tenant.before), _tenant(tenant.after))
     for domain in changes.domains:
-        was, will_be = (
-            row and {"tenant": row.tenant, "hostnames": list(row.hostnames)} for row in (domain.before, domain.after)
-        )
-        put("domains", domain.name, was, will_be)
+        put("domains", domain.name, _domain(domain.before), _domain(domain.after))
     for account in changes.accounts:
         _put_account(account, grace, before["accounts"], after["accounts"])
     for alias in changes.aliases:
@@ -89,20 +86,46 @@ def _tenant(row: TenantRow | None) -> dict[str, Any] | None:
         "overrides": row.overrides,
         "state": row.state,
         "addresses_managed_by": row.addresses_managed_by,
+        "language": row.language,
+        **({"contacts": row.contacts} if row.contacts else {}),
     }
 
 
+def _domain(row: DomainRow | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    catch_all = {"catch_all": row.catch_all} if row.catch_all else {}
+    return {"tenant": row.tenant, "hostnames": list(row.hostnames), **catch_all}
+
+
 def _account(row: AccountRow) -> dict[str, Any]:
-    password_by = {None: _USER, True: "file", False: "user, over the file's"}[row.password_applied]
     forward_by = _USER
     if row.forward_applied is not None:
-        forward_by = "file" if row.enforced_forward == row.forward else "user, over the file's"
-    return _shown(row.state, row.quota, row.password and _MASK, password_by, row.forward, forward_by)
+        forward_by = _enforced(row.enforced_forward == row.forward)
+    autoreply = {}
+    if row.autoreply_applied is not None:
+        in_force = row.autoreply_applied == (row.autoreply or {})
+        autoreply = {"autoreply": row.autoreply, "autoreply_by": _enforced(in_force)}
+    elif row.autoreply:
+        autoreply = {"autoreply": row.autoreply, "autoreply_by": _USER}
+    return {
+        "state": row.state,
+        "quota": _quota(row.quota),
+        "password": row.password and _MASK,
+        "password_by": _USER if row.password_applied is None else _enforced(row.password_applied),
+        "forward": _forward(row.forward),
+        "forward_by": forward_by,
+        **autoreply,
+    }
+
+
+def _enforced(in_force: bool) -> str:
+    return "file" if in_force else "user, over the file's"
 
 
 def _account_after(change: AccountChange) -> dict[str, Any]:
     fields, row = change.fields, change.row
-    now = _account(row) if row else _shown("", None, None, _USER, None, _USER)
+    now = _account(row or nobody(change.local_part, change.domain))
     if "state" in fields:
         now["state"] = fields["state"]
     if "quota" in fields:
@@ -117,20 +140,11 @@ def _account_after(change: AccountChange) -> dict[str, Any]:
     if "forward_to" in fields or "forward_applied" in fields:
         applied = fields.get("forward_applied", row.forward_applied if row else None)
         now["forward_by"] = _USER if applied is None else "file"
+    if "autoreply" in fields or "autoreply_applied" in fields:
+        applied = fields.get("autoreply_applied", row.autoreply_applied if row else None)
+        now["autoreply"] = fields.get("autoreply", row.autoreply if row else None)
+        now["autoreply_by"] = _USER if applied is None else "file"
     return now
-
-
-def _shown(
-    state: str, quota: int | None, password: str | None, password_by: str, forward: Forward | None, forward_by: str
-) -> dict[str, Any]:
-    return {
-        "state": state,
-        "quota": _quota(quota),
-        "password": password,
-        "password_by": password_by,
-        "forward": _forward(forward),
-        "forward_by": forward_by,
-    }
 
 
 def _quota(quota: int | None) -> int | str:

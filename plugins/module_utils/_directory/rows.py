@@ -11,10 +11,10 @@ Tuples, because there may be hundreds of thousands and most of them are only com
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
-from .model import UNSET, Forward, Unset
+from .model import UNSET, Autoreply, Forward, Unset
 
 #: What made a row.
 INVENTORY: Final = "inventory"
@@ -40,6 +40,8 @@ class TenantRow(NamedTuple):
     overrides: dict[str, Any]
     state: str
     addresses_managed_by: str
+    language: str
+    contacts: dict[str, str]
     origin: str
     mailboxes: int
 
@@ -50,6 +52,7 @@ class DomainRow(NamedTuple):
     name: str
     tenant: str
     hostnames: tuple[str, ...]
+    catch_all: str | None = None
 
 
 class AccountRow(NamedTuple):
@@ -68,6 +71,8 @@ class AccountRow(NamedTuple):
     forward_to: list[str] | None
     forward_keep: bool | None
     forward_applied: dict[str, Any] | None  # as `forward_value` makes it; None: no run enforces it
+    autoreply: dict[str, Any] | None  # an `Autoreply`'s attributes
+    autoreply_applied: dict[str, Any] | None  # as `autoreply_value` makes it; None: no run enforces it
 
     @property
     def address(self) -> str:
@@ -84,6 +89,27 @@ class AccountRow(NamedTuple):
         return (
             Forward(tuple(self.forward_applied["to"]), self.forward_applied["keep"]) if self.forward_applied else None
         )
+
+
+def nobody(local_part: str, domain: str) -> AccountRow:
+    """The row of an account that does not exist yet: everything declared differs from it."""
+    return AccountRow(
+        id=0,
+        local_part=local_part,
+        domain=domain,
+        tenant="",
+        state="",
+        quota=None,
+        origin="",
+        password=None,
+        password_applied=None,
+        password_fingerprint=None,
+        forward_to=None,
+        forward_keep=None,
+        forward_applied=None,
+        autoreply=None,
+        autoreply_applied=None,
+    )
 
 
 class AliasRow(NamedTuple):
@@ -108,6 +134,11 @@ class HoldRow(NamedTuple):
     reason: str
     until: int | None  # seconds since 1970; None: until it is lifted
     origin: str
+
+
+def autoreply_value(autoreply: Autoreply | None) -> dict[str, Any]:
+    """`autoreply` as directory.account.autoreply_applied keeps it; empty for "no auto-reply"."""
+    return asdict(autoreply) if autoreply else {}
 
 
 def forward_value(forward: Forward | None) -> dict[str, Any]:

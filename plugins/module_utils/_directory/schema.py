@@ -101,6 +101,31 @@ CREATE TABLE directory.hold (
 CREATE INDEX hold_tenant ON directory.hold (tenant_id) WHERE tenant_id IS NOT NULL;
 """
 
+_SECOND: Final = """
+ALTER TABLE directory.tenant
+    ADD language text NOT NULL DEFAULT 'en',
+    ADD contacts jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE directory.domain ADD catch_all text;      -- a full address
+ALTER TABLE directory.account
+    ADD autoreply jsonb,                              -- body, subject, start and end in seconds since 1970
+    ADD autoreply_applied jsonb,                      -- what a run last set and still enforces
+    ADD legacy_secret text;                           -- <key id>$<iv>$<AES-256-CBC of the password>$, in hex
+
+-- What a renamed account was called, for a while. An address that is declared comes first.
+CREATE TABLE directory.former_address (
+    domain text NOT NULL REFERENCES directory.domain ON DELETE CASCADE,
+    local_part text NOT NULL,
+    account_id bigint NOT NULL REFERENCES directory.account ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (domain, local_part)
+);
+CREATE INDEX former_address_account ON directory.former_address (account_id);
+
+ALTER TABLE directory.hold
+    DROP CONSTRAINT hold_scope_check,
+    ADD CONSTRAINT hold_scope_check CHECK (scope IN ('send', 'receive', 'login', 'retention'));
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -115,7 +140,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST),)
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

@@ -45,7 +45,7 @@ def release_domains(current: Current, desired: Desired, options: Options, change
         there = sorted(inhabitants[row.name])
         taker = wanted.get(row.name)
         if not there:
-            after = DomainRow(row.name, taker[0].name, taker[1].hostnames) if taker else None
+            after = DomainRow(row.name, taker[0].name, taker[1].hostnames, taker[1].catch_all) if taker else None
             _set_domain(changes, row, after)
         elif taker:
             message = (
@@ -109,6 +109,8 @@ def _tenant(row: TenantRow | None, tenant: Tenant, options: Options, changes: Ch
         overrides=tenant.overrides,
         state=tenant.state,
         addresses_managed_by=tenant.addresses_managed_by,
+        language=tenant.language,
+        contacts=tenant.contacts,
         origin=options.origin,
         mailboxes=row.mailboxes if row else 0,
     )
@@ -158,7 +160,7 @@ def _domains(current: Current, desired: Desired, changes: Changes, problems: lis
     for tenant in desired.tenants.values():
         for domain in tenant.domains.values():
             row = current.domains.get(domain.name)
-            after = DomainRow(domain.name, tenant.name, domain.hostnames)
+            after = DomainRow(domain.name, tenant.name, domain.hostnames, domain.catch_all)
             if row == after:
                 continue
             if row is None or row.tenant == tenant.name:

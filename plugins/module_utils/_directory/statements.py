@@ -18,7 +18,7 @@ from .changes import AccountChange, Changes
 _ACCOUNT: Final = """
     ac.id, {where}.local_part, {where}.domain, t.name, ac.state, ac.quota, {origin}, ac.password,
     CASE WHEN ac.password_applied IS NOT NULL THEN ac.password IS NOT DISTINCT FROM ac.password_applied END,
-    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied"""
+    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied, ac.autoreply, ac.autoreply_applied"""
 
 _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s))"
 
@@ -26,12 +26,12 @@ _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s)
 LOAD: Final = f"""
 SELECT
     (SELECT coalesce(json_object_agg(name, settings), '{{}}')::text FROM directory.plan),
-    (SELECT coalesce(json_agg(json_build_array(t.name, t.plan, t.overrides, t.state, t.addresses_managed_by, t.origin,
-                                               coalesce(m.mailboxes, 0))), '[]')::text
+    (SELECT coalesce(json_agg(json_build_array(t.name, t.plan, t.overrides, t.state, t.addresses_managed_by,
+                                               t.language, t.contacts, t.origin, coalesce(m.mailboxes, 0))), '[]')::text
      FROM directory.tenant t
      LEFT JOIN (SELECT tenant_id, count(*) AS mailboxes FROM directory.account GROUP BY tenant_id) m
          ON m.tenant_id = t.id),
-    (SELECT coalesce(json_agg(json_build_array(d.name, t.name, d.hostnames)), '[]')::text
+    (SELECT coalesce(json_agg(json_build_array(d.name, t.name, d.hostnames, d.catch_all)), '[]')::text
      FROM directory.domain d JOIN directory.tenant t ON t.id = d.tenant_id),
     (SELECT coalesce(json_agg(json_build_array({_ACCOUNT.format(where="ad", origin="ad.origin")})), '[]')::text
      FROM directory.address ad
@@ -57,11 +57,35 @@ SELECT
 
 OWNER: Final = "SELECT t.name FROM directory.tenant t JOIN directory.domain d ON d.tenant_id = t.id WHERE d.name = %s"
 
+#: Which of some login names may not log in, or not any more.
+WITHOUT_LOGIN: Final = """
+SELECT u.username FROM unnest(%s::text[]) AS u (username)
+WHERE NOT EXISTS (
+    SELECT FROM v1.passdb p WHERE p.local_part = split_part(u.username, '@', 1)
+    AND p.domain = split_part(u.username, '@', 2) AND p.may_login)
+"""
+
 LOCK_HOLDER: Final = """
 SELECT l.pid, to_char(a.backend_start, 'HH24:MI:SS')
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s::bigint::oid AND l.objsubid = 1
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+#: Secrets under other keys than these; a closed account has its last address.
+OTHER_SECRETS: Final = """
+SELECT ac.id, coalesce(ad.local_part || '@' || ad.domain, cl.local_part || '@' || cl.domain), ac.legacy_secret
+FROM directory.account ac
+LEFT JOIN directory.address ad ON ad.account_id = ac.id
+LEFT JOIN directory.closed cl ON cl.account_id = ac.id
+WHERE ac.legacy_secret IS NOT NULL AND split_part(ac.legacy_secret, '$', 1) <> ALL (%s)
+ORDER BY ac.id
+"""
+
+REENCRYPT: Final = """
+UPDATE directory.account ac SET legacy_secret = r.after
+FROM json_to_recordset(%s) AS r (id bigint, before text, after text)
+WHERE ac.id = r.id AND ac.legacy_secret = r.before
 """
 
 _PLANS: Final = """
@@ -71,19 +95,21 @@ ON CONFLICT (name) DO UPDATE SET settings = excluded.settings
 """
 
 _TENANTS: Final = """
-INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)
-SELECT * FROM json_to_recordset(%s) AS r
-    (name text, plan text, overrides jsonb, state text, addresses_managed_by text, origin text)
+INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, language, contacts, origin)
+SELECT * FROM json_to_recordset(%s) AS r (name text, plan text, overrides jsonb, state text,
+    addresses_managed_by text, language text, contacts jsonb, origin text)
 ON CONFLICT (name) DO UPDATE SET plan = excluded.plan, overrides = excluded.overrides, state = excluded.state,
-    addresses_managed_by = excluded.addresses_managed_by, origin = excluded.origin
+    addresses_managed_by = excluded.addresses_managed_by, language = excluded.language, contacts = excluded.contacts,
+    origin = excluded.origin
 """
 
 _DOMAINS: Final = """
-INSERT INTO directory.domain (name, tenant_id, hostnames)
-SELECT r.name, t.id, r.hostnames
-FROM json_to_recordset(%s) AS r (name text, tenant text, hostnames text[])
+INSERT INTO directory.domain (name, tenant_id, hostnames, catch_all)
+SELECT r.name, t.id, r.hostnames, r.catch_all
+FROM json_to_recordset(%s) AS r (name text, tenant text, hostnames text[], catch_all text)
 JOIN directory.tenant t ON t.name = r.tenant
-ON CONFLICT (name) DO UPDATE SET tenant_id = excluded.tenant_id, hostnames = excluded.hostnames
+ON CONFLICT (name) DO UPDATE
+    SET tenant_id = excluded.tenant_id, hostnames = excluded.hostnames, catch_all = excluded.catch_all
 """
 
 _HANDOVERS: Final = """
@@ -112,9 +138,17 @@ SELECT account_id, local_part, domain, now() + make_interval(secs => grace) FROM
 """
 
 _RENAME: Final = """
-UPDATE directory.address ad SET local_part = r.local_part
-FROM json_to_recordset(%s) AS r (id bigint, local_part text)
-WHERE ad.account_id = r.id
+WITH renamed AS (
+    SELECT r.*, ad.local_part AS before, ad.domain, ad.account_id
+    FROM json_to_recordset(%s) AS r (id bigint, local_part text, former bigint)
+    JOIN directory.address ad ON ad.account_id = r.id
+), former AS (
+    INSERT INTO directory.former_address (domain, local_part, account_id, expires_at)
+    SELECT domain, before, account_id, now() + make_interval(secs => former) FROM renamed WHERE former > 0
+    ON CONFLICT (domain, local_part) DO UPDATE SET account_id = excluded.account_id, expires_at = excluded.expires_at
+)
+UPDATE directory.address ad SET local_part = renamed.local_part
+FROM renamed WHERE ad.account_id = renamed.account_id
 """
 
 _RESTORE: Final = """
@@ -137,10 +171,14 @@ UPDATE directory.account ac SET
     password_applied = CASE WHEN f ? 'password_applied' THEN f ->> 'password_applied' ELSE ac.password_applied END,
     password_fingerprint =
         CASE WHEN f ? 'password_fingerprint' THEN f ->> 'password_fingerprint' ELSE ac.password_fingerprint END,
+    legacy_secret = CASE WHEN f ? 'legacy_secret' THEN f ->> 'legacy_secret' ELSE ac.legacy_secret END,
     forward_to = CASE WHEN f ? 'forward_to' THEN r.forward_to ELSE ac.forward_to END,
     forward_keep = CASE WHEN f ? 'forward_keep' THEN (f ->> 'forward_keep')::boolean ELSE ac.forward_keep END,
     forward_applied =
-        CASE WHEN f ? 'forward_applied' THEN nullif(f -> 'forward_applied', 'null') ELSE ac.forward_applied END
+        CASE WHEN f ? 'forward_applied' THEN nullif(f -> 'forward_applied', 'null') ELSE ac.forward_applied END,
+    autoreply = CASE WHEN f ? 'autoreply' THEN nullif(f -> 'autoreply', 'null') ELSE ac.autoreply END,
+    autoreply_applied =
+        CASE WHEN f ? 'autoreply_applied' THEN nullif(f -> 'autoreply_applied', 'null') ELSE ac.autoreply_applied END
 FROM json_to_recordset(%s) AS r (id bigint, fields jsonb, forward_to text[]) CROSS JOIN LATERAL (SELECT r.fields AS f) x
 WHERE ac.id = r.id
 """
@@ -150,14 +188,15 @@ WITH new AS (
     SELECT nextval('directory.account_id') AS id, r.*, t.id AS tenant_id
     FROM json_to_recordset(%s) AS r
         (local_part text, domain text, tenant text, origin text, state text, quota bigint, password text,
-         password_applied text, password_fingerprint text, forward_to text[], forward_keep boolean,
-         forward_applied jsonb)
+         password_applied text, password_fingerprint text, legacy_secret text, forward_to text[], forward_keep boolean,
+         forward_applied jsonb, autoreply jsonb, autoreply_applied jsonb)
     JOIN directory.tenant t ON t.name = r.tenant
 ), account AS (
     INSERT INTO directory.account (id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-                                   forward_to, forward_keep, forward_applied)
+                                   legacy_secret, forward_to, forward_keep, forward_applied, autoreply,
+                                   autoreply_applied)
     SELECT id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-           forward_to, forward_keep, forward_applied
+           legacy_secret, forward_to, forward_keep, forward_applied, autoreply, autoreply_applied
     FROM new
 )
 INSERT INTO directory.address (local_part, domain, kind, account_id, origin)
@@ -188,6 +227,13 @@ _REMOVE_PLANS: Final = """
 DELETE FROM directory.plan p USING json_to_recordset(%s) AS r (name text) WHERE p.name = r.name
 """
 
+# Nothing that can be read back outlives the plan that called for it.
+_FORGET_SECRETS: Final = """
+UPDATE directory.account ac SET legacy_secret = NULL
+FROM json_to_recordset(%s) AS r (tenant text) JOIN directory.tenant t ON t.name = r.tenant
+WHERE ac.tenant_id = t.id AND ac.legacy_secret IS NOT NULL
+"""
+
 _RELEASE: Final = """
 DELETE FROM directory.hold h
 USING json_to_recordset(%s) AS r (local_part text, domain text, tenant text, scope text)
@@ -208,7 +254,7 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 
 
 #: Statements whose rows stand for any number of rows of a table.
-OPEN_ENDED: Final = (_HANDOVERS, _RELEASE)
+OPEN_ENDED: Final = (_HANDOVERS, _FORGET_SECRETS, _RELEASE)
 
 
 def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -219,6 +265,7 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
         [{"name": p.name, "settings": p.after, "origin": origin} for p in changes.plans if p.after is not None],
     )
     yield _TENANTS, [tenant.after._asdict() for tenant in changes.tenants if tenant.after]
+    yield _FORGET_SECRETS, [{"tenant": name} for name in changes.resettled() if not changes.settings.legacy_auth(name)]
     yield _HANDOVERS, [asdict(handover) for handover in changes.handovers]
     yield _REMOVE_ALIASES, [_address(alias) for alias in changes.aliases if alias.targets is None]
     yield _CLOSE, [{"id": change.row.id, "grace": grace} for change in changes.of("close") if change.row]
@@ -226,7 +273,11 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
     yield (
         _RENAME,
         [
-            {"id": change.row.id, "local_part": change.local_part}
+            {
+                "id": change.row.id,
+                "local_part": change.local_part,
+                "former": changes.settings.renamed_alias(change.tenant),
+            }
             for change in changes.of("change")
             if change.renamed and change.row
         ],

@@ -11,11 +11,11 @@ psycopg in pure Python costs about 10 µs a value, so rows travel as one JSON te
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import statements
+from . import legacy, statements
 from .changes import Changes
 from .problems import DirectoryError
 from .rows import AccountRow, AliasRow, Current, DomainRow, HoldRow, TenantRow
@@ -131,7 +131,7 @@ class Store:
         plans, tenant_rows, domains, accounts, aliases, closed, holds = map(json.loads, row or ())
         current = Current(plans=plans, holds=[HoldRow._make(item) for item in holds], loaded=tenants)
         current.tenants = {item[0]: TenantRow._make(item) for item in tenant_rows}
-        current.domains = {name: DomainRow(name, tenant, tuple(hostnames)) for name, tenant, hostnames in domains}
+        current.domains = {item[0]: DomainRow(item[0], item[1], tuple(item[2]), item[3]) for item in domains}
         current.accounts = {f"{item[1]}@{item[2]}": AccountRow._make(item) for item in accounts}
         current.aliases = {f"{item[0]}@{item[1]}": AliasRow._make(item) for item in aliases}
         current.closed = {(item[3], f"{item[1]}@{item[2]}"): AccountRow._make(item) for item in closed}
@@ -141,6 +141,10 @@ class Store:
         """The tenant that has `domain`."""
         row = self.connection.execute(statements.OWNER, [domain]).fetchone()
         return row[0] if row else None
+
+    def without_login(self, usernames: list[str]) -> list[str]:
+        """Those of `usernames` that may not log in, or are nobody's."""
+        return [name for (name,) in self.connection.execute(statements.WITHOUT_LOGIN, [usernames])]
 
     def apply(self, changes: Changes, grace: int) -> None:
         """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds.
@@ -158,6 +162,31 @@ class Store:
                     )
         if len(changes.accounts) + len(changes.aliases) >= _BULK:
             self.connection.execute("ANALYZE directory.account, directory.address, directory.closed")
+
+    def reencrypt(self, keys: Sequence[legacy.Key], check: bool = False) -> int:
+        """Bring every secret under the first of `keys`, in one transaction, or with `check` only count them.
+
+        DirectoryError names the account whose secret none of them opens.  Passwords that are set meanwhile are newer.
+        """
+        rows = []
+        for account_id, address, secret in self.connection.execute(statements.OTHER_SECRETS, [[keys[0].id]]).fetchall():
+            try:
+                plain = legacy.decrypt(secret, keys)
+            except DirectoryError as error:
+                raise DirectoryError(
+                    f"the secret of {address}: {error}. Bring the key back, or set the password again. "
+                    "Nothing was changed"
+                ) from None
+            rows.append({"id": account_id, "before": secret, "after": legacy.encrypt(plain, keys[0])})
+        if rows and not check:
+            with self.connection.transaction():
+                self.connection.execute(statements.REENCRYPT, [json.dumps(rows)])
+        return len(rows)
+
+    def secrets_of_other_keys(self, key_ids: list[str]) -> list[tuple[str, str]]:
+        """(address, key id) of every secret that no key in `key_ids` opens."""
+        rows = self.connection.execute(statements.OTHER_SECRETS, [key_ids]).fetchall()
+        return [(address, secret.partition("$")[0]) for _id, address, secret in rows]
 
 
 def _one(connection: Connection, query: str) -> Any:

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
 
-from .model import PROTOCOLS
+from .model import ALL_SENDERS, PROTOCOLS, RETENTION, Autoreply
 
 idna: ModuleType | None
 try:
@@ -48,6 +50,8 @@ PASSWORD_SCHEMES: Final = (
 
 _ADDRESS_LENGTH: Final = 254  # RFC 5321 4.5.3.1.3: a path has 256 octets, its angle brackets included
 _PASSWORD_LENGTH: Final = 248  # RFC 2449 4: a POP3 command has 255 octets, "PASS " and CRLF included
+_SUBJECT_LENGTH: Final = 200
+_BODY_LENGTH: Final = 6_144  # bytes: Dovecot's answers to its own questions are lines of 8,192
 _SHOWN_LENGTH: Final = 60
 
 _LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9_][a-z0-9_-]*(?:[.:][a-z0-9_-]+)*\Z")
@@ -60,6 +64,8 @@ _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
 _PLAN: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}\Z")
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)\Z")
 _DURATION: Final = re.compile(r"([0-9]{1,6})([smhdw])\Z")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_LINES: Final = {ord("\n"): None, ord("\t"): None}
 _PASSWORD_HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}[!-~]{1,1000}\Z")
 
 _BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -204,6 +210,58 @@ def password_hash(text: str) -> str:
     return text
 
 
+def autoreply(body: object, subject: object = None, start: object = None, until: object = None) -> Autoreply:
+    """What answers an account's mail: texts, and the first and the last day, or moments, if it is for a time."""
+    result = Autoreply(
+        body=_body(body),
+        start=None if start is None else _moment("from", start, timedelta()),
+        end=None if until is None else _moment("until", until, timedelta(days=1)),
+    )
+    if subject is not None:
+        result = replace(result, subject=_subject(subject))
+    if result.start is not None and result.end is not None and result.start >= result.end:
+        raise ValueError(f"until: {shown(until)} is before from: {shown(start)}")
+    return result
+
+
+def _body(value: object) -> str:
+    text = value.replace("\r\n", "\n").strip("\n") if isinstance(value, str) else ""
+    escaped = len(text.encode()) + sum(text.count(character) for character in "\n\t\\")
+    if not text.strip() or escaped > _BODY_LENGTH or not text.translate(_LINES).isprintable():
+        raise ValueError(
+            f"body: {shown(value)} is not a text of 1 to {_BODY_LENGTH} bytes without control characters but tabs and "
+            "ends of line"
+        )
+    return text
+
+
+def _subject(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _SUBJECT_LENGTH:
+        raise ValueError(
+            f"subject: {shown(value)} is not a subject: one line of 1 to {_SUBJECT_LENGTH} characters, "
+            "no control characters"
+        )
+    return value.strip()
+
+
+def _moment(key: str, value: object, whole_day: timedelta) -> int:
+    """Seconds since 1970.  A date is a day in UTC, to whose start `whole_day` is added."""
+    text = str(value) if isinstance(value, str | date) else ""
+    try:
+        if _DATE.match(text):
+            moment = datetime.fromisoformat(text).replace(tzinfo=UTC) + whole_day
+        else:
+            moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(
+            f"{key}: {shown(value)} is neither a date, such as 2026-12-28 (a day in UTC), nor a time with its offset, "
+            "such as 2026-12-28T17:30:00+09:00"
+        )
+    return int(moment.timestamp())
+
+
 def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
     def limit(value: object) -> int | None:
         if value is None:
@@ -219,12 +277,52 @@ def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | N
 #: A size, or null for no limit.
 quota: Final = _no_limit_or(size)
 
+
+def _off_or_duration(value: object) -> int | None:
+    if value is None or value is False:
+        return None
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; false for not at all") from None
+
+
+def _all_senders(value: object) -> str | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return ALL_SENDERS[0]
+    try:
+        return choice(value, ALL_SENDERS)
+    except ValueError as error:
+        raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
+
+
+def _retention(value: object) -> dict[str, int]:
+    if value is None or value is False:
+        return {}
+    written = value if isinstance(value, Mapping) else None
+    if written is None:
+        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(RETENTION)} to durations")
+    for key in written:
+        choice(key, RETENTION)
+    try:
+        return {key: duration(written[key]) for key in RETENTION if key in written}
+    except ValueError as error:
+        raise ValueError(f"{error}; by what: {', '.join(RETENTION)}") from None
+
+
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
     "max_accounts": _no_limit_or(count),
     "max_forwards": _no_limit_or(count),
     "protocols": protocols,
     "cleartext_auth": boolean,
+    "legacy_auth": boolean,
+    "pop_before_smtp": _off_or_duration,
+    "all_address": _all_senders,
+    "renamed_alias": _off_or_duration,
+    "retention": _retention,
 }
 
 

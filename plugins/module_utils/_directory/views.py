@@ -19,13 +19,23 @@ from . import lookups
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
-DAEMONS: Final = ("dovecot", "postfix", "vmail")
+DAEMONS: Final = ("dovecot", "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
-    "postfix": ("domain", "mailbox_recipient", "forwarding", "alias", "recipient_refusal", "sender"),
-    "dovecot": ("passdb", "userdb"),
-    "vmail": ("expired_mailbox",),
+    "dovecot": ("passdb", "legacy_passdb", "userdb"),
+    "mailhosting-policy": ("sender", "relay_login", "domain_member"),
+    "postfix": (
+        "domain",
+        "mailbox_recipient",
+        "plain_mailbox",
+        "alias",
+        "all_member",
+        "catch_all",
+        "recipient_refusal",
+        "sender",
+    ),
+    "vmail": ("expired_mailbox", "retention"),
 }
 
 #: RFC 3463 X.2.1: mailbox disabled, not accepting messages.
@@ -42,7 +52,11 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        (s.settings ->> 'max_accounts')::integer AS max_accounts,
        (s.settings ->> 'max_forwards')::integer AS max_forwards,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'protocols')) AS protocols,
-       (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth
+       (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth,
+       (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
+       (s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
+       s.settings ->> 'all_address' AS all_address,
+       s.settings -> 'retention' AS retention
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
@@ -74,28 +88,71 @@ WHERE t.state <> 'closed' OR EXISTS (SELECT FROM directory.closed c WHERE c.doma
 CREATE VIEW v1.mailbox_recipient AS
 SELECT s.local_part, s.domain FROM directory.standing s WHERE s.kind = 'account' AND s.may_receive;
 
--- Addresses that have targets at all: cheap to ask, and most have none.
-CREATE VIEW v1.forwarding AS
+-- Accounts whose mail goes on to nobody: cheap to ask, and most are.
+CREATE VIEW v1.plain_mailbox AS
 SELECT ad.local_part, ad.domain
 FROM directory.address ad
-LEFT JOIN directory.account ac ON ac.id = ad.account_id
-WHERE ad.kind = 'alias' OR ac.forward_to <> '{}';
+JOIN directory.account ac ON ac.id = ad.account_id
+WHERE ac.forward_to IS NULL;
 
--- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
-CREATE VIEW v1.alias AS
-SELECT s.local_part, s.domain, target.address AS target
-FROM directory.standing s
-LEFT JOIN directory.account ac ON ac.id = s.account_id
-CROSS JOIN LATERAL unnest(CASE
+-- Addresses that are there unless somebody declares them: roles (RFC 2142) and what renamed accounts were called.
+CREATE VIEW directory.undeclared AS
+SELECT role.local_part, d.name AS domain, role.contact AS target
+FROM directory.domain d
+JOIN directory.tenant t ON t.id = d.tenant_id
+CROSS JOIN LATERAL (VALUES
+    ('postmaster', t.contacts ->> 'technical'),
+    ('abuse', coalesce(t.contacts ->> 'abuse', t.contacts ->> 'technical'))) AS role (local_part, contact)
+WHERE role.contact IS NOT NULL AND t.state IN ('active', 'no_login')
+AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = role.local_part AND a.domain = d.name)
+UNION ALL
+SELECT f.local_part, f.domain, ad.local_part || '@' || ad.domain
+FROM directory.former_address f
+JOIN directory.address ad ON ad.account_id = f.account_id
+WHERE f.expires_at > now()
+AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = f.local_part AND a.domain = f.domain);
+
+-- all@ reaches every account of its domain that takes mail (VM-7).
+CREATE VIEW v1.all_member AS
+SELECT 'all'::text AS local_part, d.name AS domain, ts.all_address AS senders, m.local_part || '@' || m.domain AS target
+FROM directory.domain d
+JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
+JOIN directory.standing m ON m.domain = d.name AND m.kind = 'account' AND m.may_receive
+WHERE ts.all_address IS NOT NULL
+AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = 'all' AND a.domain = d.name);
+
+-- Where mail for an address goes on to.
+CREATE VIEW directory.expansion AS
+SELECT s.local_part, s.domain, CASE
     WHEN s.kind = 'alias' THEN s.targets
     WHEN ac.forward_keep THEN ac.forward_to || (s.local_part || '@' || s.domain)
     ELSE ac.forward_to
-END) AS target (address)
-WHERE s.may_receive AND (
-    NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(target.address, '@', 2))
-    OR EXISTS (SELECT FROM directory.standing o
-               WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
-               AND o.domain = split_part(target.address, '@', 2) AND o.may_receive));
+END AS targets
+FROM directory.standing s
+LEFT JOIN directory.account ac ON ac.id = s.account_id
+WHERE s.may_receive
+UNION ALL
+SELECT u.local_part, u.domain, ARRAY[u.target] FROM directory.undeclared u;
+
+-- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
+CREATE VIEW v1.alias AS
+SELECT e.local_part, e.domain, target.address AS target
+FROM directory.expansion e
+CROSS JOIN LATERAL unnest(e.targets) AS target (address)
+CROSS JOIN LATERAL (VALUES (
+    split_part(split_part(target.address, '@', 1), '+', 1),
+    split_part(target.address, '@', 2))) AS at (local_part, domain)
+WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = at.domain)
+OR EXISTS (
+    SELECT FROM directory.standing o WHERE o.local_part = at.local_part AND o.domain = at.domain AND o.may_receive)
+OR EXISTS (SELECT FROM directory.undeclared u WHERE u.local_part = at.local_part AND u.domain = at.domain)
+OR EXISTS (SELECT FROM v1.all_member m WHERE m.local_part = at.local_part AND m.domain = at.domain);
+
+CREATE VIEW v1.catch_all AS
+SELECT d.name AS domain, d.catch_all AS target
+FROM directory.domain d
+JOIN directory.tenant t ON t.id = d.tenant_id
+WHERE d.catch_all IS NOT NULL AND t.state IN ('active', 'no_login');
 
 -- reply is an action of Postfix's access(5).
 CREATE VIEW v1.recipient_refusal AS
@@ -125,6 +182,21 @@ CROSS JOIN LATERAL (
     LIMIT 1) AS sender
 WHERE s.kind = 'alias';
 
+-- A login's right to have relayed what it sends from an address, for so many seconds (VM-10).
+CREATE VIEW v1.relay_login AS
+SELECT s.local_part, s.domain, s.login AS username, ts.pop_before_smtp
+FROM v1.sender s
+JOIN directory.domain d ON d.name = s.domain
+JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
+WHERE ts.pop_before_smtp IS NOT NULL;
+
+-- The domains of the tenant that has an account.
+CREATE VIEW v1.domain_member AS
+SELECT ad.local_part, ad.domain, other.name AS recipient_domain
+FROM directory.address ad
+JOIN directory.account ac ON ac.id = ad.account_id
+JOIN directory.domain other ON other.tenant_id = ac.tenant_id;
+
 CREATE VIEW v1.passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.password,
        ts.protocols, ts.cleartext_auth, s.may_login
@@ -132,10 +204,24 @@ FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
 
+-- For APOP and CRAM-MD5: the secret as Dovecot decrypts it, and with which key; NULL where there is none.
+CREATE VIEW v1.legacy_passdb AS
+SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username,
+       split_part(ac.legacy_secret, '$', 1) AS key_id,
+       substr(ac.legacy_secret, strpos(ac.legacy_secret, '$') + 1) AS secret,
+       ts.protocols, ts.cleartext_auth, s.may_login
+FROM directory.standing s
+JOIN directory.account account ON account.id = s.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
+CROSS JOIN LATERAL (SELECT CASE WHEN ts.legacy_auth THEN account.legacy_secret END AS legacy_secret) ac;
+
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
-       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size
+       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size,
+       CASE WHEN extract(epoch FROM now()) >= coalesce((ac.autoreply ->> 'start')::bigint, 0)
+            AND extract(epoch FROM now()) < coalesce((ac.autoreply ->> 'end')::numeric, 'infinity')
+            THEN ac.autoreply END AS autoreply
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
@@ -143,6 +229,16 @@ JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
 CREATE VIEW v1.expired_mailbox AS
 SELECT account_id, lpad((account_id %% 100)::text, 2, '0') || '/' || account_id AS home
 FROM directory.closed WHERE expires_at <= now();
+
+-- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold.
+CREATE VIEW v1.retention AS
+SELECT ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
+FROM directory.address ad
+JOIN directory.account ac ON ac.id = ad.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+WHERE ts.retention <> '{}' AND NOT EXISTS (
+    SELECT FROM directory.hold h WHERE (h.account_id = ac.id OR h.tenant_id = ac.tenant_id)
+    AND h.scope = 'retention' AND coalesce(h.until > now(), true));
 
 -- To be called when the files are gone; does nothing to a mailbox whose grace has not ended.
 CREATE FUNCTION v1.forget_mailbox(mailbox bigint) RETURNS void
@@ -155,7 +251,35 @@ BEGIN ATOMIC
 END;
 """
 
-_REMOVE: Final = "DROP SCHEMA IF EXISTS v1 CASCADE; DROP VIEW IF EXISTS directory.standing;\n"
+# For the one service that changes passwords. `before` is the hash that it saw; a password is set as its user's own.
+_PASSWORDS: Final = """
+CREATE FUNCTION v1.password_of(of_local_part text, of_domain text)
+RETURNS TABLE (password text, legacy_auth boolean, may_login boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT ac.password, ts.legacy_auth, s.may_login
+    FROM directory.standing s
+    JOIN directory.account ac ON ac.id = s.account_id
+    JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
+    WHERE s.local_part = of_local_part AND s.domain = of_domain;
+END;
+CREATE FUNCTION v1.set_password(of_local_part text, of_domain text, before text, hash text, secret text)
+RETURNS SETOF boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE directory.account ac SET password = hash, legacy_secret = CASE WHEN ts.legacy_auth THEN secret END
+    FROM directory.address ad, v1.tenant_settings ts
+    WHERE ad.account_id = ac.id AND ts.tenant_id = ac.tenant_id
+    AND ad.local_part = of_local_part AND ad.domain = of_domain AND ac.password IS NOT DISTINCT FROM before
+    RETURNING true;
+END;
+GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-password";
+"""
+
+_REMOVE: Final = """
+DROP SCHEMA IF EXISTS v1 CASCADE;
+DROP VIEW IF EXISTS directory.expansion, directory.undeclared, directory.standing;
+"""
 
 
 def text() -> str:
@@ -164,6 +288,7 @@ def text() -> str:
     return (
         _REMOVE
         + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"}
+        + _PASSWORDS
         + lookups.text()
         + "\n".join(_grants())
         + "\n"
@@ -176,12 +301,13 @@ def digest() -> str:
 
 
 def _grants() -> list[str]:
-    daemons = ", ".join(DAEMONS)
+    daemons = ", ".join(f'"{daemon}"' for daemon in DAEMONS)
     statements = [
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE ON SCHEMA v1 TO {daemons};",
         "GRANT EXECUTE ON FUNCTION v1.forget_mailbox TO vmail;",
     ]
     return statements + [
-        f"GRANT SELECT ON {', '.join(f'v1.{view}' for view in views)} TO {daemon};" for daemon, views in GRANTS.items()
+        f'GRANT SELECT ON {", ".join(f"v1.{view}" for view in views)} TO "{daemon}";'
+        for daemon, views in GRANTS.items()
     ]

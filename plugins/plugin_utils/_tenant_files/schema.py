@@ -20,11 +20,14 @@ from typing import Any, Final, TypeAlias
 from ...module_utils._directory import syntax
 from ...module_utils._directory.model import (
     ACCOUNT_STATES,
+    CONTACTS,
+    LANGUAGES,
     MANAGERS,
     PLAN_DEFAULTS,
     TENANT_STATES,
     Account,
     Alias,
+    Autoreply,
     Domain,
     Forward,
     Tenant,
@@ -131,6 +134,8 @@ def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
         "overrides": lambda node, path: report.fields(node, path, _PLAN_FIELDS),
         "state": _written(partial(syntax.choice, allowed=TENANT_STATES)),
         "addresses_managed_by": _written(partial(syntax.choice, allowed=MANAGERS)),
+        "language": _written(partial(syntax.choice, allowed=LANGUAGES)),
+        "contacts": lambda node, path: report.fields(node, path, dict.fromkeys(CONTACTS, _written(syntax.target))),
         "domains": partial(_domains, report),
     }
     values = report.fields(node, "", known)
@@ -210,11 +215,14 @@ def plans(
 
 
 def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
-    known: dict[str, Convert] = {"hostnames": lambda node, path: report.texts(node, path, syntax.hostname)}
-    return {
-        name: Domain(name, line=key.line, **report.fields(settings, domain_path, known))
-        for name, key, domain_path, settings in report.named(node, path, syntax.domain)
-    }
+    found = {}
+    for name, key, domain_path, settings in report.named(node, path, syntax.domain):
+        known: dict[str, Convert] = {
+            "hostnames": lambda node, path: report.texts(node, path, syntax.hostname),
+            "catch_all": _written(partial(_target, name)),
+        }
+        found[name] = Domain(name, line=key.line, **report.fields(settings, domain_path, known))
+    return found
 
 
 def _accounts(report: Report, domain: str, node: Node, path: str) -> list[Account]:
@@ -223,6 +231,7 @@ def _accounts(report: Report, domain: str, node: Node, path: str) -> list[Accoun
         "quota": _typed(syntax.quota),
         "password_hash": lambda node, _: syntax.password_hash(report.secret(node)),
         "forward": partial(_forward, report, domain),
+        "autoreply": partial(_autoreply, report),
         "renamed_from": _written(syntax.local_part),
         "restore": _typed(syntax.boolean),
     }
@@ -254,6 +263,16 @@ def _forward(report: Report, domain: str, node: Node, path: str) -> Forward | No
     if not isinstance(node, located.Mapping) or all(key.text != "to" for key, _value in node.items):
         raise ValueError("needs the key to with an address or a list of them; null for no forwarding")
     return Forward(**{"to": (), **report.fields(node, path, known)})
+
+
+def _autoreply(report: Report, node: Node, path: str) -> Autoreply | None:
+    if _is_null(node):
+        return None
+    texts: Convert = lambda node, _: _text(node)  # noqa: E731 - as the other converters
+    values = report.fields(node, path, dict.fromkeys(("body", "subject", "from", "until"), texts))
+    if not isinstance(node, located.Mapping) or all(key.text != "body" for key, _value in node.items):
+        raise ValueError("needs the key body with the text of the answer; null for no auto-reply")
+    return syntax.autoreply(values.get("body"), values.get("subject"), values.get("from"), values.get("until"))
 
 
 def _written(convert: Callable[[str], str]) -> Convert:

@@ -115,11 +115,11 @@ def accounts(text: str) -> str:
 
 BAD_ADDRESSES = {
     "unknown key": (
-        accounts("ken: {autoreply: x}"),
+        accounts("ken: {vacation: x}"),
         line(
             "addresses/acme.yml:3",
-            "acme.example.accounts.ken.autoreply",
-            "unknown key; known here: state, quota, password_hash, forward, renamed_from, restore",
+            "acme.example.accounts.ken.vacation",
+            "unknown key; known here: state, quota, password_hash, forward, autoreply, renamed_from, restore",
         ),
     ),
     "unknown section": (
@@ -269,11 +269,11 @@ BAD_TENANTS = {
     "empty": ("", line("tenants/bolt.yml:1", "plan", "missing: every tenant has a plan")),
     "plan in a list": ("plan: [basic]", line("tenants/bolt.yml:1", "plan", "a list is not a text")),
     "unknown key": (
-        "plan: basic\nlanguage: ja",
+        "plan: basic\nlanguages: ja",
         line(
             "tenants/bolt.yml:2",
-            "language",
-            "unknown key; known here: plan, overrides, state, addresses_managed_by, domains",
+            "languages",
+            "unknown key; known here: plan, overrides, state, addresses_managed_by, language, contacts, domains",
         ),
     ),
     "unknown override": (

@@ -24,6 +24,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows 
     DomainRow,
     TenantRow,
     forward_value,
+    nobody,
 )
 
 MEBIBYTE = 1 << 20
@@ -80,10 +81,18 @@ def current_of(wanted: Desired, origin: str = "inventory", first_id: int = 1) ->
     current = Current(plans=wanted.plans)
     for item in wanted.tenants.values():
         current.tenants[item.name] = TenantRow(
-            item.name, item.plan, item.overrides, item.state, item.addresses_managed_by, origin, len(item.accounts)
+            item.name,
+            item.plan,
+            item.overrides,
+            item.state,
+            item.addresses_managed_by,
+            item.language,
+            item.contacts,
+            origin,
+            len(item.accounts),
         )
         for domain in item.domains.values():
-            current.domains[domain.name] = DomainRow(domain.name, item.name, domain.hostnames)
+            current.domains[domain.name] = DomainRow(domain.name, item.name, domain.hostnames, domain.catch_all)
         for declared in item.accounts.values():
             current.accounts[declared.address] = account_row(next(ids), item.name, declared, origin)
         for declared_alias in item.aliases.values():
@@ -95,17 +104,14 @@ def current_of(wanted: Desired, origin: str = "inventory", first_id: int = 1) ->
 def account_row(number: int, tenant_name: str, declared: Account, origin: str) -> AccountRow:
     goes_to = declared.forward if isinstance(declared.forward, Forward) else None
     file = origin == "inventory"
-    return AccountRow(
+    return nobody(declared.local_part, declared.domain)._replace(
         id=number,
-        local_part=declared.local_part,
-        domain=declared.domain,
         tenant=tenant_name,
         state=declared.state,
         quota=None if declared.quota is UNSET else declared.quota or 0,
         origin=origin,
         password=declared.password_hash or (HASH if declared.password else None),
         password_applied=True if declared.password_hash and file else None,
-        password_fingerprint=None,
         forward_to=list(goes_to.to) if goes_to else None,
         forward_keep=goes_to.keep if goes_to else None,
         forward_applied=None if declared.forward is UNSET or not file else forward_value(goes_to),

@@ -54,7 +54,7 @@ def see(place: Place) -> Iterator[See]:
     with closing(connect(place._replace(user="postgres"))) as connection:
 
         def ask(user: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
-            connection.execute(f"SET ROLE {user}")
+            connection.execute(f'SET ROLE "{user}"')
             return connection.execute(query, values).fetchall()
 
         yield ask

@@ -14,7 +14,15 @@ import pytest
 import yaml
 
 PLUGINS = Path(__file__).parents[3] / "plugins"
-MODULES = ["mail_account", "mail_alias", "mail_directory", "mail_info", "mail_schema", "mail_tenant"]
+MODULES = [
+    "mail_account",
+    "mail_alias",
+    "mail_directory",
+    "mail_info",
+    "mail_legacy_keys",
+    "mail_schema",
+    "mail_tenant",
+]
 COLLECTION = "ansible_collections.mailhosting.stack.plugins"
 
 

@@ -13,6 +13,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory impor
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import schema, views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import everything, install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.schema import VERSION
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import (
     NoDirectory,
     Place,
@@ -65,8 +66,8 @@ def test_views_are_defined_again_only_when_their_text_changed(root: Place, monke
 def test_a_migration_that_fails_leaves_the_release_before(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (
         *schema.MIGRATIONS,
-        (2, "CREATE TABLE directory.two (i int)"),
-        (3, "CREATE TABLE directory.three (i wrong)"),
+        (VERSION + 1, "CREATE TABLE directory.two (i int)"),
+        (VERSION + 2, "CREATE TABLE directory.three (i wrong)"),
     )
     monkeypatch.setattr(installing, "MIGRATIONS", steps)
     with pytest.raises(DirectoryError, match="wrong"):
@@ -78,13 +79,15 @@ def test_a_migration_that_fails_leaves_the_release_before(root: Place, monkeypat
 
 
 def test_a_later_release_is_reached_step_by_step(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = (*schema.MIGRATIONS, (2, "CREATE TABLE directory.two (i int)"), (3, "ALTER TABLE directory.two ADD j int"))
+    later = (VERSION + 1, VERSION + 2)
+    texts = ("CREATE TABLE directory.two (i int)", "ALTER TABLE directory.two ADD j int")
+    steps = (*schema.MIGRATIONS, *zip(later, texts, strict=True))
     monkeypatch.setattr(installing, "MIGRATIONS", steps)
-    monkeypatch.setattr(installing, "VERSION", 3)
-    assert install(root) == ["migrate to version 2", "migrate to version 3"]
+    monkeypatch.setattr(installing, "VERSION", later[-1])
+    assert install(root) == [f"migrate to version {number}" for number in later]
     assert install(root) == []
     monkeypatch.undo()
-    with pytest.raises(DirectoryError, match=r"is of version 3, and this release .* knows only 1"):
+    with pytest.raises(DirectoryError, match=rf"is of version {later[-1]}, and this release .* knows only {VERSION}"):
         install(root)
     with connect(root) as connection, pytest.raises(NoDirectory, match=r"run the playbook mailhosting\.stack\.site"):
         Store(connection)

@@ -30,6 +30,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {}
     plan: basic
     state: active
@@ -176,6 +177,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {}
     plan: basic
     state: active
@@ -194,6 +196,7 @@ plans:
 tenants:
   acme:
     addresses_managed_by: inventory
+    language: en
     overrides: {"max_accounts": 5}
     plan: basic
     state: no_login
@@ -208,7 +211,10 @@ domains:
     result = expect(sync, desired(changed, plans={**PLANS, "large": {"mailbox_quota": 9}}), before, after)
     assert result["host"] == {
         "hostnames": ["mail.acme.example"],
+        "all_address": False,
         "cleartext_auth": False,
+        "legacy_auth": False,
+        "pop_before_smtp": 0,
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]

@@ -19,7 +19,10 @@ HOSTS = ["imap.acme.example", "pop3.acme.example"]
 
 
 @pytest.fixture(name="run")
-def _run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+def _run(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    # Where other tests have imported Ansible's controller, a module would warn its operator, not its result.
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
+
     def run(check_mode: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {"path": str(tmp_path / "tls"), "shared_name": "mail.example", **options}
         arguments |= {"_ansible_check_mode": check_mode, "_ansible_diff": True}
@@ -99,3 +102,54 @@ def test_without_the_library_only_check_mode_succeeds(run: Run, monkeypatch: pyt
     failed = run()
     assert failed["failed"]
     assert "cryptography" in failed["msg"]
+
+
+def acme_options(tmp_path: Path, **options: Any) -> dict[str, Any]:
+    asked = {"directory": "https://acme.example/", "agree_tos": True, "state": str(tmp_path / "state")}
+    return {"producer": "acme", "acme": asked | {"order_command": ["touch", str(tmp_path / "ordered")]} | options}
+
+
+def test_without_certificates_by_acme_the_own_ca_serves_and_a_warning_says_so(run: Run, tmp_path: Path) -> None:
+    options = acme_options(tmp_path)
+    dry = run(check_mode=True, host_names=HOSTS, **options)
+    assert dry["changed"]
+    assert "imap.acme.example: to be ordered by ACME\n" in dry["diff"]["after"]
+    assert not list(tmp_path.iterdir())
+    real = run(host_names=HOSTS, **options)
+    assert real["issued"] == [*HOSTS, "shared"]
+    assert "No fresh certificate by ACME for imap.acme.example, pop3.acme.example, mail.example." in str(
+        real["warnings"]
+    )
+    assert (tmp_path / "ordered").exists()
+    again = run(host_names=HOSTS, **options)
+    assert not again["changed"]
+
+
+def test_another_producer_ends_the_orders(run: Run, tmp_path: Path) -> None:
+    run(**acme_options(tmp_path))
+    assert (tmp_path / "tls/acme.json").exists()
+    assert run(check_mode=True)["changed"]
+    assert run()["changed"]
+    assert not (tmp_path / "tls/acme.json").exists()
+    assert not run()["changed"]
+
+
+def test_a_command_that_fails_is_a_warning(run: Run, tmp_path: Path) -> None:
+    result = run(**acme_options(tmp_path, order_command=["false"]))
+    assert "false failed: " in str(result["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("options", "acme", "message"),
+    [
+        ({}, {"agree_tos": False}, "agree_tos"),
+        ({"shared_name": "mx1"}, {}, "no server certifies 'mx1'"),
+        ({"shared_extra_names": ["192.0.2.1"]}, {}, "no server certifies '192.0.2.1'"),
+    ],
+)
+def test_what_acme_cannot_do_is_refused(
+    run: Run, tmp_path: Path, options: dict[str, Any], acme: dict[str, Any], message: str
+) -> None:
+    failed = run(**options, **acme_options(tmp_path, **acme))
+    assert failed["failed"]
+    assert message in failed["msg"]

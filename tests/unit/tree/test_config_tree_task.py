@@ -49,6 +49,9 @@ def _role(tmp_path: Path) -> Path:
     (templates / "parts/tail.j2").write_text("host {{ inventory_hostname }}")
     (templates / "etc/demo/sql/secret.cf.j2").write_text("password = {{ password }}\n")
     (templates / "etc/demo/as-it-is.bin").write_bytes(b"{{ not rendered }}\xff\n")
+    # A role may ship Python; what this machine made of it stays here.
+    (templates / "etc/demo/__pycache__").mkdir()
+    (templates / "etc/demo/__pycache__/module.pyc").touch()
     (role / "tasks").mkdir()
     values = {"dest": tmp_path / "dest", "uid": os.getuid(), "gid": os.getgid(), "remote": tmp_path / "home"}
     (role / "tasks/main.yml").write_text(TASK.format(**values))

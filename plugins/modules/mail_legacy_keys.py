@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mail_legacy_keys
+short_description: Keys for passwords that APOP and CRAM-MD5 need to read back
+version_added: "0.1.0"
+author: The mailhosting.stack authors (@mailhosting)
+description:
+  - Gives Dovecot the keys that the host has, and changes them step by step. No key ever leaves the host.
+  - Warns of accounts whose secret is under a key that the host does not have. Their APOP and CRAM-MD5 logins fail until
+    the key is back or their passwords are set again; all other logins go on.
+  - P(mailhosting.stack.dovecot#role) calls it, and the playbook C(mailhosting.stack.rotate_legacy_key), which reloads
+    Dovecot between the steps.
+extends_documentation_fragment:
+  - mailhosting.stack._attributes
+  - mailhosting.stack._directory
+requirements:
+  - python3-cryptography on the host
+options:
+  step:
+    description:
+      - V(present) changes no key.
+      - V(add) makes a new current key beside the old one, unless there are two already.
+      - V(reencrypt) brings all secrets under the current key, in one transaction.
+      - V(remove) does the same with those that are left, and takes all other keys away.
+    type: str
+    choices: [present, add, reencrypt, remove]
+    default: present
+  keys:
+    description: File of the keys, made by M(mailhosting.stack.mail_schema).
+    type: path
+    default: /etc/mailhosting/legacy.keys
+  passdb:
+    description: File with the passdb of one key, with V(@KEY_ID@) and V(@KEY@) where they belong.
+    type: path
+    default: /etc/dovecot/legacy.passdb
+  conf:
+    description: File to write with the passdbs of all keys, mode 0600.
+    type: path
+    default: /etc/dovecot/legacy.conf
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    description: All there would be to show is keys.
+seealso:
+  - module: mailhosting.stack.mail_schema
+"""
+
+EXAMPLES = r"""
+- name: Give Dovecot the keys
+  mailhosting.stack.mail_legacy_keys:
+  notify: Reload Dovecot
+"""
+
+RETURN = r"""
+key_ids:
+  description: Names of the keys, the current one first.
+  type: list
+  elements: str
+  returned: success
+  sample: [5f2c9a01]
+reencrypted:
+  description: How many secrets were, or in check mode would be, brought under the current key.
+  type: int
+  returned: success
+  sample: 0
+unreadable:
+  description: Accounts whose secret is under a key that the host does not have, at most 100.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+"""
+
+import os
+from contextlib import nullcontext
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._directory import legacy
+from ..module_utils._directory.problems import DirectoryError
+from ..module_utils._directory.store import Store, locked
+from ..module_utils._run import CAP, connection_options, opened, reported
+
+_NAMED = 10
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **connection_options(),
+            "step": {"type": "str", "choices": ["present", "add", "reencrypt", "remove"], "default": "present"},
+            "keys": {"type": "path", "default": legacy.KEYS, "no_log": False},
+            "passdb": {"type": "path", "default": "/etc/dovecot/legacy.passdb", "no_log": False},
+            "conf": {"type": "path", "default": "/etc/dovecot/legacy.conf"},
+        },
+        supports_check_mode=True,
+    )
+    with reported(module), opened(module) as store:
+        # Whoever encrypts meanwhile does so with a key that stays.
+        with locked(store.connection) if store and not module.check_mode else nullcontext():
+            result = _run(module, store)
+        module.exit_json(**result)
+
+
+def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
+    path, check = module.params["keys"], module.check_mode
+    if check and not os.path.exists(path):
+        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": []}
+    before = keys = legacy.read_keys(path)
+    moved = 0
+    if module.params["step"] == "add" and len(keys) == 1:
+        keys = [legacy.new_key(), *keys]
+    elif module.params["step"] in ("reencrypt", "remove") and store:
+        moved = store.reencrypt(keys, check)
+        keys = keys[:1] if module.params["step"] == "remove" else keys
+    if keys != before and not check:
+        legacy.write_keys(keys, path)
+    unreadable = store.secrets_of_other_keys([key.id for key in keys]) if store else []
+    if unreadable:
+        module.warn(_warning(unreadable))
+    written = _write_conf(module, keys)
+    return {
+        "changed": bool(keys != before or moved or written),
+        "key_ids": [key.id for key in keys],
+        "reencrypted": moved,
+        "unreadable": [address for address, _key_id in unreadable[:CAP]],
+    }
+
+
+def _warning(found: list[tuple[str, str]]) -> str:
+    named = ", ".join(f"{address} (key {key_id})" for address, key_id in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    text = f"no key for the secrets of {named}{more}: they cannot log in by APOP or CRAM-MD5 "
+    return f"{text}until it is back or their passwords are set again"
+
+
+def _write_conf(module: AnsibleModule, keys: list[legacy.Key]) -> bool:
+    """Whether Dovecot's file was, or in check mode would be, another."""
+    conf = module.params["conf"]
+    try:
+        with open(module.params["passdb"], encoding="utf-8") as file:
+            template = file.read()
+    except OSError as error:
+        if module.check_mode:
+            return True
+        raise DirectoryError(
+            f"{error.filename}: {error.strerror}; the role mailhosting.stack.dovecot makes it "
+            "where a plan has legacy_auth"
+        ) from None
+    text = "".join(template.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in keys)
+    try:
+        with open(conf, encoding="utf-8") as file:
+            if file.read() == text and os.fstat(file.fileno()).st_mode & 0o077 == 0:
+                return False
+    except OSError:
+        pass
+    if not module.check_mode:
+        staged = f"{conf}.new"
+        with open(os.open(staged, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+        os.replace(staged, conf)
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: settings_sheets
+short_description: Write a sheet for each mail account with what its owner types into a mail program
+version_added: "0.1.0"
+author: The mailhosting.stack authors (@mailhosting)
+description:
+  - Writes printable pages, HTML and PDF, with servers, ports, security, login, sizes and, if asked, the initial
+    password.
+  - Runs on the controller alone and reads the same files as M(mailhosting.stack.mail_directory). Tenants' data never
+    becomes Ansible variables.
+  - A sheet names what its tenant's plan offers and nothing else. Accounts that nobody can log in with get none.
+  - Sheets are compared with those that are there, so that a run writes those of new and changed accounts.
+  - The sheets of an account in a language or format that the run was not asked for stay while they are right, and are
+    removed once they are outdated.
+  - Where the run is about all of a tenant's accounts, the sheets of those that are gone, or that nobody can log in with
+    any more, are removed too. All others are left alone.
+  - PDFs need the program C(weasyprint) and for Japanese a font with its letters, on Debian the packages C(weasyprint)
+    and C(fonts-noto-cjk) or C(fonts-ipaexfont-gothic).
+options:
+  plans:
+    description: The plans by name, as for M(mailhosting.stack.mail_directory).
+    type: dict
+    default: {}
+  tenants_dir:
+    description: Folder with one YAML file a tenant.
+    type: path
+  addresses_dir:
+    description: Folder with a file of the same name for a tenant's accounts and aliases.
+    type: path
+  secrets_dir:
+    description:
+      - Folder with a file of the same name for a tenant's plain passwords.
+      - Read only with O(with_password=true), and only the files of tenants whose accounts get a sheet.
+    type: path
+  dest:
+    description:
+      - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). It is made with mode 0700, the files with
+        0600, and gets a C(.gitignore) that keeps the sheets out of a repository.
+      - One that exists must be its user's alone. A relative path is one from the working directory.
+    type: path
+    required: true
+  addresses:
+    description: Limit the run to these accounts, and to those of O(tenants).
+    type: list
+    elements: str
+    default: []
+  tenants:
+    description: Limit the run to the accounts of these tenants, and to O(addresses).
+    type: list
+    elements: str
+    default: []
+  hostname:
+    description: The server name that all customers can use.
+    type: str
+    required: true
+  tls_names:
+    description:
+      - A tenant's host name that begins with C(pop), C(imap) or C(smtp) stands on its sheets for that protocol, one
+        that begins with C(mail) for all of them; those of the account's own domain come first. Where there is none,
+        O(hostname) stands there.
+      - With V(shared) the ports with TLS from the first byte (993, 995, 465) always get O(hostname); with V(own) they
+        get the tenant's names too.
+    type: str
+    choices: [shared, own]
+    default: shared
+  message_size_limit:
+    description: Bytes of the largest mail that the host takes. Not on the sheets if not given.
+    type: int
+  with_password:
+    description:
+      - Whether the initial passwords from O(secrets_dir) stand on the sheets. An account whose password is not known is
+        an error then, and no sheet is written.
+      - Without it a sheet says that the password comes separately. A run without it takes the passwords off the sheets
+        again.
+    type: bool
+    default: false
+  languages:
+    description: Languages of the sheets, V(en), V(ja), or what O(templates_dir) has. Empty means each tenant's own.
+    type: list
+    elements: str
+    default: []
+  formats:
+    description:
+      - Formats of the sheets. Empty means both, or, with a warning, HTML alone where no PDF can be made.
+    type: list
+    elements: str
+    choices: [html, pdf]
+    default: []
+  provider_name:
+    description: The provider's name on the sheets. The O(hostname) if empty.
+    type: str
+    default: ""
+  support:
+    description: Lines on the sheets that say how to get help, such as a mail address, a telephone number, hours.
+    type: list
+    elements: str
+    default: []
+  templates_dir:
+    description:
+      - Folder that may have a C(sheet.html.j2) in place of the collection's own, and files such as C(ja.yml) with texts
+        in place of its own. A language of one's own needs all texts.
+    type: path
+attributes:
+  check_mode:
+    description: Says what would be written and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the pages in HTML. Passwords are masked.
+    support: full
+  idempotent:
+    description: A second run with the same options changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write the sheets of new and changed accounts
+  mailhosting.stack.settings_sheets:
+    plans: "{{ mail_plans }}"
+    tenants_dir: "{{ inventory_dir }}/tenants"
+    addresses_dir: "{{ inventory_dir }}/addresses"
+    dest: "{{ inventory_dir }}/sheets"
+    hostname: mail.provider.example
+    provider_name: Provider, Inc.
+    support: [support@provider.example]
+
+- name: Write two customers' sheets with their passwords, in two languages
+  mailhosting.stack.settings_sheets:
+    plans: "{{ mail_plans }}"
+    tenants_dir: "{{ inventory_dir }}/tenants"
+    addresses_dir: "{{ inventory_dir }}/addresses"
+    secrets_dir: "{{ inventory_dir }}/secrets"
+    dest: "{{ inventory_dir }}/sheets"
+    hostname: mail.provider.example
+    tenants: [acme]
+    addresses: [info@customer.example]
+    with_password: true
+    languages: [en, ja]
+"""
+
+RETURN = r"""
+folder:
+  description: The absolute path of O(dest).
+  type: str
+  returned: success
+  sample: /home/operator/inventories/production/sheets
+files:
+  description: Files that were written, relative to RV(folder), at most 100.
+  type: list
+  elements: str
+  returned: success
+  sample: [acme/taro@acme.example.ja.html, acme/taro@acme.example.ja.pdf]
+removed:
+  description: Outdated files that were removed, relative to RV(folder), at most 100.
+  type: list
+  elements: str
+  returned: success
+  sample: [acme/taro@acme.example.en.html]
+without:
+  description: Accounts that get no sheet because nobody can log in with them, at most 100.
+  type: list
+  elements: str
+  returned: success
+  sample: [jiro@acme.example]
+counts:
+  description:
+    - How many files were C(written) and C(removed), and how many accounts are C(unchanged) or C(without) a sheet.
+  type: dict
+  returned: success
+  sample: {written: 2, removed: 1, unchanged: 99, without: 1}
+"""

@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands on the sheet of one account, in no language yet.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ...module_utils._conversation import PORTS
+from ...module_utils._directory.model import UNSET, Account, Tenant
+
+TLS_NAMES: Final = ("shared", "own")
+
+# In the order of advice: TLS from the first byte before STARTTLS (RFC 8314 3).
+_RECEIVING: Final = ("imaps", "pop3s", "imap", "pop3")
+_SENDING: Final = ("submissions", "submission", "smtp")
+_IMPLICIT_TLS: Final = ("imaps", "pop3s", "submissions")
+#: How a customer's own host names begin that are for one kind of server, and those that are for all.
+_PREFIXES: Final = {"imap": "imap", "pop3": "pop", "smtp": "smtp"}
+_COMMON_PREFIX: Final = "mail"
+#: Base64 in lines of 76 characters and CRLF carries 57 bytes in 78 (RFC 2045 6.8).
+_BASE64: Final = (57, 78)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One line to type into a mail program."""
+
+    protocol: str  # a plan's name of the port
+    kind: str  # imap, pop3 or smtp
+    server: str
+    port: int
+    security: str  # tls, starttls, or starttls_or_none
+    authentication: str  # password, pop_before_smtp, or either
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that one account's owner has to know.  Sizes are bytes, None is no limit."""
+
+    address: str
+    login: str
+    password: str | None  # None: not on this sheet
+    mailbox_quota: int | None
+    message_limit: int | None
+    receiving: tuple[Service, ...]
+    sending: tuple[Service, ...]
+    pop_before_smtp: int | None = None  # seconds that a POP login lets its address send
+
+    @property
+    def attachment_limit(self) -> int | None:
+        """Bytes of files that fit into the largest mail, as they are before they are encoded."""
+        return None if self.message_limit is None else self.message_limit * _BASE64[0] // _BASE64[1]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(service.kind for service in self.receiving + self.sending)
+
+    @property
+    def cleartext(self) -> bool:
+        """Whether some line lets the password travel without TLS."""
+        return any(service.security == "starttls_or_none" for service in self.receiving + self.sending)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is the same for all accounts of the host."""
+
+    name: str  # the shared name, in whose certificate it stands
+    message_size_limit: int | None = None
+    tls_names: str = "shared"  # which name the ports with TLS from the first byte get: shared or own
+
+
+def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *, with_password: bool) -> Sheet:
+    """The sheet of `account`; `plan` is the tenant's effective one."""
+    names = _hostnames(tenant, account)
+    window = plan.get("pop_before_smtp") or None
+    limits = [limit for limit in (host.message_size_limit, plan.get("max_message_size")) if limit]
+    return Sheet(
+        address=account.address,
+        login=account.address,
+        password=account.password if with_password else None,
+        mailbox_quota=plan["mailbox_quota"] if account.quota is UNSET else account.quota,
+        message_limit=min(limits, default=None),
+        receiving=tuple(_service(name, names, plan, host) for name in _RECEIVING if name in plan["protocols"]),
+        sending=tuple(_service(name, names, plan, host) for name in _SENDING if _may_send(name, plan)),
+        pop_before_smtp=window,
+    )
+
+
+def obstacle(tenant: Tenant, account: Account, plan: dict[str, Any]) -> str | None:
+    """Why the account gets no sheet: nobody can log in with it."""
+    if tenant.state != "active":
+        return f"its tenant {tenant.name} has the state {tenant.state}, so nobody can log in"
+    if account.state != "active":
+        return f"it has the state {account.state}, so nobody can log in"
+    if not any(_may_send(name, plan) for name in _SENDING) and not set(_RECEIVING) & set(plan["protocols"]):
+        return f"its plan {tenant.plan} has no protocol of a mail program"
+    return None
+
+
+def server_name(protocol: str, hostnames: Sequence[Sequence[str]], host: Host) -> str:
+    """The name for a port: a fitting one of `hostnames`, groups in the order of preference, or the shared one.
+
+    Fitting is a name that begins with pop, imap or smtp as the port's protocol does, or else with mail.
+    """
+    if protocol in _IMPLICIT_TLS and host.tls_names == "shared":
+        return host.name
+    for group in hostnames:
+        for prefix in (_PREFIXES[_kind(protocol)], _COMMON_PREFIX):
+            for name in group:
+                if name.startswith(prefix):
+                    return name
+    return host.name
+
+
+def _hostnames(tenant: Tenant, account: Account) -> tuple[tuple[str, ...], ...]:
+    """The tenant's own host names: those of the account's domain first."""
+    own = tenant.domains[account.domain].hostnames
+    others = (domain.hostnames for domain in tenant.domains.values() if domain.name != account.domain)
+    return (own, *others)
+
+
+def _service(protocol: str, hostnames: Sequence[Sequence[str]], plan: dict[str, Any], host: Host) -> Service:
+    kind = _kind(protocol)
+    return Service(
+        protocol=protocol,
+        kind=kind,
+        server=server_name(protocol, hostnames, host),
+        port=PORTS[protocol],
+        security=_security(protocol, plan),
+        authentication=_authentication(protocol, plan),
+    )
+
+
+def _kind(protocol: str) -> str:
+    return "smtp" if protocol in _SENDING else protocol.removesuffix("s")
+
+
+def _may_send(protocol: str, plan: dict[str, Any]) -> bool:
+    return protocol in plan["protocols"] or (protocol == "smtp" and bool(plan.get("pop_before_smtp")))
+
+
+def _security(protocol: str, plan: dict[str, Any]) -> str:
+    if protocol in _IMPLICIT_TLS:
+        return "tls"
+    # Postfix takes a password under TLS only; who logged in by POP sends none.
+    optional = plan.get("pop_before_smtp") if protocol == "smtp" else plan["cleartext_auth"]
+    return "starttls_or_none" if optional and protocol != "submission" else "starttls"
+
+
+def _authentication(protocol: str, plan: dict[str, Any]) -> str:
+    if protocol != "smtp" or not plan.get("pop_before_smtp"):
+        return "password"
+    return "either" if "smtp" in plan["protocols"] else "pop_before_smtp"

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of the directory and of Valkey for a request, and what their answers come to.  Pure."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from .protocol import Request
+
+#: policy_context of the two questions, as Postfix's configuration names them.
+POP_BEFORE_SMTP: Final = "pop_before_smtp"
+ALL_MEMBERS: Final = "all_members"
+
+#: Actions of access(5).
+PERMIT: Final = "OK"
+NO_OPINION: Final = "DUNNO"
+#: Never a refusal for good, and never a permission, because something of ours is down.
+TRY_LATER: Final = "451 4.3.0 Temporary failure, try again later"
+
+#: Before an address and a login: neither has a slash, while IPv6 addresses and local parts both have colons.
+_LOGIN_KEY: Final = "mh:1:login:{}/{}"
+
+
+class Address(NamedTuple):
+    """An address as the directory has it: lower case, no quotes, no extension."""
+
+    local_part: str
+    domain: str
+
+
+class Relaying(NamedTuple):
+    """A question: may this client send as this address to somewhere else."""
+
+    client: str
+    sender: Address
+
+
+class Membership(NamedTuple):
+    """A question: does this login belong to the tenant whose domain this is."""
+
+    login: Address
+    recipient_domain: str
+
+
+def address(text: str, delimiter: str = "+") -> Address | None:
+    """An address of an envelope, or a login; None for what is none, the null sender among it."""
+    local_part, at, domain = text.rpartition("@")
+    if len(local_part) > 1 and local_part.startswith('"') and local_part.endswith('"'):
+        local_part = local_part[1:-1]
+    if delimiter:
+        local_part = local_part.partition(delimiter)[0]
+    if not (at and local_part and domain) or not text.isprintable():
+        return None
+    return Address(local_part.lower(), domain.lower())
+
+
+def client_address(text: str) -> str | None:
+    """An IPv4 or IPv6 address in the form that Dovecot writes it in, inet_ntop's; None for what is none."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_ntop(family, socket.inet_pton(family, text))
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def relaying(request: Request) -> Relaying | None:
+    """The question that a request for relaying is; None when the answer is no whatever anybody says."""
+    client = client_address(request.get("client_address", ""))
+    sender = address(request.get("sender", ""))
+    return Relaying(client, sender) if client and sender else None
+
+
+def membership(request: Request) -> Membership | None:
+    """The question that a request to write to all of a domain is; None for whoever is not logged in."""
+    login = address(request.get("sasl_username", ""), delimiter="")
+    recipient = address(request.get("recipient", ""))
+    return Membership(login, recipient.domain) if login and recipient else None
+
+
+def login_key(client: str, username: str) -> str:
+    """Valkey's key of the last login of `username` from `client`."""
+    return _LOGIN_KEY.format(client, username)
+
+
+def who_opened(seconds: Mapping[str, int], logins: Mapping[str, int], now: float) -> str | None:
+    """The login that has opened relaying; None if none has.
+
+    `seconds` says for how long a login of each user opens it, `logins` when they last logged in (Unix time).
+    """
+    for username, when in logins.items():
+        if now - when < seconds.get(username, 0):
+            return username
+    return None
+
+
+def members_only(domain: str) -> str:
+    """The refusal of somebody who may not write to all of `domain`."""
+    return f"554 5.7.1 Only members of {domain} may write to this address, after logging in"
+
+
+def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dict[str, int]:
+    """When each of `usernames` was last seen, by Valkey's values in the same order; ValueError for what is no time."""
+    return {username: int(value) for username, value in zip(usernames, values, strict=True) if value is not None}

@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request after the other of each smtpd that connects: ask the sources, decide, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from . import decision, protocol
+from .sources import Down
+
+LOG: Final = logging.getLogger(__name__)
+
+_RELAY_LOGINS: Final = "SELECT username, pop_before_smtp FROM v1.relay_logins(%s, %s)"
+_IS_MEMBER: Final = "SELECT v1.is_member(%s, %s, %s)"
+
+
+class Rows(Protocol):
+    """What is needed of `sources.Directory`."""
+
+    async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
+        """The rows of one SELECT; Down."""
+
+
+class Values(Protocol):
+    """What is needed of `sources.Valkey`."""
+
+    async def get(self, keys: list[str]) -> list[bytes | None]:
+        """The values of keys; Down."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Answers requests."""
+
+    directory: Rows
+    valkey: Values
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer until the client leaves or says what is no request; it gets no answer to that."""
+        try:
+            while (block := await self._request(reader)) is not None:
+                writer.write(protocol.render(await self.answer(protocol.parse(block))))
+                await writer.drain()
+        except (protocol.Malformed, asyncio.LimitOverrunError) as error:
+            LOG.warning("no request of Postfix's: %s", error)
+        except OSError:
+            pass  # an smtpd that ends does not take its leave
+        finally:
+            writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> bytes | None:
+        try:
+            return await reader.readuntil(b"\n\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise protocol.Malformed("the client left in the middle of it") from error
+            return None
+
+    async def answer(self, request: protocol.Request) -> str:
+        """The action for a request; TRY_LATER while it cannot be known."""
+        try:
+            match request.get("policy_context", ""):
+                case decision.POP_BEFORE_SMTP:
+                    return await self._relaying(request)
+                case decision.ALL_MEMBERS:
+                    return await self._membership(request)
+                case other:
+                    LOG.error("nothing is known of policy_context %r: see Postfix's main.cf", other)
+        except Down as error:
+            LOG.warning("%s", error)
+        return decision.TRY_LATER
+
+    async def _relaying(self, request: protocol.Request) -> str:
+        question = decision.relaying(request)
+        if question is None:
+            return decision.NO_OPINION
+        seconds = dict(await self._relay_logins(question.sender))
+        if not seconds:
+            return decision.NO_OPINION
+        usernames = list(seconds)
+        values = await self.valkey.get([decision.login_key(question.client, username) for username in usernames])
+        try:
+            logins = decision.last_logins(usernames, values)
+        except ValueError as error:
+            raise Down(f"Valkey: {error}") from error
+        username = decision.who_opened(seconds, logins, time.time())
+        if username is None:
+            return decision.NO_OPINION
+        LOG.info(
+            "relaying from %s for %s, by the login of %s, to %r",
+            question.client, "@".join(question.sender), username, request.get("recipient", ""),
+        )  # fmt: skip
+        return decision.PERMIT
+
+    async def _relay_logins(self, sender: decision.Address) -> list[tuple[str, int]]:
+        """The logins that own an address, with the seconds that their plan opens relaying for."""
+        rows = await self.directory.ask(_RELAY_LOGINS, *sender)
+        return [
+            (username, seconds) for username, seconds in rows if isinstance(username, str) and isinstance(seconds, int)
+        ]
+
+    async def _membership(self, request: protocol.Request) -> str:
+        question = decision.membership(request)
+        if question is not None:
+            rows = await self.directory.ask(_IS_MEMBER, *question.login, question.recipient_domain)
+            if rows == [(True,)]:
+                return decision.PERMIT
+        return decision.members_only(request.get("recipient", "").rpartition("@")[2])

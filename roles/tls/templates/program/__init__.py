@@ -1,0 +1,1 @@
+"""The collection's own modules about certificates, for use without Ansible."""

@@ -1,0 +1,355 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A login by POP or IMAP opens relaying on port 25: for whom, for how long, and what happens when a part is away."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from ..clients import Refused, User, log_in, message, until
+from ..control import Control
+
+OUTSIDE = "someone@outside.example"
+DOMAIN = "before.example"
+PASSWORD = "first read, then send"
+DENIED = "Relay access denied"
+VALKEY = "valkey-cli -s /run/valkey/valkey.sock"
+PARTS = "mailhosting-policy.socket mailhosting-policy.service"
+
+#: What a client on the host itself sees over IPv6: prints the code of RCPT before and after a login.
+OVER_IPV6 = """
+import poplib, smtplib
+def relay():
+    with smtplib.SMTP("::1", 25, "pc.before.example") as session:
+        session.ehlo()
+        session.mail("{user.address}")
+        return session.rcpt("{outside}")[0]
+before = relay()
+maildrop = poplib.POP3("::1")
+maildrop.user("{user.address}")
+maildrop.pass_("{user.password}")
+maildrop.quit()
+print(before, relay())
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(variables: dict[str, Any]) -> str:
+    """A plan of the inventory that has POP before SMTP."""
+    for name, settings in variables["mail_plans"].items():
+        if settings.get("pop_before_smtp") and "pop3s" in settings["protocols"]:
+            return str(name)
+    pytest.skip("no plan of this inventory has pop_before_smtp and pop3s")
+
+
+@pytest.fixture(scope="module")
+def customer(control: Control, plan: str) -> Iterator[Control]:
+    """A tenant with that plan, taken away again."""
+    control.module(
+        "mail_tenant", name="before", plan=plan, overrides={"max_accounts": None}, domains=[{"name": DOMAIN}]
+    )
+    yield control
+    control.module("mail_tenant", name="before", state="absent", grace="0s")
+
+
+@pytest.fixture(scope="module")
+def users(customer: Control) -> tuple[User, User]:
+    """Two people of that tenant."""
+    made = User(f"taro@{DOMAIN}", PASSWORD), User(f"ken@{DOMAIN}", PASSWORD)
+    for someone in made:
+        customer.module("mail_account", address=someone.address, password=someone.password)
+    return made
+
+
+@pytest.fixture
+def user(server: Server, host, users: tuple[User, User]) -> User:
+    """Somebody whose last login, if there ever was one, is half a century old."""
+    commands = [f"SET {login_key(client, who)} 0 XX" for client in (own_address(server), "::1") for who in users]
+    host.check_output(f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} | {VALKEY}")
+    return users[0]
+
+
+@pytest.fixture
+def other(users: tuple[User, User]) -> User:
+    """Somebody else of the same tenant."""
+    return users[1]
+
+
+def own_address(server: Server) -> str:
+    """The address that the host sees these tests come from."""
+    with socket.create_connection((server.address, protocols.PORTS["smtp"]), server.timeout) as connection:
+        return str(connection.getsockname()[0])
+
+
+def login_key(client: str, who: User) -> str:
+    return f"mh:1:login:{client}/{who.address}"
+
+
+@pytest.fixture
+def hung_valkey(host, user: User) -> Iterator[None]:  # noqa: ARG001 - whose keys are written before
+    host.check_output("systemctl kill --signal=STOP valkey-server")
+    yield
+    host.check_output("systemctl kill --signal=CONT valkey-server")
+
+
+def relay(server: Server, sender: str, recipient: str = OUTSIDE, helo: str | None = None) -> tuple[int, str]:
+    """What port 25 says to a mail of `sender` to `recipient`, without AUTH."""
+    with protocols.smtp(server, "smtp") as session:
+        if helo:
+            session.ehlo(helo)
+        code, text = session.mail(sender)
+        if code == 250:
+            code, text = session.rcpt(recipient)
+    return code, text.decode()
+
+
+@pytest.mark.requirement("VM-10")
+@pytest.mark.requirement("OM-5")
+def test_a_login_opens_relaying_for_its_own_sender(server: Server, host, user: User) -> None:
+    refused = relay(server, user.address)
+    assert refused[0] == 554
+    assert DENIED in refused[1]
+
+    log_in(server, "pop3s", user)
+    with protocols.smtp(server, "smtp") as session:
+        session.mail(user.address)
+        assert session.rcpt(OUTSIDE)[0] == 250
+        code, text = session.data(message(user.address, OUTSIDE).as_bytes())
+    assert code == 250
+    host.check_output("postsuper -d " + text.decode().rsplit(maxsplit=1)[-1])
+
+
+@pytest.mark.parametrize("protocol", ["pop3", "pop3s", "imap", "imaps"])
+def test_it_opens_at_once(server: Server, variables: dict[str, Any], plan: str, user: User, protocol: str) -> None:
+    if protocol not in variables["mail_plans"][plan].get("protocols", [protocol]):
+        pytest.skip(f"the plan has no {protocol}")
+    log_in(server, protocol, user)
+    assert relay(server, user.address)[0] == 250
+
+
+def test_it_opens_for_no_other_sender(server: Server, user: User, other: User) -> None:
+    log_in(server, "pop3s", user)
+    for sender in (other.address, f"nobody@{DOMAIN}", "someone@elsewhere.example", ""):
+        code, text = relay(server, sender)
+        assert code == 554, (sender, text)
+
+
+def test_what_is_left_of_an_extension_is_the_sender(server: Server, user: User) -> None:
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address.replace("@", "+shop@").upper())[0] == 250
+
+
+def test_an_alias_may_be_the_sender_of_those_it_delivers_to(
+    server: Server, customer: Control, user: User, other: User
+) -> None:
+    alias = f"sales@{DOMAIN}"
+    customer.module("mail_alias", address=alias, targets=[user.address])
+    log_in(server, "pop3s", other)
+    assert relay(server, alias)[0] == 554
+    log_in(server, "pop3s", user)
+    assert relay(server, alias)[0] == 250
+
+
+def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, user: User) -> None:
+    assert relay(server, user.address, helo="my_pc")[0] in (501, 504)
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address, helo="my_pc")[0] == 250
+
+
+@pytest.mark.requirement("VM-10")
+@pytest.mark.requirement("OM-5")
+def test_it_closes_after_the_plans_time(server: Server, host, user: User) -> None:
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address)[0] == 250
+    # The same as if it had been three days ago; no plan opens for so long.
+    host.check_output(f"{VALKEY} SET {login_key(own_address(server), user)} {int(time.time()) - 3 * 86400}")
+    assert relay(server, user.address)[0] == 554
+
+
+def test_valkey_forgets_a_login_by_itself(server: Server, host, user: User) -> None:
+    log_in(server, "pop3s", user)
+    # Nobody may ask how long a key has, so look at what is written to the disk.
+    key = login_key(own_address(server), user)
+    assert until(lambda: key in last_commands(host), 3)
+    assert "PEXPIREAT" in last_commands(host).rpartition(key)[0].upper().splitlines()[-2]
+
+
+def last_commands(host) -> str:
+    """The end of Valkey's append-only file."""
+    return str(host.check_output("cat /var/lib/valkey/appendonlydir/*.incr.aof | tail -c 2000"))
+
+
+def test_a_failed_login_opens_nothing(server: Server, host, user: User) -> None:
+    with pytest.raises(Refused):
+        log_in(server, "pop3s", User(user.address, "wrong"))
+    assert relay(server, user.address)[0] == 554
+    host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+
+
+def test_587_still_wants_a_login_of_its_own(server: Server, user: User) -> None:
+    log_in(server, "pop3s", user)
+    with protocols.smtp(server, "submission") as session:
+        code = session.mail(user.address)[0]
+        if code == 250:
+            code = session.rcpt(OUTSIDE)[0]
+    assert code in (530, 554)
+
+
+def test_ipv6_is_no_different(host, user: User) -> None:
+    if host.run("ip -6 address show dev lo | grep -q ::1").rc:
+        pytest.skip("the host has no IPv6")
+    program = OVER_IPV6.format(user=user, outside=OUTSIDE)
+    assert host.check_output(f"python3 -c '{program}'") == "554 250"
+
+
+@pytest.mark.usefixtures("hung_valkey")
+def test_while_valkey_hangs_relaying_waits_and_logins_go_on(server: Server, user: User, other: User) -> None:
+    start = time.monotonic()
+    log_in(server, "pop3s", user)
+    assert time.monotonic() - start < 0.9, "the login waited for Valkey"
+    code, text = relay(server, user.address)
+    assert code == 451, text
+    # Inbound mail does not ask.
+    assert relay(server, OUTSIDE, other.address)[0] == 250
+
+
+def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host, user: User) -> None:
+    host.check_output("systemctl stop valkey-server")
+    try:
+        log_in(server, "pop3s", user)
+        assert relay(server, user.address)[0] == 451
+        assert relay(server, OUTSIDE)[0] == 554, "nobody's sender asks Valkey nothing"
+    finally:
+        host.check_output("systemctl start valkey-server")
+
+
+def test_what_valkey_knew_survives_its_end(server: Server, host, user: User) -> None:
+    log_in(server, "pop3s", user)
+    time.sleep(1.2)  # it writes to the disk every second
+    host.check_output("systemctl kill --signal=KILL --kill-whom=main valkey-server")
+    deadline = time.monotonic() + 10
+    while (code := relay(server, user.address)[0]) == 451 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert code == 250
+
+
+def test_without_the_policy_service_relaying_waits(server: Server, host, user: User, other: User) -> None:
+    log_in(server, "pop3s", user)
+    host.check_output(f"systemctl stop {PARTS}")
+    try:
+        code, text = relay(server, user.address)
+        assert code == 451, text
+        assert relay(server, OUTSIDE, other.address)[0] == 250
+    finally:
+        host.check_output(f"systemctl start {PARTS}")
+    assert relay(server, user.address)[0] == 250
+
+
+def test_a_killed_policy_service_refuses_nobody(server: Server, host, user: User) -> None:
+    log_in(server, "pop3s", user)
+    host.check_output("systemctl kill --signal=KILL --kill-whom=main mailhosting-policy")
+    with protocols.smtp(server, "smtp") as session:
+        session.mail(user.address)
+        assert session.rcpt(OUTSIDE)[0] == 250, "the socket is systemd's, and requests wait in it"
+
+
+def test_garbage_on_its_socket_harms_nobody(server: Server, host, user: User) -> None:
+    log_in(server, "pop3s", user)
+    say = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
+    say += "s.sendall(os.urandom(200_000)); print(s.recv(9))"
+    host.run(f"python3 -c '{say}' /var/spool/postfix/private/mailhosting-policy")
+    assert relay(server, user.address)[0] == 250
+
+
+#: Runs a command with the namespaces of the policy service or of Valkey, as their users.
+INSIDE = "nsenter --target $(systemctl show --value --property=MainPID {unit}) --mount --net --ipc -- {command}"
+FORBIDDEN = {
+    "write a system file": "sh -c 'echo x >> /usr/bin/intruder'",
+    "write a configuration": "sh -c 'echo x >> /etc/passwd'",
+    "read root's files": "sh -c 'ls /root/. && echo x > /root/intruder'",
+    "make a unit": "sh -c 'echo x >> /etc/systemd/system/intruder.service'",
+    "change its own program": "sh -c 'echo x >> /usr/lib/mailhosting/policy/mailhosting_policy/decision.py'",
+    "reach a port": "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 25), 2)'",
+}
+POLICY_FORBIDDEN = {
+    "read mailboxes": "sh -c 'ls -d /var/vmail/*'",
+    "read Postfix's configuration": "cat /etc/postfix/main.cf",
+    "read Dovecot's configuration": "cat /etc/dovecot/dovecot.conf",
+}
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize(
+    ("unit", "act"),
+    [(unit, act) for unit in ("mailhosting-policy", "valkey-server") for act in FORBIDDEN.values()]
+    + [("mailhosting-policy", act) for act in POLICY_FORBIDDEN.values()],
+)
+def test_neither_can(host, unit: str, act: str) -> None:
+    inside = host.run(INSIDE.format(unit=unit, command=act))
+    assert inside.rc != 0
+    refusals = ("Read-only", "denied", "No such file", "unreachable", "refused")
+    assert any(refusal in inside.stderr for refusal in refusals), inside.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("unit", ["mailhosting-policy", "valkey-server"])
+def test_their_sandboxes_are_strict(host, unit: str) -> None:
+    verdict = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1")
+    assert float(verdict.rpartition(": ")[2].split()[0]) <= 2.0, verdict
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize(
+    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE v1.t (i int)"]
+)
+def test_the_policy_service_sees_no_hash(host, query: str) -> None:
+    asked = host.run(f'runuser -u mailhosting-policy -- psql --dbname=mailhosting --command="{query}"')
+    assert "permission denied" in asked.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize(
+    ("user_", "command"),
+    [
+        ("policy", "SET mh:1:login:192.0.2.7/x@before.example 1"),
+        ("policy", "GET mh:1:other"),
+        ("policy", "FLUSHALL"),
+        (None, "SET mh:1:other 1"),
+        (None, "GET mh:1:login:192.0.2.7/x@before.example"),
+        (None, "KEYS *"),
+        (None, "CONFIG GET dir"),
+        (None, "FLUSHALL"),
+    ],
+)
+def test_a_user_of_valkey_may_do_its_part_only(host, user_: str | None, command: str) -> None:
+    named = f"--user {user_} --pass none --no-auth-warning" if user_ else ""
+    said = host.run(f"{VALKEY} {named} {command.replace('*', chr(39) + '*' + chr(39))}")
+    assert "NOPERM" in said.stdout + said.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("who", ["nobody", "postfix", "dovecot", "vmail"])
+def test_only_the_group_gets_to_valkey(host, who: str) -> None:
+    assert "Permission denied" in host.run(f"runuser -u {who} -- {VALKEY} PING").stderr
+
+
+@pytest.mark.usefixtures("plan")
+def test_valkey_has_no_port(host) -> None:
+    assert "valkey" not in host.check_output("ss --listening --tcp --udp --processes --no-header")
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("who", ["nobody", "dovecot", "vmail", "mailhosting-policy"])
+def test_only_postfix_gets_an_answer(host, who: str) -> None:
+    ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' /var/spool/postfix/private/mailhosting-policy")
+    assert "PermissionError" in asked.stderr

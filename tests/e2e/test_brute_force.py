@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guessing passwords: stopped for that login from that client, or for the client; never for its neighbours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import User, may_log_in, until
+from .conftest import FAIL2BAN_ANSWERS
+from .control import Control
+
+PROTOCOLS = ("pop3", "pop3s", "imap", "imaps", "sieve", "submission", "submissions")
+DENIED = "/run/fail2ban/denied-logins"
+#: Runs a command with the mounts of fail2ban's process: what an intruder there would see.
+INSIDE = "nsenter --target $(systemctl show --value --property=MainPID fail2ban) --mount -- "
+
+
+@pytest.fixture(autouse=True)
+def protected(host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
+    if not host.exists("fail2ban-client"):
+        pytest.skip("the host has no fail2ban")
+    yield
+    host.check_output("systemctl start fail2ban")
+    host.check_output(f"{FAIL2BAN_ANSWERS}; fail2ban-client unban --all")
+
+
+def limit(host, jail: str) -> int:
+    return int(host.check_output(f"fail2ban-client get {jail} maxretry"))
+
+
+def banned(host, jail: str) -> list[str]:
+    """What the jail holds, as fail2ban names it."""
+    jails = json.loads(host.check_output("fail2ban-client banned").replace("'", '"'))
+    return next(found[jail] for found in jails if jail in found)
+
+
+def guess(server: Server, protocol: str, logins: Sequence[str]) -> None:
+    """Try each login with a password of its own, all at once: each wrong one takes two seconds."""
+
+    def wrong(number: int) -> bool:
+        return may_log_in(server, protocol, User(logins[number], f"wrong {number}"))
+
+    with ThreadPoolExecutor(len(logins)) as pool:
+        assert not any(pool.map(wrong, range(len(logins))))
+
+
+def may_log_in_from(host, address: str, user: User) -> bool:
+    """Whether Dovecot would let `user` in from there."""
+    asked = ["doveadm", "auth", "test", "-x", f"rip={address}", "-x", "service=imap", *user]
+    return host.run(shlex.join(asked)).rc == 0
+
+
+def reachable(server: Server, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((server.address, port), timeout=3):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_guessed_login_is_refused_to_this_client_alone(
+    server: Server, host, bill: User, taro: User, protocol: str
+) -> None:
+    guess(server, protocol, [bill.address] * (limit(host, "mail-login") - 1))
+    assert may_log_in(server, protocol, bill)
+
+    guess(server, protocol, [bill.address])
+    assert until(lambda: bool(banned(host, "mail-login")))
+
+    assert until(lambda: not may_log_in(server, protocol, bill), 5)
+    assert may_log_in(server, protocol, taro)
+    assert may_log_in_from(host, "192.0.2.7", bill)
+    assert not banned(host, "mail-address")
+
+    host.check_output(f"fail2ban-client set mail-login unbanip {banned(host, 'mail-login')[0]}")
+    assert until(lambda: may_log_in(server, protocol, bill), 5)
+
+
+def test_a_pause_holds_for_every_protocol_and_ends_by_itself(server: Server, host, bill: User) -> None:
+    usual = host.check_output("fail2ban-client get mail-login bantime")
+    host.check_output("fail2ban-client set mail-login bantime 12")
+    try:
+        guess(server, "imaps", [bill.address] * limit(host, "mail-login"))
+        assert until(lambda: not may_log_in(server, "imaps", bill), 5)
+        # With the right password, and oftener than a wrong one may be tried: that must not prolong it.
+        tries = PROTOCOLS * 2
+        with ThreadPoolExecutor(len(tries)) as pool:
+            assert not any(pool.map(lambda protocol: may_log_in(server, protocol, bill), tries))
+        assert until(lambda: not banned(host, "mail-login"), 30)
+        assert until(lambda: may_log_in(server, "imaps", bill), 5)
+        assert until(lambda: may_log_in(server, "submission", bill), 1)
+    finally:
+        host.check_output(f"fail2ban-client set mail-login bantime {usual}")
+
+
+def test_a_long_login_is_counted_too(server: Server, host, tenant: Control) -> None:
+    """Dovecot's log shortens it."""
+    user = User(f"{'long.' * 11}login@e2e.example", "as long as it is broad")
+    tenant.module("mail_account", address=user.address, password=user.password)
+    assert may_log_in(server, "imaps", user)
+    guess(server, "imaps", [user.address] * limit(host, "mail-login"))
+    assert until(lambda: not may_log_in(server, "imaps", user), 5)
+
+
+def test_an_old_password_in_a_program_does_not_make_the_neighbours_wait(
+    server: Server, host, bill: User, taro: User
+) -> None:
+    """Dovecot's own penalty would, and Postfix gives up after ten seconds of it."""
+    for _time in range(2):
+        guess(server, "imaps", [bill.address] * (limit(host, "mail-login") - 1))
+        host.check_output("fail2ban-client unban --all")
+        assert until(lambda: may_log_in(server, "submission", taro), 2)
+
+
+def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(server: Server, host, bill: User) -> None:
+    logins = [f"guess-{number}@acme.example" for number in range(limit(host, "mail-address"))]
+    guess(server, "imaps", logins[:-1])
+    # The same login again is no other login.
+    guess(server, "submission", logins[:5])
+    assert not until(lambda: not reachable(server, 993), 2)
+
+    guess(server, "submission", logins[-1:])
+    # fail2ban reads its own log for this, after all that Dovecot's says.
+    assert until(lambda: not reachable(server, 993), 60)
+    assert not any(reachable(server, port) for port in (25, 110, 143, 465, 587, 995, 4190))
+    assert reachable(server, 22)
+
+    host.check_output("fail2ban-client unban --all")
+    assert until(lambda: reachable(server, 993))
+    assert may_log_in(server, "imaps", bill)
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        "$(touch /tmp/intruder)@acme.example", "`touch /tmp/intruder`", "a;touch /tmp/intruder", "../../etc/passwd",
+        "bill@bolt.example,192.0.2.9", "bill@bolt.example\nmx1 dovecot[1]: x", "'\"<HOST>", "%(touch)s",
+    ],
+)  # fmt: skip
+def test_what_a_login_says_reaches_no_command_and_no_file(server: Server, host, login: str) -> None:
+    guess(server, "imaps", [login] * (limit(host, "mail-login") + 1))
+
+    assert until(lambda: bool(banned(host, "mail-tried")))
+    assert not banned(host, "mail-login")
+    assert not host.file("/tmp/intruder").exists  # noqa: S108
+    assert host.file(DENIED).size == 0
+
+
+def test_without_fail2ban_nobody_stays_shut_out(server: Server, host, bill: User) -> None:
+    guess(server, "imaps", [bill.address] * limit(host, "mail-login"))
+    assert until(lambda: host.file(DENIED).size > 0)
+    host.check_output("fail2ban-client set mail-address banip 192.0.2.9")
+    assert until(lambda: "192.0.2.9" in host.check_output("nft list ruleset"))
+
+    host.check_output("systemctl kill --signal=KILL --kill-whom=main fail2ban && systemctl stop fail2ban")
+
+    assert not host.file(DENIED).exists
+    assert "f2b" not in host.check_output("nft list ruleset")
+    assert until(lambda: may_log_in(server, "imaps", bill), 5)
+    host.check_output("systemctl start fail2ban")
+    assert until(lambda: not may_log_in(server, "imaps", bill), 20)
+
+
+@pytest.mark.parametrize(
+    "act",
+    ["cat /etc/dovecot/auth.conf", "ls /var/vmail/.", "cat /etc/mailhosting/tls/shared/key.pem", "touch /etc/intruder"],
+)
+def test_fail2ban_cannot(host, act: str) -> None:
+    inside = host.run(INSIDE + f"setpriv --bounding-set=-all --inh-caps=-all {act}")
+    assert inside.rc != 0, inside.stdout
+    assert any(words in inside.stderr for words in ("Read-only", "denied", "No such file")), inside.stderr

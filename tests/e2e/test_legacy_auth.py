@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""APOP, CRAM-MD5, and logins with % for @."""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import poplib
+import smtplib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import Refused, User, arrived, log_in, message
+from .control import Control
+
+LEGACY = {
+    "legacy_auth": True,
+    "cleartext_auth": True,
+    "protocols": ["pop3", "pop3s", "imap", "smtp", "submission", "submissions"],
+}
+SHA = User("sha@legacy.example", "tanstaaf {PLAIN}%{user}")
+HASH_ONLY = User("imported@legacy.example", "a hash is all there is")
+#: As the login is written where @ is not allowed (VM-4), and by somebody who shouts.
+NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tenant_with_legacy_auth(control: Control, host) -> Iterator[None]:
+    hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{HASH_ONLY.password}'").strip()
+    domains = [{"name": "legacy.example"}]
+    control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
+    control.module("mail_account", address=SHA.address, password=SHA.password)
+    control.module("mail_account", address=HASH_ONLY.address, password_hash=hashed)
+    control.playbook("site")
+    yield
+    control.module("mail_tenant", name="legacy", state="absent", grace="0s")
+    control.playbook("site")
+
+
+@pytest.fixture(autouse=True)
+def fresh(no_failures_yet: None) -> None:
+    """No failed login is remembered."""
+
+
+def apop(server: Server, user: User, protocol: str = "pop3") -> None:
+    try:
+        clear = protocol == "pop3 in clear"
+        opened = poplib.POP3(server.address, timeout=30) if clear else protocols.pop3(server, protocol)
+        with contextlib.closing(opened) as maildrop:
+            maildrop.apop(user.address, user.password)
+    except poplib.error_proto as error:
+        raise Refused(str(error)) from error
+
+
+def cram_md5(server: Server, user: User, protocol: str) -> None:
+    try:
+        if protocol.startswith("imap"):
+            with protocols.imap(server, protocol) as mailbox:
+                mailbox.login_cram_md5(*user)
+        else:
+            with protocols.smtp(server, protocol) as session:
+                session.user, session.password = user
+                session.auth("CRAM-MD5", session.auth_cram_md5)
+    except (imaplib.IMAP4.error, smtplib.SMTPAuthenticationError) as error:
+        raise Refused(str(error)) from error
+
+
+@pytest.mark.requirement("AS-5")
+@pytest.mark.requirement("VM-4")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_way_to_log_in(server: Server, name: str) -> None:
+    user = User(name, SHA.password)
+    apop(server, user)
+    apop(server, user, "pop3s")
+    apop(server, user, "pop3 in clear")
+    for protocol in ("imap", "submission", "submissions", "smtp"):
+        cram_md5(server, user, protocol)
+    for protocol in ("pop3", "pop3s", "imap", "submission", "submissions"):
+        log_in(server, protocol, user)
+
+
+@pytest.mark.requirement("WA-1")
+def test_a_plan_with_smtp_pop3_and_apop_and_no_imap(server: Server, control: Control) -> None:
+    domains = [{"name": "legacy.example"}]
+    suite = LEGACY | {"protocols": ["pop3", "smtp", "submission"]}
+    control.module("mail_tenant", name="legacy", plan="basic", overrides=suite, domains=domains)
+    try:
+        apop(server, SHA)
+        for protocol in ("pop3", "smtp", "submission"):
+            log_in(server, protocol, SHA)
+        for protocol in ("imap", "imaps"):
+            with pytest.raises(Refused, match="plan"):
+                log_in(server, protocol, SHA)
+    finally:
+        control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
+
+
+@pytest.mark.parametrize("mechanism", ["CRAM-MD5", "PLAIN"])
+def test_the_sender_belongs_to_whoever_logs_in_with_a_percent_sign(
+    server: Server, host, bill: User, mechanism: str
+) -> None:
+    made = message(SHA.address, bill.address)
+    with protocols.smtp(server, "submission") as session:
+        session.user, session.password = "sha%legacy.example", SHA.password
+        session.auth(mechanism, getattr(session, f"auth_{mechanism.lower().replace('-', '_')}"))
+        assert session.mail(bill.address)[0] == 250
+        assert session.rcpt(bill.address)[0] == 553
+        session.rset()
+        session.send_message(made, from_addr=SHA.address, to_addrs=[bill.address])
+    assert arrived(server, bill, str(made["Subject"]))
+    logged = host.check_output("journalctl --since=-1min --unit=postfix --grep=sasl_username --output=cat")
+    assert "sasl_username=sha@legacy.example" in logged
+    assert "sasl_username=sha%" not in logged
+
+
+@pytest.mark.parametrize("user", [SHA._replace(password="wrong"), SHA._replace(password=""), HASH_ONLY,
+                                  HASH_ONLY._replace(password=""), User("nobody@legacy.example", "")])  # fmt: skip
+def test_whoever_fails_is_told_the_same(server: Server, user: User) -> None:
+    with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+        apop(server, user)
+    with pytest.raises(Refused, match=r"\[AUTHENTICATIONFAILED\] Authentication failed"):
+        cram_md5(server, user, "imap")
+    with pytest.raises(Refused, match="535"):
+        cram_md5(server, user, "submission")
+
+
+def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Server, taro: User) -> None:
+    """smtplib.login tries CRAM-MD5 first."""
+    for user in (HASH_ONLY, taro):
+        for _ in range(3):
+            with protocols.smtp(server, "submission") as session:
+                assert b"CRAM-MD5" in session.ehlo()[1]
+                start = time.monotonic()
+                session.login(*user)
+                assert time.monotonic() - start < 1
+
+
+def test_guessing_a_secret_is_slow(server: Server) -> None:
+    start = time.monotonic()
+    with pytest.raises(Refused):
+        apop(server, SHA._replace(password="wrong"))
+    assert time.monotonic() - start > 1.5
+
+
+@pytest.mark.parametrize(
+    ("account", "overrides"),
+    [
+        ({"state": "suspended"}, {}),
+        ({"state": "no_login"}, {}),
+        ({"hold": [{"scope": "login", "reason": "e2e"}]}, {}),
+        ({}, {"protocols": ["pop3s"]}),
+        ({}, {"cleartext_auth": False}),
+    ],
+)
+@pytest.mark.parametrize("password", [SHA.password, "wrong"])
+def test_the_plan_and_the_state_hold_for_apop_too(
+    server: Server, control: Control, account: dict, overrides: dict, password: str
+) -> None:
+    """The reason is not told: these mechanisms look at the password last, so a guess would be told it too."""
+    domains = [{"name": "legacy.example"}]
+    control.module("mail_account", address=SHA.address, **account)
+    control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY | overrides, domains=domains)
+    try:
+        with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+            apop(server, SHA._replace(password=password), "pop3 in clear")
+    finally:
+        control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
+        control.module("mail_account", address=SHA.address, state="active", release=["login"])
+    if password == SHA.password:
+        apop(server, SHA, "pop3 in clear")
+
+
+def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
+    for path in ("/etc/mailhosting/legacy.keys", "/etc/dovecot/legacy.conf"):
+        assert (host.file(path).mode, host.file(path).user) == (0o600, "root")
+    query = "SELECT secret FROM v1.legacy_passdb"
+    for user in ("postfix", "vmail"):
+        asked = host.run(f"runuser -u {user} -- psql --dbname=mailhosting --command='{query}'")
+        assert "permission denied" in asked.stderr
+    (key,) = [line.split()[1] for line in host.file("/etc/mailhosting/legacy.keys").content_string.splitlines()]
+    assert host.run(f"grep -rl --text {key} /var/log /run/log").stdout == ""
+    assert host.file("/run/dovecot/dovecot.conf.binary").mode == 0o600
+
+
+def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
+    before = host.file("/etc/mailhosting/legacy.keys").content_string
+    refused: list[str] = []
+    dropped: list[str] = []
+    logins = 0
+    over = threading.Event()
+
+    def log_in_again_and_again() -> None:
+        nonlocal logins
+        while not over.is_set():
+            try:
+                apop(server, SHA)
+                logins += 1
+            except Refused as error:
+                # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
+                (dropped if "shutting down" in str(error) or "EOF" in str(error) else refused).append(str(error))
+            except OSError as error:
+                dropped.append(str(error))
+
+    client = threading.Thread(target=log_in_again_and_again)
+    client.start()
+    try:
+        control.playbook("rotate_legacy_key")
+    finally:
+        over.set()
+        client.join()
+    assert refused == []
+    assert logins > 50
+    assert len(dropped) <= 2
+    after = host.file("/etc/mailhosting/legacy.keys").content_string
+    assert after.count("\n") == before.count("\n") == 1
+    assert after != before
+    assert before.split()[0] not in host.file("/etc/dovecot/legacy.conf").content_string
+    apop(server, SHA)
+
+
+def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
+    changed = SHA._replace(password="the next password")
+    try:
+        host.check_output(f"echo '{changed.password}' | mailhosting-password {SHA.address}")
+        apop(server, changed)
+        cram_md5(server, changed, "imap")
+        log_in(server, "pop3s", changed)
+        with pytest.raises(Refused):
+            apop(server, SHA)
+    finally:
+        host.check_output(f"echo '{SHA.password}' | mailhosting-password {SHA.address}")
+
+
+def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, control: Control, host) -> None:
+    keys = "/etc/mailhosting/legacy.keys"
+    host.check_output(f"cp --preserve {keys} {keys}.kept && echo 'other {'0' * 64}' > {keys}")
+    try:
+        assert SHA.address in control.module("mail_legacy_keys", step="present")["unreadable"]
+        host.check_output("systemctl reload dovecot")
+        with pytest.raises(Refused):
+            apop(server, SHA)
+        log_in(server, "pop3s", SHA)
+        log_in(server, "pop3s", HASH_ONLY)
+    finally:
+        host.check_output(f"mv {keys}.kept {keys}")
+        assert control.module("mail_legacy_keys", step="present")["unreadable"] == []
+        host.check_output("systemctl reload dovecot")
+    apop(server, SHA)

@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service that sets passwords: who may ask, what it answers, what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import User, log_in, may_log_in
+from .control import Control
+
+USER = User("own@e2e.example", "the first password")
+NEXT = User(USER.address, "the user's own next one")
+#: Hands standard input to the socket and prints what comes back.
+CLIENT = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as service:
+    service.settimeout(20)
+    service.connect("/run/mailhosting/password.sock")
+    try:
+        service.sendall(sys.stdin.buffer.read())
+    except BrokenPipeError:
+        pass
+    print(service.makefile().readline())
+"""
+
+
+@pytest.fixture(autouse=True)
+def account(tenant: Control, no_failures_yet: None) -> None:  # noqa: ARG001
+    tenant.module("mail_account", address=USER.address, password=USER.password, update_password="always")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def client(host) -> Iterator[None]:
+    """A user of the host who may ask, as webmail will be."""
+    host.check_output("useradd --system --groups mailhosting-password e2e-webmail")
+    yield
+    host.check_output("userdel e2e-webmail")
+
+
+def say(host, data: str, user: str = "e2e-webmail") -> Any:
+    command = f"printf %s {shlex.quote(data)} | runuser -u {user} -- python3 -c {shlex.quote(CLIENT)}"
+    done = host.run(command)
+    return json.loads(done.stdout) if done.rc == 0 else done.stderr
+
+
+def ask(host, user: str = "e2e-webmail", **request: str) -> Any:
+    return say(host, json.dumps(request) + "\n", user)
+
+
+def test_the_old_password_buys_a_new_one(server: Server, host) -> None:
+    assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
+    log_in(server, "pop3s", NEXT)
+    assert not may_log_in(server, "pop3s", USER)
+
+
+@pytest.mark.parametrize("old", [{}, {"old": "wrong"}, {"old": ""}])
+def test_without_the_old_password_nothing_changes(server: Server, host, old: dict[str, str]) -> None:
+    answer = ask(host, address=USER.address, new=NEXT.password, **old)
+    assert answer == {"ok": False, "error": "the address or the old password is wrong"}
+    assert answer == ask(host, address="nobody@e2e.example", new=NEXT.password, **old)
+    log_in(server, "pop3s", USER)
+
+
+def test_an_imported_hash_is_known_too(server: Server, host, tenant: Control) -> None:
+    hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{USER.password}'").strip()
+    tenant.module("mail_account", address=USER.address, password_hash=hashed)
+    assert not ask(host, address=USER.address, old="wrong", new=NEXT.password)["ok"]
+    assert ask(host, address=USER.address, old=USER.password, new=NEXT.password)["ok"]
+    log_in(server, "pop3s", NEXT)
+
+
+def test_whoever_may_not_log_in_may_not_change_it(host, tenant: Control) -> None:
+    tenant.module("mail_account", address=USER.address, state="suspended")
+    try:
+        answer = ask(host, address=USER.address, old=USER.password, new=NEXT.password)
+        assert answer == {"ok": False, "error": "login is disabled for this account"}
+    finally:
+        tenant.module("mail_account", address=USER.address, state="active")
+
+
+def test_the_operator_needs_no_old_one(server: Server, host) -> None:
+    command = f"printf '%s\\n' {shlex.quote(NEXT.password)} | mailhosting-password {USER.address}"
+    assert "the password is set" in host.check_output(command)
+    log_in(server, "pop3s", NEXT)
+    failed = host.run("echo a-new-password | mailhosting-password nobody@e2e.example")
+    assert (failed.rc, failed.stderr.strip()) == (1, "there is no such account")
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ("", "one line"),
+        ("no end of line", "one line"),
+        ("\n", "not JSON"),
+        ("\x01\x02\n", "not JSON"),
+        ("[]\n", "give"),
+        ("{}\n", "give"),
+        ('{"address": "a@e2e.example", "new": 1}\n', "texts"),
+        ('{"address": "a@e2e.example", "new": "long enough", "sql": "x"}\n', "give"),
+        ('{"address": "a@e2e.example", "new": "short"}\n', "characters"),
+        ('{"address": "a@e2e.example", "new": "long enough\\u0000"}\n', "password"),
+        ('{"address": "a@e2e.example", "new": "long enough\\ud800"}\n', "UTF-8"),
+        ("[" * 4000 + "\n", "not JSON"),
+        ("x" * 100_000 + "\n", "4096"),
+    ],
+)
+def test_garbage_is_answered(host, data: str, error: str) -> None:
+    answer = say(host, data)
+    assert answer["ok"] is False
+    assert error in answer["error"]
+
+
+def test_nobody_else_gets_to_it(host) -> None:
+    assert "PermissionError" in ask(host, user="nobody", address=USER.address, new=NEXT.password)
+
+
+def test_its_database_role_sees_no_table_and_no_view(host) -> None:
+    for query in ("SELECT * FROM directory.account", "SELECT * FROM v1.passdb", "SELECT * FROM v1.tenant_settings"):
+        asked = host.run(f"runuser -u mailhosting-password -- psql --dbname=mailhosting --command='{query}'")
+        assert "permission denied" in asked.stderr
+    for user in ("postfix", "dovecot", "vmail"):
+        query = "SELECT v1.set_password($$a$$, $$b$$, NULL, NULL, NULL)"
+        asked = host.run(f"runuser -u {user} -- psql --dbname=mailhosting --command='{query}'")
+        assert "permission denied" in asked.stderr
+
+
+def test_the_sandbox(host) -> None:
+    """The unit's own settings around acts that an intruder would try."""
+    shown = host.check_output("systemctl cat mailhosting-password@.service").splitlines()
+    drop = ("ExecStart=", "Standard", "OpenFile=", "RuntimeMaxSec=", "[", "#", "Description=", "CollectMode=")
+    settings = [line for line in shown if "=" in line and not line.startswith(drop)]
+    sandbox = " ".join(f"--property={shlex.quote(line)}" for line in settings)
+    assert "--property=User=mailhosting-password" in sandbox
+    for act in (
+        "cat /etc/mailhosting/legacy.keys",
+        "ls /etc/dovecot",
+        "ls /var/vmail",
+        "ls /root",
+        "touch /var/tmp/../intruder",
+        "touch /etc/intruder",
+        "touch /usr/lib/mailhosting/intruder",
+        "python3 -c 'import socket; socket.socket(socket.AF_INET)'",
+        "unshare --user true",
+    ):
+        tried = host.run(f"systemd-run --quiet --wait --pipe --collect {sandbox} {act}")
+        assert tried.rc != 0, act
+    assert host.run(f"systemd-run --quiet --wait --pipe --collect {sandbox} true").rc == 0
+    level = host.run("systemd-analyze security --no-pager mailhosting-password@x.service").stdout.splitlines()[-1]
+    assert float(level.split(": ")[1].split()[0]) <= 2.0, level
+
+
+def test_no_password_is_logged(host) -> None:
+    ask(host, address=USER.address, old="a wrong secret", new=NEXT.password)
+    ask(host, address=USER.address, old=USER.password, new=NEXT.password)
+    logged = host.check_output("journalctl --since=-2min --output=cat --unit='mailhosting-password*' --no-pager")
+    for secret in ("a wrong secret", USER.password, NEXT.password):
+        assert secret not in logged
+
+
+def test_the_next_run_of_files_leaves_a_user_s_own_password_alone(
+    server: Server, host, control: Control, hanako: User
+) -> None:
+    """The demo's files have a plain password for hanako, which is for a new account."""
+    own = User(hanako.address, "what hanako herself chose")
+    try:
+        assert ask(host, address=own.address, old=hanako.password, new=own.password)["ok"]
+        control.playbook("tenants")
+        log_in(server, "pop3s", own)
+        assert not may_log_in(server, "pop3s", hanako)
+    finally:
+        command = f"printf '%s\\n' {shlex.quote(hanako.password)} | mailhosting-password {hanako.address}"
+        host.check_output(command)

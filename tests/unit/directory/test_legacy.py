@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Passwords that can be read back: who has one, under which key, and what a missing key means."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import legacy
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
+
+from .build import HASH, PLANS, account, desired, tenant
+from .conftest import Run, See
+
+TARO = "taro@acme.example"
+PASSWORD = "tanstaaf {PLAIN}%{user} é"
+LEGACY = {"legacy_auth": True}
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    path = str(tmp_path / "legacy.keys")
+    legacy.write_keys([legacy.new_key()], path)
+    monkeypatch.setattr(legacy, "KEYS", path)
+    return path
+
+
+def secret(see: See, address: str = TARO) -> str | None:
+    local_part, _at, domain = address.partition("@")
+    query = """SELECT ac.legacy_secret FROM directory.account ac JOIN directory.address ad ON ad.account_id = ac.id
+               WHERE ad.local_part = %s AND ad.domain = %s"""
+    ((found,),) = see("mailhosting", query, local_part, domain)
+    return found
+
+
+def files(overrides: dict[str, Any] = LEGACY, **attributes: Any) -> Any:
+    return desired(tenant("acme", account(TARO, **attributes), overrides=overrides))
+
+
+def openssl(text: str, key: legacy.Key) -> str:
+    _id, iv, ciphertext, _end = text.split("$")
+    command = ["openssl", "enc", "-d", "-aes-256-cbc", "-K", key.value.hex(), "-iv", iv]
+    done = subprocess.run(command, input=bytes.fromhex(ciphertext), capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def test_openssl_reads_what_is_encrypted() -> None:
+    key = legacy.new_key()
+    made = legacy.encrypt(PASSWORD, key)
+    assert openssl(made, key) == PASSWORD
+    assert legacy.decrypt(made, [legacy.new_key(), key]) == PASSWORD
+    assert made != legacy.encrypt(PASSWORD, key)
+    assert key.value.hex() not in repr(key)
+
+
+def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
+    key = legacy.new_key()
+    made = legacy.encrypt(PASSWORD, key)
+    with pytest.raises(DirectoryError, match=f"key {key.id} is missing"):
+        legacy.decrypt(made, [legacy.new_key()])
+    wrong = legacy.Key(key.id, legacy.new_key().value)
+    try:
+        # One wrong key in 256 happens to leave padding that is none the worse for it.
+        assert legacy.decrypt(made, [wrong]) != PASSWORD
+    except DirectoryError as error:
+        assert "not the one" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("text", ["", "x\n", "a " + "0" * 63 + "\n", f"a {'0' * 64}\na {'1' * 64}\n", "\xff"])
+def test_a_file_that_is_no_list_of_keys(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(DirectoryError, match=str(path)):
+        legacy.read_keys(str(path))
+
+
+def test_only_a_plan_with_legacy_auth_keeps_a_secret(sync: Run, see: See, keys: str) -> None:
+    assert sync(files({}, password=PASSWORD))["changed"]
+    assert secret(see) is None
+    result = sync(files(password="another"), update_password="always", fingerprint_key=keys)
+    (key,) = legacy.read_keys(keys)
+    assert legacy.decrypt(secret(see) or "", [key]) == "another"
+    assert "another" not in json.dumps(result)
+    assert key.value.hex() not in json.dumps(result)
+    assert secret(see) not in json.dumps(result)
+
+
+def test_a_hash_alone_clears_the_secret(sync: Run, see: See, keys: str) -> None:  # noqa: ARG001
+    sync(files(password=PASSWORD))
+    assert secret(see)
+    sync(files(password_hash=HASH))
+    assert secret(see) is None
+
+
+@pytest.mark.parametrize("where", ["override", "plan"])
+def test_a_plan_that_loses_it_clears_the_secrets(sync: Run, see: See, keys: str, where: str) -> None:  # noqa: ARG001
+    plan = {"basic": {**PLANS["basic"], **LEGACY}}
+    other = tenant("bolt", account("bill@bolt.example", password=PASSWORD), overrides=LEGACY)
+    mine = tenant("acme", account(TARO, password=PASSWORD), overrides=LEGACY if where == "override" else {})
+    sync(desired(mine, other, plans=PLANS if where == "override" else plan))
+    assert secret(see)
+    mine.overrides = {}
+    sync(desired(mine, other))
+    assert secret(see) is None
+    assert secret(see, "bill@bolt.example")
+
+
+def test_a_rename_keeps_the_secret(sync: Run, see: See, keys: str) -> None:  # noqa: ARG001
+    sync(files(password=PASSWORD))
+    kept = secret(see)
+    renamed = tenant("acme", account("taro2@acme.example", renamed_from="taro"), overrides=LEGACY)
+    sync(desired(renamed))
+    assert secret(see, "taro2@acme.example") == kept
+
+
+def test_without_keys_nothing_changes_and_the_accounts_are_named(sync: Run, see: See, keys: str) -> None:
+    Path(keys).unlink()
+    failed = sync(files(password=PASSWORD))
+    assert failed["failed"]
+    assert keys in failed["msg"]
+    assert TARO in failed["msg"]
+    assert PASSWORD not in json.dumps(failed)
+    assert see("mailhosting", "SELECT FROM directory.account") == []
+    # Who needs none is not held up.
+    assert sync(files({}, password=PASSWORD))["changed"]
+
+
+def test_what_dovecot_reads(sync: Run, see: See, keys: str) -> None:
+    sync(desired(tenant("acme", account(TARO, password=PASSWORD), "none@acme.example", overrides=LEGACY)))
+    (key,) = legacy.read_keys(keys)
+    query = "SELECT username, key_id, secret, protocols, cleartext_auth, may_login FROM v1.legacy_login(%s, %s)"
+    ((username, key_id, text, *rest),) = see("dovecot", query, "taro", "acme.example")
+    assert (username, key_id) == (TARO, key.id)
+    assert f"{key_id}${text}" == secret(see)
+    assert rest == [["pop3s", "submission"], False, True]
+    assert see("dovecot", query, "none", "acme.example")[0][1:3] == (None, None)
+    assert see("dovecot", query, "nobody", "acme.example") == []
+
+
+PASSDB = "passdb legacy_@KEY_ID@ {\n  key = '@KEY@'\n}\n"
+
+
+def test_a_rotation(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) -> None:
+    (tmp_path / "passdb").write_text(PASSDB)
+    conf = tmp_path / "conf"
+    step = {"keys": keys, "passdb": str(tmp_path / "passdb"), "conf": str(conf)}
+    sync(files(password=PASSWORD))
+    (old,) = legacy.read_keys(keys)
+    assert run("mail_legacy_keys", **step)["changed"]
+    assert conf.stat().st_mode & 0o777 == 0o600
+    assert not run("mail_legacy_keys", **step)["changed"]
+
+    assert run("mail_legacy_keys", step="add", check=True, **step)["changed"]
+    assert legacy.read_keys(keys) == [old]
+    results = [run("mail_legacy_keys", step="add", **step)]
+    new, kept = legacy.read_keys(keys)
+    assert kept == old
+    assert conf.read_text().count("passdb legacy_") == 2
+    # Taken up again after an interruption, it makes no third.
+    assert not run("mail_legacy_keys", step="add", **step)["changed"]
+
+    results.append(run("mail_legacy_keys", step="reencrypt", **step))
+    assert results[-1]["reencrypted"] == 1
+    assert legacy.decrypt(secret(see) or "", [new]) == PASSWORD
+
+    results.append(run("mail_legacy_keys", step="remove", **step))
+    assert legacy.read_keys(keys) == [new]
+    assert old.id not in conf.read_text()
+    for result in results:
+        assert result["warnings"] == []
+        assert not any(key.value.hex() in json.dumps(result) for key in (old, new))
+
+
+def test_secrets_of_a_lost_key_are_named_and_nothing_is_lost(
+    sync: Run, run: Run, see: See, keys: str, tmp_path: Path
+) -> None:
+    (tmp_path / "passdb").write_text(PASSDB)
+    step = {"keys": keys, "passdb": str(tmp_path / "passdb"), "conf": str(tmp_path / "conf")}
+    sync(files(password=PASSWORD))
+    kept = secret(see)
+    lost = legacy.read_keys(keys)[0].id
+    legacy.write_keys([legacy.new_key()], keys)
+    (warning,) = run("mail_legacy_keys", **step)["warnings"]
+    assert f"{TARO} (key {lost})" in warning
+    failed = run("mail_legacy_keys", step="reencrypt", **step)
+    assert f"key {lost} is missing" in failed["msg"]
+    assert secret(see) == kept

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses nobody declares one by one: postmaster@, abuse@, all@, a catch-all, what a renamed account was called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Tenant
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows import Current
+
+from .build import PLANS, account, alias, desired, forward, tenant
+from .conftest import Declare, See
+
+REFUSAL = "550 5.2.1 This mailbox is disabled and takes no mail"
+
+
+def recipient(see: See, address: str) -> str | None:
+    """What Postfix does with a recipient; None: it does not exist."""
+    found = see("postfix", "SELECT * FROM v1.recipient(%s, %s)", *address.split("@"))
+    return found[0][0] if found else None
+
+
+def targets(see: See, address: str) -> list[str]:
+    return sorted(text for (text,) in see("postfix", "SELECT * FROM v1.alias_targets(%s, %s)", *address.split("@")))
+
+
+def acme(*items: Any, **attributes: Any) -> Tenant:
+    return tenant("acme", "taro@acme.example", "jiro@acme.example", *items, **attributes)
+
+
+def plans(**settings: Any) -> dict[str, dict[str, Any]]:
+    return {"basic": {**PLANS["basic"], **settings}}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "postmaster", "abuse"),
+    [
+        ({}, [], []),
+        ({"technical": "taro@acme.example"}, ["taro@acme.example"], ["taro@acme.example"]),
+        ({"technical": "a@else.example", "abuse": "b@else.example"}, ["a@else.example"], ["b@else.example"]),
+        ({"billing": "a@else.example"}, [], []),
+    ],
+)
+@pytest.mark.requirement("VM-9")
+def test_the_contacts_have_postmaster_and_abuse(
+    declare: Declare, see: See, contacts: dict[str, str], postmaster: list[str], abuse: list[str]
+) -> None:
+    declare(desired(acme(contacts=contacts, domains=["acme.example", "second.example"])))
+    for domain in ("acme.example", "second.example"):
+        assert targets(see, f"postmaster@{domain}") == postmaster
+        assert targets(see, f"abuse@{domain}") == abuse
+        assert recipient(see, f"postmaster@{domain}") == ("OK" if postmaster else None)
+
+
+def test_who_declares_postmaster_has_it(declare: Declare, see: See) -> None:
+    declare(desired(acme("postmaster@acme.example", contacts={"technical": "taro@acme.example"})))
+    assert targets(see, "postmaster@acme.example") == []
+    assert recipient(see, "postmaster@acme.example") == "OK"
+
+
+def test_a_contact_that_takes_no_mail_gets_none(declare: Declare, see: See) -> None:
+    suspended = account("ken@acme.example", state="suspended")
+    declare(desired(acme(suspended, contacts={"technical": "ken@acme.example"})))
+    assert recipient(see, "postmaster@acme.example") is None
+
+
+def test_a_contact_in_an_own_domain_has_to_exist() -> None:
+    with pytest.raises(BadInput, match=r'tenants/acme.yml:1: contacts.technical: "nobody@acme.example" is neither'):
+        reconcile(Current(), desired(acme(contacts={"technical": "nobody@acme.example"})), Options())
+
+
+@pytest.mark.requirement("VM-7")
+def test_all_reaches_every_account_but_not_aliases_nor_suspended_ones(declare: Declare, see: See) -> None:
+    ken = account("ken@acme.example", state="suspended")
+    hanako = account("hanako@acme.example", state="no_login")
+    wanted = acme(ken, hanako, alias("sales@acme.example", "partner@else.example"), "mari@second.example")
+    wanted.domains |= tenant("x", domains=["second.example"]).domains
+    declare(desired(wanted, plans=plans(all_address="tenant")))
+    assert targets(see, "all@acme.example") == ["hanako@acme.example", "jiro@acme.example", "taro@acme.example"]
+    assert targets(see, "all@second.example") == ["mari@second.example"]
+    assert recipient(see, "all@acme.example") == "all_members"
+
+
+def test_all_follows_the_accounts_and_the_plan(declare: Declare, see: See) -> None:
+    declare(desired(acme(), plans=plans(all_address="everybody")))
+    assert recipient(see, "all@acme.example") == "OK"
+    declare(desired(acme("new@acme.example"), plans=plans(all_address="everybody")))
+    assert "new@acme.example" in targets(see, "all@acme.example")
+    declare(desired(acme("new@acme.example"), plans=plans()))
+    assert recipient(see, "all@acme.example") is None
+    assert targets(see, "all@acme.example") == []
+
+
+def test_an_alias_may_lead_to_all_and_to_postmaster(declare: Declare, see: See) -> None:
+    everybody = alias("everybody@acme.example", "all@acme.example", "postmaster@acme.example")
+    wanted = acme(everybody, contacts={"technical": "taro@acme.example"})
+    declare(desired(wanted, plans=plans(all_address="tenant")))
+    assert targets(see, "everybody@acme.example") == ["all@acme.example", "postmaster@acme.example"]
+
+
+def test_a_catch_all_gets_what_is_for_nobody(declare: Declare, see: See) -> None:
+    ken = account("ken@acme.example", state="suspended")
+    away = account("away@acme.example", forward=forward("ken@acme.example", keep=False))
+    wanted = acme(ken, away, alias("sales@acme.example", "jiro@acme.example"))
+    wanted.domains["acme.example"].catch_all = "taro@acme.example"
+    declare(desired(wanted))
+    assert recipient(see, "nobody@acme.example") == "OK"
+    assert targets(see, "nobody@acme.example") == ["taro@acme.example"]
+    # Postfix asks for jiro+tag first and then for jiro: the first is nobody's, and the catch-all's neither.
+    assert recipient(see, "jiro+tag@acme.example") is None
+    assert targets(see, "jiro+tag@acme.example") == []
+    assert targets(see, "jiro@acme.example") == []
+    assert targets(see, "sales@acme.example") == ["jiro@acme.example"]
+    assert recipient(see, "ken@acme.example") == REFUSAL
+    assert targets(see, "ken@acme.example") == []
+    assert targets(see, "away@acme.example") == []
+    assert recipient(see, "nobody@else.example") is None
+
+
+def test_a_renamed_account_has_its_old_address_for_a_while(declare: Declare, see: See) -> None:
+    declare(desired(acme("old@acme.example"), plans=plans(renamed_alias=3600)))
+    renamed = acme(account("new@acme.example", renamed_from="old"))
+    declare(desired(renamed, plans=plans(renamed_alias=3600)))
+    assert targets(see, "old@acme.example") == ["new@acme.example"]
+    assert recipient(see, "old@acme.example") == "OK"
+    see("mailhosting", "UPDATE directory.former_address SET expires_at = now() RETURNING 1")
+    assert recipient(see, "old@acme.example") is None
+
+
+def test_an_old_address_is_free_for_somebody_else(declare: Declare, see: See) -> None:
+    declare(desired(acme("old@acme.example")))
+    new = account("new@acme.example", renamed_from="old")
+    declare(desired(acme(new)))
+    declare(desired(acme(new, "old@acme.example")))
+    assert targets(see, "old@acme.example") == []
+    assert recipient(see, "old@acme.example") == "OK"
+
+
+def test_a_rename_and_back_leaves_no_loop(declare: Declare, see: See) -> None:
+    declare(desired(acme("old@acme.example")))
+    declare(desired(acme(account("new@acme.example", renamed_from="old"))))
+    changes: Changes = declare(desired(acme(account("old@acme.example", renamed_from="new"))))
+    assert changes.counts()["renamed"] == 1
+    assert targets(see, "new@acme.example") == ["old@acme.example"]
+    assert targets(see, "old@acme.example") == []
+
+
+def test_no_old_address_where_the_plan_has_none(declare: Declare, see: See) -> None:
+    declare(desired(acme("old@acme.example"), plans=plans(renamed_alias=None)))
+    declare(desired(acme(account("new@acme.example", renamed_from="old")), plans=plans(renamed_alias=None)))
+    assert recipient(see, "old@acme.example") is None

@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a request asks, and when a login has opened relaying."""
+
+from __future__ import annotations
+
+import pytest
+from mailhosting_policy import decision
+from mailhosting_policy.decision import Address, Membership, Relaying
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("taro@acme.example", Address("taro", "acme.example")),
+        ("Taro@ACME.Example", Address("taro", "acme.example")),
+        ("taro+shop@acme.example", Address("taro", "acme.example")),
+        ('"12:30"@acme.example', Address("12:30", "acme.example")),
+        ('"a@b"@acme.example', Address("a@b", "acme.example")),
+        ("", None),
+        ("taro", None),
+        ("@acme.example", None),
+        ("taro@", None),
+        ("+shop@acme.example", None),
+        ("ta\x00ro@acme.example", None),
+        ("ta\udcffro@acme.example", None),
+    ],
+)
+def test_an_address_is_the_directorys(text: str, expected: Address | None) -> None:
+    assert decision.address(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:DB8:0:0::7", "2001:db8::7"),
+        ("2001:db8::7%eth0", None),
+        ("192.0.2", None),
+        ("unknown", None),
+        ("a\0b", None),
+        ("", None),
+    ],
+)
+def test_a_client_has_one_form(text: str, expected: str | None) -> None:
+    assert decision.client_address(text) == expected
+
+
+def test_relaying_is_asked_for_client_and_sender() -> None:
+    request = {"client_address": "192.0.2.7", "sender": "taro@acme.example", "recipient": "x@outside.example"}
+    assert decision.relaying(request) == Relaying("192.0.2.7", Address("taro", "acme.example"))
+
+
+@pytest.mark.parametrize("missing", [{"sender": ""}, {"client_address": ""}, {"client_address": "unknown"}])
+def test_the_null_sender_and_no_client_open_nothing(missing: dict[str, str]) -> None:
+    assert decision.relaying({"client_address": "192.0.2.7", "sender": "taro@acme.example"} | missing) is None
+    assert decision.relaying({}) is None
+
+
+def test_membership_is_asked_for_login_and_domain() -> None:
+    request = {"sasl_username": "taro@acme.example", "recipient": "All@Acme.Example"}
+    assert decision.membership(request) == Membership(Address("taro", "acme.example"), "acme.example")
+
+
+@pytest.mark.parametrize("login", ["", "taro", "@acme.example"])
+def test_who_is_not_logged_in_is_no_member(login: str) -> None:
+    assert decision.membership({"sasl_username": login, "recipient": "all@acme.example"}) is None
+
+
+def test_keys_of_two_logins_are_never_one() -> None:
+    assert decision.login_key("2001:db8::1", "a:b@x") != decision.login_key("2001:db8::1:a", "b@x")
+
+
+@pytest.mark.parametrize(("age", "open_for"), [(0, True), (1799, True), (1800, False), (99_999, False)])
+def test_a_login_opens_for_its_plans_seconds(age: int, open_for: bool) -> None:
+    opened = decision.who_opened({"taro@acme.example": 1800}, {"taro@acme.example": 1_000_000 - age}, 1_000_000)
+    assert opened == ("taro@acme.example" if open_for else None)
+
+
+def test_each_login_has_its_own_plan() -> None:
+    seconds = {"taro@acme.example": 60, "ken@acme.example": 1800}
+    seen = {"taro@acme.example": 1_000_000 - 100, "ken@acme.example": 1_000_000 - 100}
+    assert decision.who_opened(seconds, seen, 1_000_000) == "ken@acme.example"
+    assert decision.who_opened({}, seen, 1_000_000) is None
+    assert decision.who_opened(seconds, {}, 1_000_000) is None
+
+
+def test_values_of_valkey_are_times_or_an_error() -> None:
+    assert decision.last_logins(["a@x", "b@x"], [b"17", None]) == {"a@x": 17}
+    for values in ([b"x", None], [b"17"]):
+        with pytest.raises(ValueError, match=r"invalid literal|shorter"):
+            decision.last_logins(["a@x", "b@x"], values)

@@ -1,0 +1,266 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests and answers over a socket; sources that are well, down, hung or confused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mailhosting_policy import decision, sources
+from mailhosting_policy.service import Service
+from mailhosting_policy.sources import Directory, Down, Valkey
+
+TARO = "taro@acme.example"
+RELAY = {
+    "request": "smtpd_access_policy",
+    "policy_context": "pop_before_smtp",
+    "client_address": "192.0.2.7",
+    "sender": TARO,
+    "recipient": "someone@outside.example",
+}
+ALL = RELAY | {"policy_context": "all_members", "sasl_username": TARO, "recipient": "all@acme.example"}
+
+
+@dataclass
+class Rows:
+    """A directory that answers every query alike."""
+
+    rows: list[tuple[object, ...]] | Down
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def ask(self, _query: str, *arguments: str) -> list[tuple[object, ...]]:
+        self.asked.append(arguments)
+        if isinstance(self.rows, Down):
+            raise self.rows
+        return self.rows
+
+
+@dataclass
+class Values:
+    """A Valkey that holds these keys."""
+
+    values: dict[str, bytes] | Down = field(default_factory=dict)
+    asked: list[list[str]] = field(default_factory=list)
+
+    async def get(self, keys: list[str]) -> list[bytes | None]:
+        self.asked.append(keys)
+        if isinstance(self.values, Down):
+            raise self.values
+        return [self.values.get(key) for key in keys]
+
+
+def answer(request: dict[str, str], rows: Rows, values: Values) -> str:
+    return asyncio.run(Service(rows, values).answer(request))
+
+
+def logged_in(seconds_ago: int, client: str = "192.0.2.7", username: str = TARO) -> Values:
+    return Values({f"mh:1:login:{client}/{username}": str(int(time.time()) - seconds_ago).encode()})
+
+
+def test_a_login_opens_relaying() -> None:
+    rows = Rows([("hanako@acme.example", 1800), (TARO, 1800)])
+    assert answer(RELAY, rows, logged_in(60)) == decision.PERMIT
+    assert rows.asked == [("taro", "acme.example")]
+
+
+def test_an_ipv6_client_too() -> None:
+    client = "2001:db8::7"
+    values = logged_in(60, client)
+    assert answer(RELAY | {"client_address": client}, Rows([(TARO, 1800)]), values) == decision.PERMIT
+
+
+@pytest.mark.parametrize(
+    "values",
+    [Values(), logged_in(1801), logged_in(60, client="192.0.2.8"), logged_in(60, username="hanako@acme.example")],
+    ids=["never", "too long ago", "from elsewhere", "another login"],
+)
+def test_without_its_login_there_is_no_opinion(values: Values) -> None:
+    assert answer(RELAY, Rows([(TARO, 1800)]), values) == decision.NO_OPINION
+
+
+@pytest.mark.parametrize("rows", [[], [(TARO, None)], [(None, 1800)]])
+def test_a_sender_without_the_plan_costs_valkey_nothing(rows: list[tuple[object, ...]]) -> None:
+    values = logged_in(60)
+    assert answer(RELAY, Rows(rows), values) == decision.NO_OPINION
+    assert not values.asked
+
+
+def test_the_null_sender_is_not_even_looked_up() -> None:
+    rows = Rows([(TARO, 1800)])
+    assert answer(RELAY | {"sender": ""}, rows, logged_in(60)) == decision.NO_OPINION
+    assert not rows.asked
+
+
+@pytest.mark.parametrize("request_", [RELAY, ALL], ids=["relay", "all"])
+def test_while_the_directory_is_down_mail_is_put_off(request_: dict[str, str]) -> None:
+    assert answer(request_, Rows(Down("directory")), logged_in(60)) == decision.TRY_LATER
+
+
+@pytest.mark.parametrize("values", [Values(Down("Valkey")), Values({f"mh:1:login:192.0.2.7/{TARO}": b"soon"})])
+def test_while_valkey_is_down_or_confused_mail_is_put_off(values: Values) -> None:
+    assert answer(RELAY, Rows([(TARO, 1800)]), values) == decision.TRY_LATER
+
+
+@pytest.mark.parametrize("context", ["", "other"])
+def test_an_unknown_question_puts_mail_off(context: str) -> None:
+    assert answer(RELAY | {"policy_context": context}, Rows([(TARO, 1800)]), logged_in(60)) == decision.TRY_LATER
+
+
+def test_a_member_may_write_to_all() -> None:
+    rows = Rows([(True,)])
+    assert answer(ALL, rows, Values()) == decision.PERMIT
+    assert rows.asked == [("taro", "acme.example", "acme.example")]
+
+
+@pytest.mark.parametrize("rows", [[(False,)], [(None,)], []])
+def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None:
+    refusal = answer(ALL, Rows(rows), Values())
+    assert refusal.startswith("554 5.7.1 ")
+    assert "acme.example" in refusal
+
+
+def test_who_has_not_logged_in_is_refused_without_a_lookup() -> None:
+    rows = Rows([(True,)])
+    assert answer(ALL | {"sasl_username": ""}, rows, Values()).startswith("554 5.7.1 ")
+    assert not rows.asked
+
+
+def block(request: dict[str, str]) -> bytes:
+    return "".join(f"{name}={value}\n" for name, value in request.items()).encode() + b"\n"
+
+
+def converse(said: bytes) -> bytes:
+    """What the service says to a client that says `said` and then nothing more."""
+
+    async def conversation() -> bytes:
+        service = Service(Rows([(TARO, 1800)]), logged_in(60))
+        server = await asyncio.start_server(service.converse, "127.0.0.1", 0, limit=4096)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(said)
+        writer.write_eof()
+        heard = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        server.close()
+        return heard
+
+    return asyncio.run(conversation())
+
+
+def test_one_connection_has_many_requests() -> None:
+    assert converse(block(RELAY) + block(RELAY | {"sender": ""})) == b"action=OK\n\naction=DUNNO\n\n"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\n\n", b"x" * 10_000, b"\0" * 100 + b"\n\n", b"EHLO x\r\n\r\n", block(RELAY)[:-1]]
+)
+def test_garbage_gets_no_answer(garbage: bytes) -> None:
+    assert converse(garbage) == b""
+
+
+def test_garbage_after_a_request_ends_the_connection() -> None:
+    assert converse(block(RELAY) + b"garbage\n\n" + block(RELAY)) == b"action=OK\n\n"
+
+
+def valkey_says(tmp_path: Path, answers: bytes | None) -> list[bytes | None]:
+    """What Valkey.get makes of `answers` to everything it sent; None says nothing."""
+
+    async def exchange() -> list[bytes | None]:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                sent = await reader.readuntil(b"mh:1:login:k\r\n")
+                assert sent.startswith(b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n*2\r\n$4\r\nMGET\r\n$12\r\n")
+                if answers is None:
+                    await reader.read()  # until the client has had enough
+                else:
+                    writer.write(answers)
+            finally:
+                writer.close()
+
+        server = await asyncio.start_unix_server(talk, tmp_path / "socket")
+        try:
+            return await Valkey(str(tmp_path / "socket"), "policy").get(["mh:1:login:k"])
+        finally:
+            server.close()
+            await asyncio.sleep(0.05)  # the other side sees it
+
+    return asyncio.run(exchange())
+
+
+def test_valkeys_values(tmp_path: Path) -> None:
+    assert valkey_says(tmp_path, b"+OK\r\n*1\r\n$3\r\n1\r\n\r\n") == [b"1\r\n"]
+    assert valkey_says(tmp_path, b"+OK\r\n*1\r\n$-1\r\n") == [None]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        b"",
+        b"+OK\r\n",
+        b"-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        b"+OK\r\n-NOPERM No permissions to access a key\r\n",
+        b"+OK\r\n-LOADING\r\n",
+        b"+OK\r\n*1\r\n$9\r\n1\r\n",
+        b"+OK\r\n*x\r\n",
+        b"x" * 200_000,
+    ],
+)
+def test_valkeys_errors_are_not_values(tmp_path: Path, answers: bytes) -> None:
+    with pytest.raises(Down, match="Valkey"):
+        valkey_says(tmp_path, answers)
+
+
+def test_a_hung_valkey_is_down_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PATIENCE", 0.1)
+    with pytest.raises(Down, match="does not answer"):
+        valkey_says(tmp_path, None)
+
+
+def test_no_valkey_is_down(tmp_path: Path) -> None:
+    with pytest.raises(Down, match="Valkey"):
+        asyncio.run(Valkey(str(tmp_path / "none"), "policy").get(["k"]))
+
+
+def test_no_directory_is_down(tmp_path: Path) -> None:
+    with pytest.raises(Down, match="directory"):
+        asyncio.run(Directory(f"host={tmp_path} dbname=x").ask("SELECT 1"))
+
+
+async def close(directory: Directory) -> None:
+    assert directory._connection is not None
+    await directory._connection.close()
+
+
+def test_the_directory_is_asked_over_one_connection_and_anew_when_that_is_gone(cluster: str) -> None:
+    async def ask() -> None:
+        directory = Directory(f"host={cluster} user=postgres dbname=postgres")
+        (first,) = await directory.ask("SELECT pg_backend_pid(), %s", "a")
+        assert first == ((await directory.ask("SELECT pg_backend_pid(), %s", "a"))[0])
+        with pytest.raises(Down):
+            await directory.ask("SELECT pg_terminate_backend(pg_backend_pid())")
+        assert (await directory.ask("SELECT 1")) == [(1,)]
+        with pytest.raises(Down, match="nothing"):
+            await directory.ask("SELECT nothing")
+        assert (await directory.ask("SELECT 2")) == [(2,)]
+        await close(directory)
+
+    asyncio.run(ask())
+
+
+def test_a_query_that_hangs_ends_and_the_next_is_answered(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        directory = Directory(f"host={cluster} user=postgres dbname=postgres")
+        await directory.ask("SELECT 1")
+        monkeypatch.setattr(sources, "PATIENCE", 0.3)
+        start = time.monotonic()
+        with pytest.raises(Down, match="does not answer"):
+            await directory.ask("SELECT pg_sleep(30)")
+        assert time.monotonic() - start < 1
+        assert (await directory.ask("SELECT 1")) == [(1,)]
+        await close(directory)
+
+    asyncio.run(ask())
