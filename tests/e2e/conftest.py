@@ -26,16 +26,14 @@ from .outside import Outside
 HERE = Path(__file__).resolve().parent
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A folder here is for the inventory of that name: its tests run against no other."""
     inventory = Path(os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0])
-    if collection_path.is_dir() and collection_path.parent == HERE and inventory.name:
-        return collection_path.name != inventory.parent.name or None
-    return None
-
-
-#: Waits for fail2ban, whose unit is active before it listens.
-FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
+    if not inventory.name:
+        return
+    others = [item for item in items if item.path.parent not in (HERE, HERE / inventory.parent.name)]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(scope="session")
