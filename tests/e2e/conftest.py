@@ -36,6 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=others)
 
 
+#: Waits for fail2ban, whose unit is active before it listens.
+FAIL2BAN_ANSWERS = "timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
+
+
 @pytest.fixture(scope="session")
 def inventories() -> list[str]:
     return os.environ["MAIL_TEST_INVENTORY"].split(":")
