@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from .addresses import Addresses
 from .changes import Changes, Settings
@@ -21,6 +21,8 @@ from .problems import Problem
 from .rows import AccountRow, AliasRow, Current, TenantRow
 from .rules import check, path
 from .syntax import shown
+
+_ONLY_DIRECT: Final = "; the plan's all@ takes mail only from those who write to it themselves"
 
 
 def check_final(current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> list[Problem]:
@@ -207,23 +209,22 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
             local_part, _at, name = target.rpartition("@")
             address = f"{local_part.partition('+')[0]}@{name}"
             owner = tenants.get(domains[name].tenant) if name in domains else None
-            if owner is None or _exists(owner, address, changes.settings):
+            if owner is None or _exists(owner, address):
                 continue
             if owner is tenant:
-                message = f"{shown(target)} is neither an account nor an alias"
+                message = (
+                    f"{shown(target)} is neither an account nor an alias{_ONLY_DIRECT if local_part == 'all' else ''}"
+                )
                 yield Problem(tenant.addresses_file, item.line, f"{path(item)}{key}[{index}]", message)
             else:
                 changes.warnings.append(f"{item.address}: its target {target} does not exist at tenant {owner.name}")
 
 
-def _exists(tenant: Tenant, address: str, settings: Settings) -> bool:
-    """Whether a domain's owner has an address, declared or not."""
+def _exists(tenant: Tenant, address: str) -> bool:
+    """Whether mail may go on to an address of a tenant's domain: one it declares, or that of a contact."""
     if address in tenant.accounts or address in tenant.aliases:
         return True
-    local_part = address.partition("@")[0]
-    if local_part == "all":
-        return bool(effective(settings.plans.get(tenant.plan, {}), tenant.overrides)["all_address"])
-    return bool(tenant.contacts.get("technical")) if local_part in ("postmaster", "abuse") else False
+    return bool(tenant.contacts.get("technical")) and address.partition("@")[0] in ("postmaster", "abuse")
 
 
 def _declared_targets(tenant: Tenant) -> Iterator[tuple[Account | Alias, str, int, str]]:

@@ -134,6 +134,13 @@ WHERE s.may_receive
 UNION ALL
 SELECT u.local_part, u.domain, ARRAY[u.target] FROM directory.undeclared u;
 
+-- Addresses of ours that other addresses may lead to. Not all@: whoever writes to it is looked at, and by a detour
+-- through an alias, a forward or a catch-all, perhaps of another tenant, nobody would be.
+CREATE VIEW directory.receiver AS
+SELECT s.local_part, s.domain FROM directory.standing s WHERE s.may_receive
+UNION ALL
+SELECT u.local_part, u.domain FROM directory.undeclared u;
+
 -- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
 CREATE VIEW v1.alias AS
 SELECT e.local_part, e.domain, target.address AS target
@@ -143,16 +150,18 @@ CROSS JOIN LATERAL (VALUES (
     split_part(split_part(target.address, '@', 1), '+', 1),
     split_part(target.address, '@', 2))) AS at (local_part, domain)
 WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = at.domain)
-OR EXISTS (
-    SELECT FROM directory.standing o WHERE o.local_part = at.local_part AND o.domain = at.domain AND o.may_receive)
-OR EXISTS (SELECT FROM directory.undeclared u WHERE u.local_part = at.local_part AND u.domain = at.domain)
-OR EXISTS (SELECT FROM v1.all_member m WHERE m.local_part = at.local_part AND m.domain = at.domain);
+OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = at.local_part AND r.domain = at.domain);
 
 CREATE VIEW v1.catch_all AS
 SELECT d.name AS domain, d.catch_all AS target
 FROM directory.domain d
 JOIN directory.tenant t ON t.id = d.tenant_id
-WHERE d.catch_all IS NOT NULL AND t.state IN ('active', 'no_login');
+CROSS JOIN LATERAL (VALUES (
+    split_part(split_part(d.catch_all, '@', 1), '+', 1),
+    split_part(d.catch_all, '@', 2))) AS at (local_part, domain)
+WHERE d.catch_all IS NOT NULL AND t.state IN ('active', 'no_login') AND (
+    NOT EXISTS (SELECT FROM v1.domain other WHERE other.domain = at.domain)
+    OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = at.local_part AND r.domain = at.domain));
 
 -- reply is an action of Postfix's access(5).
 CREATE VIEW v1.recipient_refusal AS
@@ -278,7 +287,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
-DROP VIEW IF EXISTS directory.expansion, directory.undeclared, directory.standing;
+DROP VIEW IF EXISTS directory.receiver, directory.expansion, directory.undeclared, directory.standing;
 """
 
 

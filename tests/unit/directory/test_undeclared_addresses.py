@@ -97,11 +97,28 @@ def test_all_follows_the_accounts_and_the_plan(declare: Declare, see: See) -> No
     assert targets(see, "all@acme.example") == []
 
 
-def test_an_alias_may_lead_to_all_and_to_postmaster(declare: Declare, see: See) -> None:
+def test_an_alias_may_lead_to_postmaster_and_never_to_all() -> None:
     everybody = alias("everybody@acme.example", "all@acme.example", "postmaster@acme.example")
-    wanted = acme(everybody, contacts={"technical": "taro@acme.example"})
-    declare(desired(wanted, plans=plans(all_address="tenant")))
-    assert targets(see, "everybody@acme.example") == ["all@acme.example", "postmaster@acme.example"]
+    wanted = desired(acme(everybody, contacts={"technical": "taro@acme.example"}), plans=plans(all_address="tenant"))
+    with pytest.raises(BadInput, match=r"everybody\[0\]: .* only from those who write to it themselves") as refused:
+        reconcile(Current(), wanted, Options())
+    assert "postmaster" not in str(refused.value)
+
+
+def test_no_detour_leads_to_all_of_another_tenant(declare: Declare, see: See) -> None:
+    """Whoever writes to all@ is looked at; behind an alias, a forward or a catch-all of others nobody would be."""
+    eve = account("eve@evil.example", forward=forward("all@acme.example"))
+    evil = tenant("evil", eve, alias("x@evil.example", "all@acme.example", "all+y@acme.example", "eve@evil.example"))
+    evil.domains["evil.example"].catch_all = "all@acme.example"
+    evil.contacts = {"technical": "all@acme.example"}
+    changes = declare(desired(acme(), evil, plans=plans(all_address="tenant")))
+    assert any("all@acme.example does not exist" in warning for warning in changes.warnings)
+    assert targets(see, "x@evil.example") == ["eve@evil.example"]
+    assert targets(see, "eve@evil.example") == ["eve@evil.example"]
+    assert targets(see, "whoever@evil.example") == []
+    assert recipient(see, "whoever@evil.example") is None
+    assert targets(see, "postmaster@evil.example") == []
+    assert targets(see, "all@acme.example") == ["jiro@acme.example", "taro@acme.example"]
 
 
 def test_a_catch_all_gets_what_is_for_nobody(declare: Declare, see: See) -> None:
