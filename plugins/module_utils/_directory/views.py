@@ -15,15 +15,16 @@ import hashlib
 import json
 from typing import Final
 
-from . import lookups
+from . import gate, lookups
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
-DAEMONS: Final = ("dovecot", "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
+DAEMONS: Final = ("dovecot", gate.USER, "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
     "dovecot": ("passdb", "legacy_passdb", "userdb"),
+    gate.USER: ("relay_login",),
     "mailhosting-policy": ("sender", "relay_login", "domain_member"),
     "postfix": (
         "domain",
@@ -56,12 +57,19 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
        (s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
        s.settings ->> 'all_address' AS all_address,
-       s.settings -> 'retention' AS retention
+       s.settings -> 'retention' AS retention,
+       (s.settings ->> 'max_message_size')::bigint AS max_message_size,
+       (s.settings ->> 'tenant_quota')::bigint AS tenant_quota,
+       s.settings -> 'send_limits' AS send_limits,
+       s.settings -> 'receive_limits' AS receive_limits,
+       s.settings -> 'account_send_limits' AS account_send_limits,
+       nullif(s.settings -> 'mass_mail', 'null') AS mass_mail
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
 
--- Declared states and holds together: what an address may do now.
+-- Declared states and holds together: what an address may do now. What the gate has stopped, the gate answers for:
+-- the mail may have to wait in the queue.
 CREATE VIEW directory.standing AS
 SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id,
        t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
@@ -69,7 +77,7 @@ SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id
            AND h.scope = 'receive' AND coalesce(h.until > now(), true)) AS may_receive,
        t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
            SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
-           AND h.scope = 'send' AND coalesce(h.until > now(), true)) AS may_send,
+           AND h.scope = 'send' AND h.origin <> 'gate' AND coalesce(h.until > now(), true)) AS may_send,
        t.state = 'active' AND ac.state = 'active' AND NOT EXISTS (
            SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
            AND h.scope = 'login' AND coalesce(h.until > now(), true)) AS may_login
@@ -287,7 +295,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
-DROP VIEW IF EXISTS directory.receiver, directory.expansion, directory.undeclared, directory.standing;
+DROP VIEW IF EXISTS directory.keeper, directory.receiver, directory.expansion, directory.undeclared, directory.standing;
 """
 
 
@@ -299,6 +307,7 @@ def text() -> str:
         + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"}
         + _PASSWORDS
         + lookups.text()
+        + gate.text()
         + "\n".join(_grants())
         + "\n"
     )
