@@ -27,8 +27,6 @@ INSIDE = "nsenter --target $(systemctl show --value --property=MainPID fail2ban)
 
 @pytest.fixture(autouse=True)
 def protected(host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
-    if not host.exists("fail2ban-client"):
-        pytest.skip("the host has no fail2ban")
     yield
     host.check_output("systemctl start fail2ban")
     host.check_output(f"{FAIL2BAN_ANSWERS}; fail2ban-client unban --all")
