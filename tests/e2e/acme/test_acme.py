@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates by ACME: the server asks the host on port 80 for each name, as a public one would.
 
-Only where the inventory has `tls_producer: acme` and a group `acme` with the server, pebble (molecule/acme).
+The inventory is that of molecule/acme; its group `acme` is the server, pebble.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User
-from .control import Control
-from .test_tls import IMPLICIT, UPGRADES, certificate
+from ..clients import User
+from ..control import Control
+from ..test_tls import IMPLICIT, UPGRADES, certificate
 
 ALL_PORTS = [*IMPLICIT, *UPGRADES]
 SHARED = "mx1.demo.example"
@@ -35,9 +35,7 @@ UNIT = "mailhosting-acme.service"
 
 
 @pytest.fixture(scope="session")
-def acme_server(inventories: list[str], variables: dict[str, Any]) -> testinfra.host.Host:
-    if variables.get("tls_producer") != "acme":
-        pytest.skip("this inventory has no ACME server")
+def acme_server(inventories: list[str]) -> testinfra.host.Host:
     command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
     listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     (name,) = listing["acme"]["hosts"]
@@ -58,11 +56,6 @@ def ca_file(
     path = tmp_path_factory.mktemp("acme") / "ca.pem"
     path.write_text(roots)
     return str(path)
-
-
-@pytest.fixture(autouse=True)
-def _only_with_a_server(acme_server: testinfra.host.Host) -> None:
-    """Everything here needs it."""
 
 
 def issuer(served: dict[str, Any]) -> str:
