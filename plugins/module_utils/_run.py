@@ -24,7 +24,7 @@ from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
-from ._dovecot import end_sessions
+from ._dovecot import NotDone, end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -147,8 +147,12 @@ def _write(
         if store and changes and not module.check_mode:
             passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)
-            if changes.may_end_sessions:
-                end_sessions(store.without_login)
+    # After the lock: other runs need not wait for Dovecot.
+    if store and changes.may_end_sessions and not module.check_mode:
+        try:
+            end_sessions(store.without_login)
+        except NotDone as error:
+            module.warn(f"The directory is written, but {error}.")
     return changes, current
 
 

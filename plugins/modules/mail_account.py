@@ -182,7 +182,7 @@ from ..module_utils._directory.final import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
 from ..module_utils._directory.store import Store
-from ..module_utils._dovecot import forget_answered
+from ..module_utils._dovecot import NotDone, forget_answered
 from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
 from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
 
@@ -249,7 +249,11 @@ def main() -> None:
 def _forget_answered(module: AnsibleModule, address: str, changed: bool) -> dict[str, Any]:
     if not module.params["forget_answered"]:
         return {}
-    return {"changed": forget_answered(address, module.check_mode) or changed}
+    try:
+        return {"changed": forget_answered(address, module.check_mode) or changed}
+    except NotDone as error:
+        module.warn(f"The directory is as it should be, but {error}.")
+        return {}
 
 
 def _request(address: str, parameters: dict[str, Any], current: Current) -> Request:

@@ -27,6 +27,11 @@ options:
     type: list
     elements: str
     default: []
+  domains:
+    description: Limit them to the tenants that have one of these domains, and to O(tenants). Empty means all.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: mailhosting.stack.mail_directory
 """
@@ -209,12 +214,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Settings
 from ..module_utils._directory.final import host_facts
 from ..module_utils._directory.model import effective
 from ..module_utils._directory.rows import AccountRow, Current
 from ..module_utils._directory.rules import FREE_LOCAL_PARTS
-from ..module_utils._run import connection_options, opened, reported
+from ..module_utils._directory.store import Store
+from ..module_utils._run import connection_options, opened, reported, value
 
 
 def main() -> None:
@@ -237,13 +244,20 @@ def main() -> None:
                 "default": ["plans", "tenants", "host"],
             },
             "tenants": {"type": "list", "elements": "str", "default": []},
+            "domains": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    limit = frozenset(module.params["tenants"]) or None
     with reported(module), opened(module) as store:
-        current = store.load(limit) if store else Current()
+        current = store.load(_limit(module.params, store)) if store else Current()
         module.exit_json(changed=False, **{name: subsets[name](current) for name in module.params["gather_subset"]})
+
+
+def _limit(parameters: dict[str, Any], store: Store) -> frozenset[str] | None:
+    """The tenants asked for; None if that is all of them."""
+    names, domains = parameters["tenants"], [value("domains", syntax.domain, name) for name in parameters["domains"]]
+    owners = {store.owner(domain) for domain in domains} - {None}
+    return frozenset({*names, *owners}) if names or domains else None
 
 
 def _tenants(current: Current) -> dict[str, Any]:

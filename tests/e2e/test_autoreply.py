@@ -51,8 +51,12 @@ def away(tenant: Control, replies: Replies) -> Replies:
 
 
 SUBJECT = "不在のお知らせ: 十一月末まで休みます。その間のご連絡は同僚の鈴木までお願いいたします"
-# What an escape, a quote or a variable could spoil on its way through SQL, userdb and Sieve.
-BODY = 'いま休みです。\n\n.\n"引用" \\ %{user} %u ${subject} $x\tタブ\n' + "長い行" * 100 + "\nX-Not-A-Header: no\n"
+# What an escape, a quote, a variable or a file's name could spoil on its way through SQL, userdb and Sieve.
+BODY = (
+    '</etc/passwd\nいま休みです。\n\n.\n"引用" \\ %{user} %u ${subject} $x\tタブ\n'
+    + "長い行" * 100
+    + "\nX-Not-A-Header: no\n"
+)
 
 
 def somebody() -> str:

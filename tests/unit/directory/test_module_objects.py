@@ -438,6 +438,12 @@ def test_info_of_some_tenants(run: Run) -> None:
     result = run("mail_info", gather_subset=["tenants", "accounts"], tenants=["bolt"])
     assert list(result["tenants"]) == ["bolt"]
     assert list(result["accounts"]) == ["bill@bolt.example"]
+    by_domain = run("mail_info", gather_subset=["tenants", "accounts"], domains=["Bolt.Example"])
+    assert (by_domain["tenants"], by_domain["accounts"]) == (result["tenants"], result["accounts"])
+    both = run("mail_info", gather_subset=["tenants"], tenants=["acme"], domains=["bolt.example"])["tenants"]
+    assert set(both) == {"acme", "bolt"}
+    assert run("mail_info", gather_subset=["tenants"], domains=["nobodys.example"])["tenants"] == {}
+    assert 'domains: "no domain"' in run("mail_info", domains=["no domain"])["msg"]
 
 
 @pytest.fixture
