@@ -25,6 +25,9 @@ description:
     domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain.
   - An alias that is no longer declared is removed. A tenant or an addresses file that has vanished closes and removes
     nothing.
+  - A domain with C(renamed_from) takes everything along that is in the domain of that name, mailboxes and passwords
+    included; none of it is closed or made anew. Logins have the new name at once. Mail for the old one arrives for as
+    long as the plan's C(renamed_domain) says, and so long no other tenant can have the name.
   - A domain that its tenant no longer has goes once no address is left in it; no mailbox ever passes to another tenant.
 extends_documentation_fragment:
   - mailhosting.stack._attributes

@@ -79,6 +79,9 @@ tenants:
     domains:
       description: Host names by domain.
       type: dict
+    former_domains:
+      description: Domains by the former names that still take mail for them.
+      type: dict
     accounts:
       description: Number of accounts.
       type: int
@@ -105,6 +108,7 @@ tenants:
         pop_before_smtp: null
         all_address: null
         renamed_alias: 2592000
+        renamed_domain: 7776000
         retention: {}
       state: active
       origin: inventory
@@ -112,6 +116,7 @@ tenants:
       language: en
       contacts: {}
       domains: {acme.example: []}
+      former_domains: {}
       accounts: 3
       aliases: 1
       mailboxes: 3
@@ -210,6 +215,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory.changes import Settings
+from ..module_utils._directory.domains import former_domains
 from ..module_utils._directory.final import host_facts
 from ..module_utils._directory.model import effective
 from ..module_utils._directory.rows import AccountRow, Current
@@ -254,6 +260,10 @@ def _tenants(current: Current) -> dict[str, Any]:
     domains: dict[str, dict[str, list[str]]] = {name: {} for name in current.tenants}
     for domain in _sorted(current.domains.values()):
         domains[domain.tenant][domain.name] = list(domain.hostnames)
+    former: dict[str, dict[str, str]] = {name: {} for name in current.tenants}
+    names = former_domains(current, Settings(current.plans, current.tenants, current.domains))
+    for name, domain in sorted(names.items()):
+        former[current.domains[domain].tenant][name] = domain
     result = {}
     for row in _sorted(current.tenants.values()):
         if current.loaded is not None and row.name not in current.loaded:
@@ -264,6 +274,7 @@ def _tenants(current: Current) -> dict[str, Any]:
             **row._asdict(),
             "settings": settings,
             "domains": domains[row.name],
+            "former_domains": former[row.name],
             "accounts": accounts[row.name],
             "aliases": aliases[row.name],
             "over_limit": settings["max_accounts"] is not None and counted > settings["max_accounts"],

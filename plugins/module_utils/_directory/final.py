@@ -35,7 +35,7 @@ def check_final(current: Current, desired: Desired, changes: Changes, addresses:
         return []
     final = _Final(current, desired, changes, addresses)
     tenants = final.with_targets(touched)
-    problems = check(Desired(plans=changes.settings.plans, tenants=tenants))
+    problems = check(Desired(plans=changes.settings.plans, tenants=tenants), changes.settings.former_domains)
     problems += _missing_contacts(tenants, changes)
     return problems + list(_missing_targets(desired, tenants, changes))
 
@@ -70,6 +70,7 @@ def _touched(changes: Changes) -> set[str]:
     names = {row.name for row in changes.settings.tenants.values() if row.plan in plans} if plans else set()
     names.update(tenant.name for tenant in changes.tenants)
     names.update(domain.after.tenant for domain in changes.domains if domain.after)
+    names.update(rename.tenant for rename in changes.renamed_domains)
     names.update(account.tenant for account in changes.accounts)
     names.update(alias.tenant for alias in changes.aliases)
     return {name for name in names if name in changes.settings.tenants}
@@ -105,7 +106,7 @@ class _Final:
                 continue
             tenants[name] = self._tenant(self._settings.tenants[name])
             for target in targets(tenants[name]):
-                domain = self._settings.domains.get(target.rpartition("@")[2])
+                domain = self._settings.domains.get(self._settings.present(target.rpartition("@")[2]))
                 if domain and domain.tenant in self._settings.tenants:
                     waiting.append(domain.tenant)
         return tenants
@@ -187,9 +188,14 @@ def _missing_contacts(tenants: dict[str, Tenant], changes: Changes) -> Iterator[
             if domain.catch_all
         ]
         for key, address, line in named:
-            local_part, _at, name = address.rpartition("@")
+            local_part, _at, written = address.rpartition("@")
+            name = changes.settings.present(written)
             owner = changes.settings.domains.get(name)
             plain = f"{local_part.partition('+')[0]}@{name}"
+            if owner and owner.tenant == tenant.name and name != written:
+                changes.warnings.append(
+                    f"tenant {tenant.name}: {key} {address} has the former name of {name}, which ends: write {name}"
+                )
             if (
                 owner
                 and owner.tenant == tenant.name
@@ -206,9 +212,14 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
         if tenant.state == "closed":
             continue
         for item, key, index, target in _declared_targets(desired.tenants[tenant.name]):
-            local_part, _at, name = target.rpartition("@")
+            local_part, _at, written = target.rpartition("@")
+            name = changes.settings.present(written)
             address = f"{local_part.partition('+')[0]}@{name}"
             owner = tenants.get(domains[name].tenant) if name in domains else None
+            if owner is tenant and name != written:
+                changes.warnings.append(
+                    f"{item.address}: its target {target} has the former name of {name}, which ends: write {name}"
+                )
             if owner is None or _exists(owner, address):
                 continue
             if owner is tenant:

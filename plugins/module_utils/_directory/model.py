@@ -31,6 +31,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
+    "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
 
@@ -48,6 +49,8 @@ MANAGERS: Final = ("inventory", "panel")
 HOLD_SCOPES: Final = ("send", "receive", "login", "retention")
 #: Whom a tenant names: `technical` has postmaster@ and the notices, `abuse` has abuse@ (else `technical`).
 CONTACTS: Final = ("technical", "billing", "abuse")
+#: Addresses of every domain, and the contacts that have them, the first that there is (RFC 2142).
+ROLES: Final = {"postmaster": ("technical",), "abuse": ("abuse", "technical")}
 LANGUAGES: Final = ("en", "ja")
 
 
@@ -85,6 +88,7 @@ class Domain:
     name: str
     hostnames: tuple[str, ...] = ()
     catch_all: str | None = None  # the full address that gets what is for no address of the domain
+    renamed_from: str | None = None  # what the tenant's domain was called, with all its addresses
     line: int = 0
 
 
@@ -164,7 +168,7 @@ def effective(plan: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 # The document: what travels from the controller to the host.  Short keys and absent defaults keep
 # 100,000 accounts at a few megabytes; only these two functions know the form.
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def to_document(desired: Desired) -> dict[str, Any]:
@@ -196,14 +200,14 @@ def _tenant_out(tenant: Tenant) -> dict[str, Any]:
         "file": tenant.file,
         "addresses_file": tenant.addresses_file,
         "line": tenant.line,
-        "domains": [[d.name, list(d.hostnames), d.catch_all, d.line] for d in tenant.domains.values()],
+        "domains": [[d.name, list(d.hostnames), d.catch_all, d.renamed_from, d.line] for d in tenant.domains.values()],
         "accounts": [_account_out(a) for a in tenant.accounts.values()],
         "aliases": [[a.local_part, a.domain, list(a.targets), a.line] for a in tenant.aliases.values()],
     }
 
 
 def _tenant_in(item: dict[str, Any]) -> Tenant:
-    domains = (Domain(name, tuple(names), catch_all, line) for name, names, catch_all, line in item["domains"])
+    domains = (Domain(name, tuple(names), *rest) for name, names, *rest in item["domains"])
     accounts = (_account_in(account) for account in item["accounts"])
     aliases = (Alias(local, domain, tuple(targets), line) for local, domain, targets, line in item["aliases"])
     return Tenant(

@@ -322,6 +322,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "pop_before_smtp": _off_or_duration,
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
+    "renamed_domain": _off_or_duration,
     "retention": _retention,
 }
 

@@ -220,6 +220,7 @@ def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
         known: dict[str, Convert] = {
             "hostnames": lambda node, path: report.texts(node, path, syntax.hostname),
             "catch_all": _written(partial(_target, name)),
+            "renamed_from": _written(syntax.domain),
         }
         found[name] = Domain(name, line=key.line, **report.fields(settings, domain_path, known))
     return found

@@ -296,6 +296,22 @@ BAD_TENANTS = {
             '"acme.example" is already a domain of tenant acme (tenants/acme.yml)',
         ),
     ),
+    "old name beside the new one": (
+        "plan: basic\ndomains:\n  bolt.example: {renamed_from: BULB.example}\n  bulb.example:",
+        line(
+            "tenants/bolt.yml:3",
+            "domains.bolt.example.renamed_from",
+            '"bulb.example" is still a domain (tenants/bolt.yml:4): take out one of the two',
+        ),
+    ),
+    "two domains of one": (
+        "plan: basic\ndomains:\n  a.example: {renamed_from: bulb.example}\n  b.example: {renamed_from: bulb.example}",
+        line(
+            "tenants/bolt.yml:4",
+            "domains.b.example.renamed_from",
+            '"bulb.example" is renamed to "a.example" too (tenants/bolt.yml:3): take out one of the two',
+        ),
+    ),
     "domain": (
         "plan: basic\ndomains:\n  bolt_1.example:",
         line(
@@ -401,6 +417,18 @@ def test_all_mistakes_of_all_files_at_once(tree: Tree) -> None:
         "tenants/acme.yml:5",
         "tenants/bolt.yml:2",
     ]
+
+
+def test_addresses_and_secrets_have_a_renamed_domains_new_name(tree: Tree) -> None:
+    tree.write({"tenants/acme.yml": "plan: basic\ndomains: {new.example: {renamed_from: acme.example}}\n"})
+    message = '"acme.example" is renamed to "new.example" in tenants/acme.yml: write new.example here too'
+    assert tree.lines() == [
+        line("addresses/acme.yml:1", "acme.example", message),
+        line("secrets/acme.yml:1", "taro@acme.example", message),
+    ]
+    tree.write({name: FILES[name].replace("acme.example", "new.example") for name in FILES if name[0] in "as"})
+    assert tree.lines() == []
+    assert tree.read().desired.tenants["acme"].domains["new.example"].renamed_from == "acme.example"
 
 
 @pytest.mark.parametrize("folder", ["addresses", "secrets"])

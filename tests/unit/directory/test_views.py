@@ -18,6 +18,7 @@ from .conftest import Declare, See
 
 VIEWS = (
     "domain",
+    "former_domain",
     "mailbox_recipient",
     "plain_mailbox",
     "alias",
@@ -45,7 +46,9 @@ TABLES = (
     "migration",
     "view_text",
     "standing",
+    "hosted",
     "former_address",
+    "former_domain",
 )
 REFUSED = [(views.REFUSAL,)]
 
@@ -303,6 +306,8 @@ def test_a_mailbox_is_not_forgotten_before_its_time(declare: Declare, see: See) 
 #: By daemon: the view, and a row that it has.
 LOOKUPS = [
     ("postfix", "domain", "domain = 'd7.example'"),
+    ("postfix", "domain", "domain = 'was7.example'"),
+    ("postfix", "former_domain", "domain = 'was7.example'"),
     ("postfix", "mailbox_recipient", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "plain_mailbox", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "catch_all", "domain = 'd7.example'"),
@@ -312,6 +317,11 @@ LOOKUPS = [
         "mailhosting-policy",
         "domain_member",
         "local_part = 'user7' AND domain = 'd7.example' AND recipient_domain = 'd10007.example'",
+    ),
+    (
+        "mailhosting-policy",
+        "domain_member",
+        "local_part = 'user7' AND domain = 'd7.example' AND recipient_domain = 'was7.example'",
     ),
     ("postfix", "alias", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "sender", "local_part = 'user7' AND domain = 'd7.example'"),
@@ -331,6 +341,8 @@ INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by
     FROM generate_series(0, 9999) i;
 INSERT INTO directory.domain
     SELECT 'd' || i || '.example', 1 + i % 10000, '{}', 'x@else.example' FROM generate_series(0, 19999) i;
+INSERT INTO directory.former_domain
+    SELECT 'was' || i || '.example', 'd' || i || '.example' FROM generate_series(0, 999) i;
 INSERT INTO directory.account (id, tenant_id, state, password)
     SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
 INSERT INTO directory.address
@@ -351,6 +363,6 @@ def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> Non
         query = f"SELECT * FROM v1.{view} WHERE {condition}"  # noqa: S608 - of this file
         assert len(see(user, query)) == 1, query
         plan = "\n".join(line for (line,) in see(user, f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
-        for table in ("account", "address", "domain", "tenant", "closed"):
+        for table in ("account", "address", "domain", "former_domain", "tenant", "closed"):
             assert f"Seq Scan on {table} " not in plan, f"{query}\n{plan}"
         assert float(plan.rpartition("Execution Time: ")[2].split()[0]) < 5, plan
