@@ -45,7 +45,14 @@ def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
     rows = (target for alias in current.aliases.values() for target in alias.targets)
     forwards = (target for row in current.accounts.values() for target in row.forward_to or ())
     declared = (target for tenant in desired.tenants.values() for target in targets(tenant))
-    return current.not_loaded(chain(rows, forwards, declared))
+    loaded = (row for row in current.tenants.values() if current.loaded is None or row.name in current.loaded)
+    contacts = (address for row in loaded for address in row.contacts.values())
+    catch_alls = (
+        row.catch_all
+        for row in current.domains.values()
+        if row.catch_all and (current.loaded is None or row.tenant in current.loaded)
+    )
+    return current.not_loaded(chain(rows, forwards, declared, contacts, catch_alls))
 
 
 def host_facts(settings: Settings) -> dict[str, Any]:
@@ -171,6 +178,8 @@ def declare_tenant(current: Current, row: TenantRow) -> Tenant:
 
 def targets(tenant: Tenant) -> Iterator[str]:
     """Every address that mail for `tenant` goes on to."""
+    yield from tenant.contacts.values()
+    yield from (domain.catch_all for domain in tenant.domains.values() if domain.catch_all)
     for alias in tenant.aliases.values():
         yield from alias.targets
     for account in tenant.accounts.values():

@@ -121,4 +121,4 @@ def _loop(trail: list[str], begin: int) -> str:
     if length == 1:
         return f"{shown(trail[begin])} goes to itself (a copy in the mailbox is keep: true)"
     cycle = trail[begin:] if length <= _CYCLE_SHOWN else [*trail[begin : begin + 3], "…", *trail[-2:]]
-    return f"mail goes round in a loop: {' -> '.join([*cycle, trail[begin]])}"
+    return f"mail goes round in a loop: {' -> '.join([*cycle, trail[begin]])}; name another target here"

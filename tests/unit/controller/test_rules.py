@@ -234,7 +234,91 @@ def test_loop_over_two_tenants_and_a_forward() -> None:
         line(
             "addresses/bolt.yml:4",
             "bolt.example.accounts.b.forward.to[0]",
-            "mail goes round in a loop: a@acme.example -> b@bolt.example -> a@acme.example",
+            "mail goes round in a loop: a@acme.example -> b@bolt.example -> a@acme.example; name another target here",
+        )
+    ]
+
+
+def loop(*addresses: str) -> str:
+    return f"mail goes round in a loop: {' -> '.join(addresses)}; name another target here"
+
+
+def test_loop_through_a_contact() -> None:
+    acme = tenant("acme", contacts={"technical": "x@bolt.example"})
+    bolt = tenant("bolt", alias("x", 5, "y@home.example", "postmaster@acme.example", domain="bolt.example"))
+    assert lines(acme, bolt) == [
+        line(
+            "addresses/bolt.yml:5",
+            "bolt.example.aliases.x[1]",
+            loop("postmaster@acme.example", "x@bolt.example", "postmaster@acme.example"),
+        )
+    ]
+    # Whoever declares the address has it.
+    assert lines(tenant("acme", account("postmaster", 3), contacts={"technical": "x@bolt.example"}), bolt) == []
+    closed = tenant("acme", contacts={"technical": "x@bolt.example"}, state="closed")
+    assert lines(closed, bolt) == []
+
+
+def test_loop_of_contacts_alone() -> None:
+    """Of two tenants that name each other, with an abuse contact of its own and without."""
+    acme = tenant("acme", contacts={"technical": "abuse@bolt.example"})
+    bolt = tenant("bolt", contacts={"technical": "taro@home.example", "abuse": "abuse@acme.example"})
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/acme.yml:1",
+            "contacts.technical",
+            loop("abuse@bolt.example", "abuse@acme.example", "abuse@bolt.example"),
+        )
+    ]
+
+
+def test_contact_that_is_led_to_itself() -> None:
+    acme = tenant("acme", account("taro", 3, forward=Forward(("abuse@acme.example",))))
+    acme.contacts = {"technical": "taro@acme.example"}
+    assert lines(acme) == [
+        line(
+            "tenants/acme.yml:1",
+            "contacts.technical",
+            loop("taro@acme.example", "abuse@acme.example", "taro@acme.example"),
+        )
+    ]
+
+
+def test_loop_through_a_catch_all() -> None:
+    acme = tenant("acme", account("taro", 3), alias("a", 4, "x@home.example"))
+    acme.domains["acme.example"].catch_all = "x@bolt.example"
+    bolt = tenant("bolt", alias("x", 5, "nobody@acme.example", domain="bolt.example"))
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/acme.yml:3",
+            "domains.acme.example.catch_all",
+            loop("x@bolt.example", "*@acme.example", "x@bolt.example"),
+        )
+    ]
+    for somebody in ("taro", "a"):
+        there = tenant("bolt", alias("x", 5, f"{somebody}+y@acme.example", domain="bolt.example"))
+        assert lines(acme, there) == []
+
+
+def test_catch_alls_that_name_nobody_of_each_other() -> None:
+    acme, bolt = tenant("acme"), tenant("bolt")
+    acme.domains["acme.example"].catch_all = "nobody@bolt.example"
+    bolt.domains["bolt.example"].catch_all = "nobody@acme.example"
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/bolt.yml:3",
+            "domains.bolt.example.catch_all",
+            loop("*@acme.example", "*@bolt.example", "*@acme.example"),
+        )
+    ]
+
+
+def test_detail_does_not_hide_a_loop() -> None:
+    assert lines(tenant("acme", alias("a", 3, "b+x"), alias("b", 4, "a"))) == [
+        line(
+            "addresses/acme.yml:4",
+            "acme.example.aliases.b[0]",
+            loop("a@acme.example", "b@acme.example", "a@acme.example"),
         )
     ]
 
@@ -249,7 +333,11 @@ def test_long_loop_is_shortened() -> None:
     items = [alias(f"a{number}", number + 3, f"a{(number + 1) % 9}") for number in range(9)]
     shown = " -> ".join(f"a{number}@acme.example" if number != "…" else "…" for number in (0, 1, 2, "…", 7, 8, 0))
     assert lines(tenant("acme", *items)) == [
-        line("addresses/acme.yml:11", "acme.example.aliases.a8[0]", f"mail goes round in a loop: {shown}")
+        line(
+            "addresses/acme.yml:11",
+            "acme.example.aliases.a8[0]",
+            f"mail goes round in a loop: {shown}; name another target here",
+        )
     ]
 
 

@@ -163,7 +163,7 @@ BAD_ADDRESSES = {
         line(
             "addresses/acme.yml:4",
             "acme.example.aliases.b[0]",
-            "mail goes round in a loop: a@acme.example -> b@acme.example -> a@acme.example",
+            "mail goes round in a loop: a@acme.example -> b@acme.example -> a@acme.example; name another target here",
         ),
     ),
     "too many accounts": (
