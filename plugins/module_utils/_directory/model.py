@@ -24,7 +24,7 @@ PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "sub
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
-    "max_forwards": 6,  # targets of one address (VM-8)
+    "max_forwards": 6,  # targets of one address (VM-8); None: MAX_TARGETS
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
     "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted
@@ -41,6 +41,10 @@ ALL_SENDERS: Final = ("tenant", "everybody")
 #: What mail is removed after a time: read mail since it was read, any mail since it came, and since it
 #: came into the mailboxes Trash and Junk.
 RETENTION: Final = ("read", "any", "trash", "junk")
+
+#: Targets of one address, whatever its plan says: Postfix's own bound for what one recipient becomes, 1000, which the
+#: role raises for all@ alone.
+MAX_TARGETS: Final = 1000
 
 TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
 ACCOUNT_STATES: Final = ("active", "no_login", "suspended")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .loops import find_loops
-from .model import Account, Alias, Desired, Domain, Forward, Tenant, effective
+from .model import MAX_TARGETS, Account, Alias, Desired, Domain, Forward, Tenant, effective
 from .problems import Problem
 from .syntax import shown
 
@@ -177,15 +177,14 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
         return
     settings = effective(desired.plans[tenant.plan], tenant.overrides)
     allowed, max_forwards = settings["max_accounts"], settings["max_forwards"]
+    most = MAX_TARGETS if max_forwards is None else min(max_forwards, MAX_TARGETS)
     if allowed is not None and len(tenant.accounts) + len(tenant.aliases) > allowed:
         yield from _too_many(tenant, allowed)
-    if max_forwards is None:
-        return
     for account in tenant.accounts.values():
-        if isinstance(account.forward, Forward) and len(account.forward.to) > max_forwards:
+        if isinstance(account.forward, Forward) and len(account.forward.to) > most:
             yield _problem(tenant, account, ".forward.to", _too_many_targets(tenant, account.forward.to, max_forwards))
     for alias in tenant.aliases.values():
-        if len(alias.targets) > max_forwards:
+        if len(alias.targets) > most:
             yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, max_forwards))
 
 
@@ -198,5 +197,7 @@ def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:
         yield _problem(tenant, counted[allowed], "", f"{message} (max_accounts)")
 
 
-def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int) -> str:
+def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int | None) -> str:
+    if allowed is None or allowed > MAX_TARGETS:
+        return f"{len(to)} targets, and no address may have more than {MAX_TARGETS}, whatever its plan says"
     return f"{len(to)} targets, and plan {tenant.plan} allows tenant {tenant.name} {allowed} (max_forwards)"

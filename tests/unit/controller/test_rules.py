@@ -206,6 +206,23 @@ def test_too_many_targets() -> None:
     ]
 
 
+@pytest.mark.parametrize("allowed", [None, 1000, 5000])
+def test_no_plan_allows_more_than_a_thousand_targets(allowed: int | None) -> None:
+    targets = tuple(f"u{number}@home.example" for number in range(1001))
+    most = account("ken", 3, forward=Forward(targets[:1000])), alias("all", 5, *targets[:1000])
+    assert lines(tenant("acme", *most), max_forwards=allowed) == []
+    more = account("ken", 3, forward=Forward(targets)), alias("all", 5, *targets)
+    message = (
+        "1001 targets, and plan basic allows tenant acme 1000 (max_forwards)"
+        if allowed == 1000
+        else "1001 targets, and no address may have more than 1000, whatever its plan says"
+    )
+    assert lines(tenant("acme", *more), max_forwards=allowed) == [
+        line("addresses/acme.yml:3", "acme.example.accounts.ken.forward.to", message),
+        line("addresses/acme.yml:5", "acme.example.aliases.all", message),
+    ]
+
+
 def test_six_targets_are_the_default() -> None:
     acme = tenant("acme", alias("all", 5, *(f"u{number}" for number in range(7))))
     assert [str(problem) for problem in rules.check(Desired({"basic": {}}, {"acme": acme}))] == [

@@ -437,6 +437,29 @@ def test_file_without_a_tenant(tree: Tree, folder: str) -> None:
     assert tree.lines() == [f"{folder}/cat.yml:1: there is no tenants/cat.yml for it to belong to"]
 
 
+def test_a_thousand_and_one_targets(tree: Tree) -> None:
+    (tree.root / "secrets/acme.yml").unlink()
+    many = ", ".join(f"u{number}@home.example" for number in range(1001))
+    tree.write({
+        "tenants/acme.yml": FILES["tenants/acme.yml"] + "overrides: {max_forwards: null}\n",
+        "addresses/acme.yml": f"""\
+acme.example:
+  accounts:
+    ken: {{forward: {{to: [{many}]}}}}
+  aliases:
+    a: [{many}]
+""",
+    })  # fmt: skip
+    message = "1001 targets, and no address may have more than 1000, whatever its plan says"
+    assert tree.lines() == [
+        line("addresses/acme.yml:3", "acme.example.accounts.ken.forward.to", message),
+        line("addresses/acme.yml:5", "acme.example.aliases.a", message),
+    ]
+    tree.write({"tenants/acme.yml": FILES["tenants/acme.yml"]})
+    message = "1001 targets, and plan basic allows tenant acme 6 (max_forwards)"
+    assert [text.partition(": ")[2].partition(": ")[2] for text in tree.lines()] == [message, message]
+
+
 def test_panel_and_an_addresses_file(tree: Tree) -> None:
     (tree.root / "secrets/acme.yml").unlink()
     tree.write({"tenants/acme.yml": FILES["tenants/acme.yml"] + "addresses_managed_by: panel\n"})
