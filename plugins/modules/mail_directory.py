@@ -54,6 +54,11 @@ options:
     type: list
     elements: str
     default: []
+  files_only:
+    description:
+      - Only read and check the files. Nothing is compared with the directory, and the host is not even connected to.
+    type: bool
+    default: false
   purge:
     description: Close accounts that were declared once and are no more.
     type: bool
@@ -91,6 +96,13 @@ EXAMPLES = r"""
     addresses_dir: "{{ inventory_dir }}/addresses"
     secrets_dir: "{{ inventory_dir }}/secrets"
 
+- name: Check what a customer's administrator wants to change, without any host
+  mailhosting.stack.mail_directory:
+    plans: "{{ mail_plans }}"
+    tenants_dir: "{{ inventory_dir }}/tenants"
+    addresses_dir: "{{ inventory_dir }}/addresses"
+    files_only: true
+
 - name: Close the 14 accounts that acme no longer has
   mailhosting.stack.mail_directory:
     plans: "{{ mail_plans }}"
@@ -117,6 +129,11 @@ addresses:
   elements: str
   returned: success
   sample: [taro@acme.example]
+declared:
+  description: How many C(tenants), C(accounts) and C(aliases) the files declare.
+  type: dict
+  returned: with O(files_only)
+  sample: {tenants: 2, accounts: 10, aliases: 3}
 settings:
   description: The plans, tenants and domains that changed, at most 100.
   type: list
@@ -191,6 +208,7 @@ def main() -> None:
             "addresses_dir": {"type": "path"},
             "secrets_dir": {"type": "path", "no_log": False},
             "tenants": {"type": "list", "elements": "str", "default": []},
+            "files_only": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "grace": {"type": "str", "default": GRACE},
             "expect_closed": {"type": "int"},

@@ -100,6 +100,7 @@ tenants:
       overrides: {}
       settings:
         mailbox_quota: 20971520
+        max_quota: mailbox_quota
         max_accounts: 50
         max_forwards: 6
         protocols: [pop3s, submission]

@@ -23,6 +23,7 @@ PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "sub
 #: Every plan key of this release with the value an absent key has.  `None` is "no limit".
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account
+    "max_quota": "mailbox_quota",  # bytes that a file may give one account; the text: no more than the others have
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
     "max_forwards": 6,  # targets of one address (VM-8); None: MAX_TARGETS
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],

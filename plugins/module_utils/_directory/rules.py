@@ -12,12 +12,12 @@ items that no file declares have line 0 and are named by their key path alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from .loops import find_loops
-from .model import MAX_TARGETS, Account, Alias, Desired, Domain, Forward, Tenant, effective
+from .model import MAX_TARGETS, UNSET, Account, Alias, Desired, Domain, Forward, Tenant, effective
 from .problems import Problem
-from .syntax import shown
+from .syntax import shown, size_text
 
 #: Addresses that no plan counts (VM-5): every domain has them.
 FREE_LOCAL_PARTS: Final = ("postmaster", "all")
@@ -178,6 +178,7 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
     settings = effective(desired.plans[tenant.plan], tenant.overrides)
     allowed, max_forwards = settings["max_accounts"], settings["max_forwards"]
     most = MAX_TARGETS if max_forwards is None else min(max_forwards, MAX_TARGETS)
+    yield from _quotas(tenant, settings)
     if allowed is not None and len(tenant.accounts) + len(tenant.aliases) > allowed:
         yield from _too_many(tenant, allowed)
     for account in tenant.accounts.values():
@@ -186,6 +187,20 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
     for alias in tenant.aliases.values():
         if len(alias.targets) > most:
             yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, max_forwards))
+
+
+def _quotas(tenant: Tenant, settings: dict[str, Any]) -> Iterator[Problem]:
+    """What an addresses file gives: it may be the customer's own, and the plan is not.  Modules are the operator's."""
+    most = settings["mailbox_quota"] if settings["max_quota"] == "mailbox_quota" else settings["max_quota"]
+    if most is None or not tenant.addresses_file:
+        return
+    for account in tenant.accounts.values():
+        if account.line and account.quota is not UNSET and (account.quota is None or account.quota > most):
+            message = (
+                f"{size_text(account.quota)}, and plan {tenant.plan} allows tenant {tenant.name} {size_text(most)} "
+                "(max_quota, or else mailbox_quota)"
+            )
+            yield _problem(tenant, account, ".quota", message)
 
 
 def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:

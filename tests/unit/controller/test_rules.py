@@ -206,6 +206,31 @@ def test_too_many_targets() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("plan", "most"),
+    [
+        ({"mailbox_quota": 1 << 30}, "1G"),
+        ({"mailbox_quota": 1 << 30, "max_quota": 3 << 29}, "1536M"),
+        ({"mailbox_quota": None, "max_quota": 100}, "100"),
+        ({}, None),
+        ({"mailbox_quota": 1, "max_quota": None}, None),
+    ],
+)
+def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
+    items = account("a", 3, quota=100), account("b", 4, quota=2 << 30), account("c", 5, quota=None), account("d", 6)
+    expected = [
+        line(
+            f"addresses/acme.yml:{number}",
+            f"acme.example.accounts.{name}.quota",
+            f"{given}, and plan basic allows tenant acme {most} (max_quota, or else mailbox_quota)",
+        )
+        for number, name, given in ((4, "b", "2G"), (5, "c", "no limit"))
+    ]
+    assert lines(tenant("acme", *items), **plan) == (expected if most else [])
+    # What a module gave is the operator's own doing.
+    assert lines(tenant("acme", account("b", 0, quota=2 << 30)), **plan) == []
+
+
 @pytest.mark.parametrize("allowed", [None, 1000, 5000])
 def test_no_plan_allows_more_than_a_thousand_targets(allowed: int | None) -> None:
     targets = tuple(f"u{number}@home.example" for number in range(1001))

@@ -59,7 +59,7 @@ def test_every_key(tree: Tree) -> None:
     tree.write({
         "tenants/acme.yml": """\
 plan: basic
-overrides: {mailbox_quota: 50M, max_accounts: null, protocols: [submission, pop3], cleartext_auth: true}
+overrides: {mailbox_quota: 50M, max_quota: 1G, max_accounts: null, protocols: [submission, pop3], cleartext_auth: true}
 state: no_login
 addresses_managed_by: inventory
 domains:
@@ -70,7 +70,7 @@ domains:
 acme.example:
   accounts:
     hanako: {password_hash: "{SSHA512}abc", quota: 100M, state: suspended, restore: false}
-    jiro: {forward: null, quota: null, renamed_from: Jirou}
+    jiro: {forward: null, quota: 1G, renamed_from: Jirou}
     ken: {forward: {to: [Ken+x@Home.example, hanako], keep: false}}
     taro: {forward: {to: jiro}}
 日本語.example: {aliases: {no: no@acme.example}}
@@ -81,6 +81,7 @@ acme.example:
     assert read.problems == []
     assert acme.overrides == {
         "mailbox_quota": 52428800,
+        "max_quota": 1073741824,
         "max_accounts": None,
         "protocols": ["pop3", "submission"],
         "cleartext_auth": True,
@@ -90,7 +91,7 @@ acme.example:
     hanako, jiro, ken, taro = (acme.accounts[f"{name}@acme.example"] for name in ("hanako", "jiro", "ken", "taro"))
     assert (hanako.password_hash, hanako.quota, hanako.state) == ("{SSHA512}abc", 104857600, "suspended")
     assert (hanako.restore, hanako.forward) == (False, UNSET)
-    assert (jiro.forward, jiro.quota, jiro.renamed_from) == (None, None, "jirou")
+    assert (jiro.forward, jiro.quota, jiro.renamed_from) == (None, 1073741824, "jirou")
     assert ken.forward == Forward(("ken+x@home.example", "hanako@acme.example"), keep=False)
     assert (taro.forward, taro.quota) == (Forward(("jiro@acme.example",)), UNSET)
     assert acme.aliases["no@xn--wgv71a119e.example"].targets == ("no@acme.example",)
@@ -247,6 +248,22 @@ BAD_ADDRESSES = {
     "list of accounts": (
         accounts("- ken"),
         line("addresses/acme.yml:3", "acme.example.accounts", "a list is not a mapping (key: value)"),
+    ),
+    "plan": (
+        "plan: gold\nacme.example:\n",
+        line(
+            "addresses/acme.yml:1",
+            "plan",
+            "is not said here but by the operator, in the tenant's own file; domains stand here",
+        ),
+    ),
+    "plan's key of an account": (
+        accounts("ken: {mailbox_quota: 5G}"),
+        line(
+            "addresses/acme.yml:3",
+            "acme.example.accounts.ken.mailbox_quota",
+            "unknown key; known here: state, quota, password_hash, forward, autoreply, renamed_from, restore",
+        ),
     ),
     "encrypted address": (
         "acme.example:\n  aliases:\n    a: !vault x\n",
