@@ -58,10 +58,12 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
         "dovecot",
-        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text",
+        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text,"
+        " autoreply_addresses text",
         (
             (
-                "v.username, v.home, v.quota_storage_size, v.autoreply ->> 'subject', v.autoreply ->> 'body'",
+                "v.username, v.home, v.quota_storage_size,"  # noqa: ISC004 - one text
+                " v.autoreply ->> 'subject', v.autoreply ->> 'body', v.autoreply ->> 'addresses'",
                 "userdb",
             ),
         ),

@@ -142,6 +142,9 @@ CREATE TABLE directory.former_domain (
     renamed_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX former_domain_domain ON directory.former_domain (domain);
+
+-- Whose alone an alias is. Short keys only: a list of a thousand targets would not fit.
+CREATE INDEX address_only_target ON directory.address ((targets[1])) WHERE kind = 'alias' AND cardinality(targets) = 1;
 """
 
 #: What there is before the first migration: where versions and the text of the views are remembered.

@@ -251,13 +251,36 @@ JOIN directory.account account ON account.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
 CROSS JOIN LATERAL (SELECT CASE WHEN ts.legacy_auth THEN account.legacy_secret END AS legacy_secret) ac;
 
+-- Other addresses that are an account's alone: aliases that lead nowhere else, and what it was called.
+CREATE VIEW directory.own_address AS
+SELECT ad.account_id, a.local_part || '@' || a.domain AS address
+FROM directory.address ad
+JOIN directory.domain d ON d.name = ad.domain
+JOIN directory.address a ON a.targets[1] = ad.local_part || '@' || ad.domain
+    AND a.kind = 'alias' AND cardinality(a.targets) = 1
+JOIN directory.domain other ON other.name = a.domain AND other.tenant_id = d.tenant_id
+UNION ALL
+SELECT f.account_id, f.local_part || '@' || f.domain
+FROM directory.former_address f WHERE f.expires_at > now()
+UNION ALL
+SELECT ad.account_id, ad.local_part || '@' || f.domain
+FROM directory.address ad JOIN v1.former_domain f ON f.renamed_to = ad.domain;
+
+-- With an automatic reply go the account's other addresses: a regular expression, as long as Dovecot's line lets it be.
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
        coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size,
        CASE WHEN extract(epoch FROM now()) >= coalesce((ac.autoreply ->> 'start')::bigint, 0)
             AND extract(epoch FROM now()) < coalesce((ac.autoreply ->> 'end')::numeric, 'infinity')
-            THEN ac.autoreply END AS autoreply
+            THEN ac.autoreply || jsonb_build_object('addresses', (
+                SELECT string_agg(o.address, '|') FROM (
+                    SELECT o.address, sum(length(o.address) + 1) OVER (ORDER BY o.address) AS length
+                    FROM directory.own_address a
+                    CROSS JOIN LATERAL (SELECT replace(a.address, '.', '[.]') AS address) o
+                    WHERE a.account_id = ac.id) o
+                WHERE o.length <= 500))
+            END AS autoreply
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
@@ -315,7 +338,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.receiver, directory.expansion, directory.undeclared,
-    directory.hosted, directory.standing;
+    directory.hosted, directory.own_address, directory.standing;
 """
 
 

@@ -47,6 +47,7 @@ TABLES = (
     "view_text",
     "standing",
     "hosted",
+    "own_address",
     "former_address",
     "former_domain",
 )
@@ -329,7 +330,7 @@ LOOKUPS = [
     ("postfix", "recipient_refusal", "local_part = 'user90007' AND domain = 'd10007.example'"),
     ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "legacy_passdb", "local_part = 'user7' AND domain = 'd7.example'"),
-    ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example' AND autoreply ->> 'addresses' IS NOT NULL"),
     ("vmail", "expired_mailbox", "account_id = 90007"),
 ]
 
@@ -351,6 +352,7 @@ INSERT INTO directory.address
 INSERT INTO directory.address
     SELECT 'alias' || i, 'd' || i % 20000 || '.example', 'alias', NULL,
            ARRAY['user' || i || '@d' || i % 20000 || '.example'], 'inventory' FROM generate_series(1, 10000) i;
+UPDATE directory.account SET autoreply = '{"body": "x"}' WHERE id = 7;
 INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
     SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
 ANALYZE;
