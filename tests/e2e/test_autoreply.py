@@ -156,6 +156,8 @@ def test_a_reply_to_an_alias_of_its_own_alone(server: Server, outside: Outside, 
     for sender, recipient in zip(not_answered, (shared, "axb-1@e2e.example", foreign), strict=True):
         assert arrived(server, USER, str(write_to(server, sender, recipient)["Subject"]))
     assert no_reply(server, outside, *not_answered)
+    for address in (alone, shared):
+        tenant.module("mail_alias", address=address, state="absent")
 
 
 @pytest.mark.parametrize("local_part", ["mailer-daemon", "owner-talk", "talk-request"])
@@ -231,8 +233,9 @@ def test_the_default_subject(server: Server, outside: Outside, away: Replies) ->
 
 
 def test_as_long_a_text_as_there_may_be(server: Server, outside: Outside, away: Replies) -> None:
-    for number in range(6):
-        away.tenant.module("mail_alias", address=f"{'long' * 15}{number}@e2e.example", targets=[USER.address])
+    aliases = [f"{'long' * 15}{number}@e2e.example" for number in range(6)]
+    for address in aliases:
+        away.tenant.module("mail_alias", address=address, targets=[USER.address])
     body = ("七十字の行" * 14 + "\n") * 28 + "x" * 200
     assert 6_100 < len(body.encode()) + body.count("\n") <= 6_144
     away.set(USER.address, "𠮷" * 200, body)
@@ -240,6 +243,8 @@ def test_as_long_a_text_as_there_may_be(server: Server, outside: Outside, away: 
     write_to(server, sender, USER.address)
     reply = outside.mail_to(sender).message
     assert (reply["Subject"], text(reply)) == ("𠮷" * 200, body.rstrip("\n"))
+    for address in aliases:
+        away.tenant.module("mail_alias", address=address, state="absent")
 
 
 def decoded_subjects(server: Server, user: User) -> list[str]:

@@ -94,7 +94,8 @@ def test_the_old_name_ends(server: Server, control: Control, files: Path, host: 
         with protocols.smtp(server, "smtp") as session:
             session.ehlo()
             session.mail("somebody@outside.example")
-            return session.rcpt(BEFORE.address)[0] == 554
+            # An smtpd that has seen the domain takes it for ours until it ends: 550 instead of 554.
+            return session.rcpt(BEFORE.address)[0] in (550, 554)
 
     assert until(refused)
     assert recap(tenants(control, files))["changed"] == 1
