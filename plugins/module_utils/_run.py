@@ -189,8 +189,14 @@ def _settings(changes: Changes) -> list[str]:
     return [
         *(f"plan {plan.name}" for plan in changes.plans),
         *(f"tenant {tenant.name}" for tenant in changes.tenants),
-        *(f"domain {domain.name}" for domain in changes.domains),
+        *(f"domain {name}" for name in _domains(changes)),
     ]
+
+
+def _domains(changes: Changes) -> list[str]:
+    names = [domain.name for domain in changes.domains]
+    names += [rename.after for rename in changes.renamed_domains]
+    return list(dict.fromkeys([*names, *(row.name for row in changes.ended_domains)]))
 
 
 def _fail_import(module: AnsibleModule, error: ImportError) -> None:

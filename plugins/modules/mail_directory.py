@@ -25,6 +25,9 @@ description:
     domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain.
   - An alias that is no longer declared is removed. A tenant or an addresses file that has vanished closes and removes
     nothing.
+  - A domain with C(renamed_from) takes everything along that is in the domain of that name, mailboxes and passwords
+    included; none of it is closed or made anew. Logins have the new name at once. Mail for the old one arrives for as
+    long as the plan's C(renamed_domain) says, and so long no other tenant can have the name.
   - A domain that its tenant no longer has goes once no address is left in it; no mailbox ever passes to another tenant.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
@@ -51,6 +54,11 @@ options:
     type: list
     elements: str
     default: []
+  files_only:
+    description:
+      - Only read and check the files. Nothing is compared with the directory, and the host is not even connected to.
+    type: bool
+    default: false
   purge:
     description: Close accounts that were declared once and are no more.
     type: bool
@@ -88,6 +96,13 @@ EXAMPLES = r"""
     addresses_dir: "{{ inventory_dir }}/addresses"
     secrets_dir: "{{ inventory_dir }}/secrets"
 
+- name: Check what a customer's administrator wants to change, without any host
+  mailhosting.stack.mail_directory:
+    plans: "{{ mail_plans }}"
+    tenants_dir: "{{ inventory_dir }}/tenants"
+    addresses_dir: "{{ inventory_dir }}/addresses"
+    files_only: true
+
 - name: Close the 14 accounts that acme no longer has
   mailhosting.stack.mail_directory:
     plans: "{{ mail_plans }}"
@@ -114,6 +129,11 @@ addresses:
   elements: str
   returned: success
   sample: [taro@acme.example]
+declared:
+  description: How many C(tenants), C(accounts) and C(aliases) the files declare.
+  type: dict
+  returned: with O(files_only)
+  sample: {tenants: 2, accounts: 10, aliases: 3}
 settings:
   description: The plans, tenants and domains that changed, at most 100.
   type: list
@@ -188,6 +208,7 @@ def main() -> None:
             "addresses_dir": {"type": "path"},
             "secrets_dir": {"type": "path", "no_log": False},
             "tenants": {"type": "list", "elements": "str", "default": []},
+            "files_only": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "grace": {"type": "str", "default": GRACE},
             "expect_closed": {"type": "int"},

@@ -84,6 +84,9 @@ tenants:
     domains:
       description: Host names by domain.
       type: dict
+    former_domains:
+      description: Domains by the former names that still take mail for them.
+      type: dict
     accounts:
       description: Number of accounts.
       type: int
@@ -102,6 +105,7 @@ tenants:
       overrides: {}
       settings:
         mailbox_quota: 20971520
+        max_quota: mailbox_quota
         max_accounts: 50
         max_forwards: 6
         protocols: [pop3s, submission]
@@ -110,6 +114,7 @@ tenants:
         pop_before_smtp: null
         all_address: null
         renamed_alias: 2592000
+        renamed_domain: 7776000
         retention: {}
       state: active
       origin: inventory
@@ -117,6 +122,7 @@ tenants:
       language: en
       contacts: {}
       domains: {acme.example: []}
+      former_domains: {}
       accounts: 3
       aliases: 1
       mailboxes: 3
@@ -216,6 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Settings
+from ..module_utils._directory.domains import former_domains
 from ..module_utils._directory.final import host_facts
 from ..module_utils._directory.model import effective
 from ..module_utils._directory.rows import AccountRow, Current
@@ -268,6 +275,10 @@ def _tenants(current: Current) -> dict[str, Any]:
     domains: dict[str, dict[str, list[str]]] = {name: {} for name in current.tenants}
     for domain in _sorted(current.domains.values()):
         domains[domain.tenant][domain.name] = list(domain.hostnames)
+    former: dict[str, dict[str, str]] = {name: {} for name in current.tenants}
+    names = former_domains(current, Settings(current.plans, current.tenants, current.domains))
+    for name, domain in sorted(names.items()):
+        former[current.domains[domain].tenant][name] = domain
     result = {}
     for row in _sorted(current.tenants.values()):
         if current.loaded is not None and row.name not in current.loaded:
@@ -278,6 +289,7 @@ def _tenants(current: Current) -> dict[str, Any]:
             **row._asdict(),
             "settings": settings,
             "domains": domains[row.name],
+            "former_domains": former[row.name],
             "accounts": accounts[row.name],
             "aliases": aliases[row.name],
             "over_limit": settings["max_accounts"] is not None and counted > settings["max_accounts"],

@@ -126,6 +126,27 @@ ALTER TABLE directory.hold
     ADD CONSTRAINT hold_scope_check CHECK (scope IN ('send', 'receive', 'login', 'retention'));
 """
 
+_THIRD: Final = """
+ALTER TABLE directory.address
+    DROP CONSTRAINT address_domain_fkey,
+    ADD CONSTRAINT address_domain_fkey FOREIGN KEY (domain) REFERENCES directory.domain ON UPDATE CASCADE;
+ALTER TABLE directory.former_address
+    DROP CONSTRAINT former_address_domain_fkey,
+    ADD CONSTRAINT former_address_domain_fkey FOREIGN KEY (domain) REFERENCES directory.domain
+        ON UPDATE CASCADE ON DELETE CASCADE;
+
+-- What a renamed domain was called. Its tenant's plan says for how long that counts.
+CREATE TABLE directory.former_domain (
+    name text PRIMARY KEY,                         -- A-labels
+    domain text NOT NULL REFERENCES directory.domain ON UPDATE CASCADE ON DELETE CASCADE,
+    renamed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX former_domain_domain ON directory.former_domain (domain);
+
+-- Whose alone an alias is. Short keys only: a list of a thousand targets would not fit.
+CREATE INDEX address_only_target ON directory.address ((targets[1])) WHERE kind = 'alias' AND cardinality(targets) = 1;
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -140,7 +161,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

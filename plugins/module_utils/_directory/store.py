@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from . import legacy, statements
 from .changes import Changes
 from .problems import DirectoryError
-from .rows import AccountRow, AliasRow, Current, DomainRow, HoldRow, TenantRow
+from .rows import AccountRow, AliasRow, Current, DomainRow, FormerDomainRow, HoldRow, TenantRow
 from .schema import DATABASE, OWNER, VERSION
 
 if TYPE_CHECKING:
@@ -128,10 +128,11 @@ class Store:
         """Everything, or of the addresses only those of `tenants`; one statement, so one moment."""
         names = None if tenants is None else sorted(tenants)
         row = self.connection.execute(statements.LOAD, {"tenants": names}).fetchone()
-        plans, tenant_rows, domains, accounts, aliases, closed, holds = map(json.loads, row or ())
+        plans, tenant_rows, domains, former, accounts, aliases, closed, holds = map(json.loads, row or ())
         current = Current(plans=plans, holds=[HoldRow._make(item) for item in holds], loaded=tenants)
         current.tenants = {item[0]: TenantRow._make(item) for item in tenant_rows}
         current.domains = {item[0]: DomainRow(item[0], item[1], tuple(item[2]), item[3]) for item in domains}
+        current.former_domains = {item[0]: FormerDomainRow._make(item) for item in former}
         current.accounts = {f"{item[1]}@{item[2]}": AccountRow._make(item) for item in accounts}
         current.aliases = {f"{item[0]}@{item[1]}": AliasRow._make(item) for item in aliases}
         current.closed = {(item[3], f"{item[1]}@{item[2]}"): AccountRow._make(item) for item in closed}

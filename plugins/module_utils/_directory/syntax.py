@@ -92,6 +92,14 @@ def shown(value: object) -> str:
     return "null" if value is None else printable(str(value)).lower()
 
 
+def size_text(size: int | None) -> str:
+    """A number of bytes as somebody would write it."""
+    if size is None:
+        return "no limit"
+    unit = next((unit for unit in "GMK" if size % _BYTES[unit] == 0), "")
+    return f"{size // _BYTES[unit]}{unit}"
+
+
 def unknown_key(known: Sequence[str]) -> str:
     """What is said about a key that is none of `known`."""
     return f"unknown key; known here: {', '.join(known)}"
@@ -278,6 +286,10 @@ def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | N
 quota: Final = _no_limit_or(size)
 
 
+def _max_quota(value: object) -> int | str | None:
+    return "mailbox_quota" if value == "mailbox_quota" else quota(value)
+
+
 def _off_or_duration(value: object) -> int | None:
     if value is None or value is False:
         return None
@@ -314,6 +326,7 @@ def _retention(value: object) -> dict[str, int]:
 
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
+    "max_quota": _max_quota,
     "max_accounts": _no_limit_or(count),
     "max_forwards": _no_limit_or(count),
     "protocols": protocols,
@@ -322,6 +335,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "pop_before_smtp": _off_or_duration,
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
+    "renamed_domain": _off_or_duration,
     "retention": _retention,
 }
 

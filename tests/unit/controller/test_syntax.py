@@ -171,7 +171,7 @@ def test_duration_refuses(value: object) -> None:
 
 
 def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
-    written = {**PLAN_DEFAULTS, "renamed_alias": "30d"}  # a bare number is no duration
+    written = {**PLAN_DEFAULTS, "renamed_alias": "30d", "renamed_domain": "90d"}  # a bare number is no duration
     assert syntax.plan_settings(written) == PLAN_DEFAULTS
 
 
