@@ -291,7 +291,7 @@ FROM directory.closed WHERE expires_at <= now();
 
 -- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold.
 CREATE VIEW v1.retention AS
-SELECT ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
+SELECT ac.id AS account_id, ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id

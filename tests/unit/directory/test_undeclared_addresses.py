@@ -150,6 +150,16 @@ def test_a_renamed_account_has_its_old_address_for_a_while(declare: Declare, see
     assert recipient(see, "old@acme.example") is None
 
 
+def test_a_renamed_account_is_the_same_to_the_retention_of_its_mail(declare: Declare, see: See) -> None:
+    ask = "SELECT account_id, username, retention FROM v1.retention WHERE username ~ '^(old|new)@'"
+    rules = plans(retention={"read": 1209600})
+    declare(desired(acme("old@acme.example"), plans=rules))
+    ((number, username, _rules),) = see("vmail", ask)
+    assert username == "old@acme.example"
+    declare(desired(acme(account("new@acme.example", renamed_from="old")), plans=rules))
+    assert see("vmail", ask) == [(number, "new@acme.example", {"read": 1209600})]
+
+
 def test_an_old_address_is_free_for_somebody_else(declare: Declare, see: See) -> None:
     declare(desired(acme("old@acme.example")))
     new = account("new@acme.example", renamed_from="old")
