@@ -105,6 +105,7 @@ tenants:
         pop_before_smtp: null
         all_address: null
         renamed_alias: 2592000
+        quota_notice: [90, 100]
         retention: {}
       state: active
       origin: inventory
@@ -200,6 +201,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    quota_notice: [90, 100]
     protocols: [pop3s, submission]
 """
 

@@ -31,6 +31,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
+    "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
 

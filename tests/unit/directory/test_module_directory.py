@@ -215,6 +215,7 @@ domains:
         "cleartext_auth": False,
         "legacy_auth": False,
         "pop_before_smtp": 0,
+        "quota_notice": [90, 100],
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]

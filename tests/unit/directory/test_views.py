@@ -46,6 +46,9 @@ TABLES = (
     "view_text",
     "standing",
     "former_address",
+    "notice",
+    "quota_level",
+    "quota_recheck",
 )
 REFUSED = [(views.REFUSAL,)]
 
