@@ -174,7 +174,8 @@ CREATE FUNCTION v1.notice_ended(notice bigint, sent boolean) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE directory.notice n
-    SET sent_at = CASE WHEN notice_ended.sent THEN now() END, given_up_at = CASE WHEN NOT notice_ended.sent THEN now() END
+    SET sent_at = CASE WHEN notice_ended.sent THEN now() END,
+        given_up_at = CASE WHEN NOT notice_ended.sent THEN now() END
     WHERE n.id = notice_ended.notice;
 END;
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """record_crossing.py USERNAME over|under PERCENT: what Dovecot's quota says of a mailbox, into the directory.
 
-Runs as vmail, for a moment, and Dovecot does not wait for it.  What is lost because the directory is away for longer than
-a few seconds is found at night, when all mailboxes are compared with their quotas.
+Runs as vmail, for a moment, and Dovecot does not wait for it.  What is lost because the directory is away for longer
+is found at night, when all mailboxes are compared with their quotas.
 """
 
 from __future__ import annotations

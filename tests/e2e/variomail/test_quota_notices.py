@@ -108,15 +108,16 @@ class Box:
 @pytest.fixture(scope="module")
 def operator(control: Control) -> Iterator[Control]:
     """A tenant with mailboxes that are soon full, taken away again."""
-    control.module("mail_tenant", name="fill", plan="variomail", domains=[{"name": DOMAIN}])
+    tenant(control, contacts={})
     control.module("mail_account", address=f"admin@{DOMAIN}", password=PASSWORD)
     tenant(control)
     yield control
-    control.module("mail_tenant", name="fill", state="absent", grace="0s")
+    accounts = control.module("mail_info", gather_subset=["tenants"])["tenants"]["fill"]["accounts"]
+    control.module("mail_tenant", name="fill", state="absent", grace="0s", expect_closed=accounts)
 
 
 def tenant(control: Control, **attributes: Any) -> None:
-    attributes = {"contacts": {"technical": f"admin@{DOMAIN}"}, **attributes}
+    attributes = {"contacts": {"technical": f"admin@{DOMAIN}"}, "overrides": {}, **attributes}
     control.module("mail_tenant", name="fill", plan="variomail", domains=[{"name": DOMAIN}], **attributes)
 
 
@@ -221,48 +222,29 @@ def test_one_mail_that_jumps_over_both_thresholds_makes_one_notice(
     assert settled(admin, EXCEEDED, whose=box.user.address)
 
 
-@pytest.mark.parametrize("by", ["pop", "imap"])
-def test_who_makes_room_is_told_once(
-    operator: Control, server: Server, box: Box, admin: Box, fill: Callable[..., None], by: str
-) -> None:
+def test_who_makes_room_is_told_once(box: Box, admin: Box, fill: Callable[..., None]) -> None:
     fill(box, 60)
     fill(box, 50)
     assert settled(box, EXCEEDED)
-    if by == "pop":
-        box.delete()
-    else:
-        protocols_of = ["pop3", "pop3s", "imaps", "submission"]
-        tenant(operator, overrides={"protocols": protocols_of})
-        if not any("imaps" in plan["protocols"] for plan in plans(operator).values()):
-            # The host has no IMAP: Dovecot's own hand does what IMAP would.
-            pytest.skip("no plan of this inventory has IMAP")
-        with protocols.imap(server, "imaps") as session:
-            session.login(*box.user)
-            session.select()
-            session.store("1:*", "+FLAGS", r"(\Deleted)")
-            session.expunge()
+    box.delete()
     assert settled(box, EXCEEDED, UNDER)
     assert settled(admin, EXCEEDED, UNDER, whose=box.user.address)
     assert "less than 90% full" in box.notices()[-1].get_content()
 
 
-def plans(operator: Control) -> dict[str, Any]:
-    return dict(operator.module("mail_info", gather_subset=["plans"])["plans"])
-
-
-def test_from_exceeded_to_between_and_up_again(
-    box: Box, fill: Callable[..., None], server: Server, host: testinfra.host.Host
-) -> None:
+def test_from_exceeded_to_between_and_up_again(box: Box, fill: Callable[..., None]) -> None:
     """Every crossing is told, whichever its direction."""
-    fill(box, 94)
+    fill(box, 15)
+    fill(box, 79)
+    assert settled(box, WARNING)
     fill(box, 15)
     assert settled(box, WARNING, EXCEEDED)
-    host.check_output(f"doveadm expunge -u {box.user.address} mailbox INBOX larger 200K not larger 500K")
+    with box.session() as maildrop:
+        maildrop.dele(1)
     assert settled(box, WARNING, EXCEEDED, UNDER)
     assert "less than 100% full" in box.notices()[-1].get_content()
     fill(box, 15)
     assert settled(box, WARNING, EXCEEDED, UNDER, EXCEEDED)
-    assert server
 
 
 def test_a_quota_that_the_operator_lowers_and_raises(
@@ -302,9 +284,7 @@ def test_a_plan_that_gets_less_room_by_a_run_over_files(
     host.check_output(f"doveadm expunge -u {HANAKO.address} mailbox INBOX all")
 
 
-def test_the_admins_mailbox_may_be_full_too(
-    operator: Control, box: Box, admin: Box, fill: Callable[..., None]
-) -> None:
+def test_the_admins_mailbox_may_be_full_too(operator: Control, box: Box, admin: Box, fill: Callable[..., None]) -> None:
     operator.module("mail_account", address=admin.user.address, quota="2M")
     fill(admin, 110)
     assert until(lambda: EXCEEDED in admin.subjects(whose=admin.user.address))

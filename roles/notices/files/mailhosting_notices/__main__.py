@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting_notices SETTINGS [--check]: send what is queued until something ends the process, or only read settings."""
+"""mailhosting_notices SETTINGS [--check]: send what is queued until something ends it, or only read the settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def serve(configured: settings.Settings) -> None:
 
     flag = Path(os.environ["NOTICES_QUOTA_CHANGED"])
     carrier = Post(configured.lmtp_socket, "/usr/sbin/sendmail")
-    forgotten = -HOUR
+    forgotten = float(-HOUR)
     while True:
         try:
             directory = Directory(os.environ["NOTICES_DIRECTORY"])

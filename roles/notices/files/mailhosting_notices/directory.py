@@ -45,11 +45,12 @@ class Directory:
         self._woken = True
 
     def close(self) -> None:
+        """Hang up."""
         self._connection.close()
 
     def wait(self, seconds: float) -> None:
         """Until something is queued, but no longer than `seconds`."""
-        # A notification that came along with an answer has been handed over already; any other makes the socket readable.
+        # One that came along with an answer has been handed over already; any other makes the socket readable.
         if not self._woken:
             select([self._connection.fileno()], [], [], seconds)
         self._woken = False

@@ -28,16 +28,24 @@ FIRST_PAUSE, LONGEST_PAUSE, LIFETIME = 5, 3600, 5 * 86400
 class Queue(Protocol):
     """What is needed of `directory.Directory`."""
 
-    def due(self) -> list[Notice]: ...
-    def reached(self, notice: Notice, address: str) -> None: ...
-    def put_off(self, notice: Notice, seconds: int) -> None: ...
-    def end(self, notice: Notice, *, sent: bool) -> None: ...
+    def due(self) -> list[Notice]:
+        """What is to be sent now; each time others, until there are none."""
+
+    def reached(self, notice: Notice, address: str) -> None:
+        """Done with, for a recipient of this address."""
+
+    def put_off(self, notice: Notice, seconds: int) -> None:
+        """Due again in so many seconds."""
+
+    def end(self, notice: Notice, *, sent: bool) -> None:
+        """Due no more."""
 
 
 class Carrier(Protocol):
     """What is needed of `post.Post`."""
 
-    def deliver(self, recipient: Recipient, mail: bytes) -> None: ...
+    def deliver(self, recipient: Recipient, mail: bytes) -> None:
+        """TryLater or Refused unless it was taken."""
 
 
 def pause(attempts: int) -> int:
