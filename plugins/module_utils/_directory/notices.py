@@ -156,6 +156,14 @@ BEGIN ATOMIC
     LIMIT 100;
 END;
 
+-- Seconds until one is due; NULL: none waits.
+CREATE FUNCTION v1.next_notice() RETURNS double precision
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT extract(epoch FROM min(greatest(n.due_at, now())) - now())::double precision
+    FROM directory.notice n WHERE n.sent_at IS NULL AND n.given_up_at IS NULL;
+END;
+
 CREATE FUNCTION v1.notice_reached(notice bigint, address text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -191,8 +199,8 @@ BEGIN ATOMIC
 END;
 
 GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.record_usage TO vmail;
-GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.notice_reached, v1.notice_put_off,
-    v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
+GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.next_notice, v1.notice_reached,
+    v1.notice_put_off, v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
 """
 
 

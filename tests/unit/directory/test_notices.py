@@ -26,6 +26,7 @@ FUNCTIONS = {
     "record_usage('{}')": {"vmail"},
     "quota_recheck_wanted()": {SENDER},
     "due_notices()": {SENDER},
+    "next_notice()": {SENDER},
     "notice_reached(1, 'x')": {SENDER},
     "notice_put_off(1, 5)": {SENDER},
     "notice_ended(1, true)": {SENDER},
@@ -250,11 +251,17 @@ def test_the_queue(see: See) -> None:
     assert [row[5] for row in due(see)] == [["x@y.example"], []]
     see(SENDER, "SELECT v1.notice_put_off(%s, 60)", first)
     assert [row[0] for row in due(see)] == [second]
+    assert see(SENDER, "SELECT v1.next_notice()") == [(0,)]
     see("mailhosting", "UPDATE directory.notice SET due_at = now() RETURNING id")
     assert [attempts for (attempts,) in see(SENDER, "SELECT attempts FROM v1.due_notices() ORDER BY id")] == [1, 0]
     see(SENDER, "SELECT v1.notice_ended(%s, true)", first)
     see(SENDER, "SELECT v1.notice_ended(%s, false)", second)
     assert due(see) == []
+    assert see(SENDER, "SELECT v1.next_notice()") == [(None,)]
+    see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'c')")
+    see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
+    ((seconds,),) = see(SENDER, "SELECT v1.next_notice()")
+    assert 55 < seconds <= 60
     # What ended is remembered, and not told again.
     see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'a')")
     assert due(see) == []

@@ -39,15 +39,20 @@ class Queue:
     def __init__(self, *notices: Notice) -> None:
         self.notices = {notice.id: notice for notice in notices}
         self.log: list[tuple[Any, ...]] = []
+        self.waits: list[float] = []
 
     def due(self) -> list[Notice]:
         return list(self.notices.values())
+
+    def next(self) -> float | None:
+        return min(self.waits, default=None)
 
     def reached(self, notice: Notice, address: str) -> None:
         self.log.append(("reached", notice.id, address))
 
     def put_off(self, notice: Notice, seconds: int) -> None:
         self.log.append(("put off", notice.id, seconds))
+        self.waits.append(seconds)
         del self.notices[notice.id]
 
     def end(self, notice: Notice, *, sent: bool) -> None:
@@ -69,7 +74,7 @@ class Carrier:
         self.taken.append(recipient)
 
 
-def work(carrier: Carrier, *notices: Notice) -> tuple[list[tuple[Any, ...]], int]:
+def work(carrier: Carrier, *notices: Notice) -> tuple[list[tuple[Any, ...]], float]:
     queue = Queue(*notices)
     seconds = program.Service(queue, carrier, SETTINGS).work()
     return queue.log, seconds

@@ -60,6 +60,11 @@ class Directory:
         with self._connection.cursor(row_factory=class_row(Notice)) as cursor:
             return cursor.execute("SELECT * FROM v1.due_notices()").fetchall()
 
+    def next(self) -> float | None:
+        """Seconds until a notice is due; None while none waits."""
+        row = self._connection.execute("SELECT v1.next_notice()").fetchone()
+        return row[0] if row else None
+
     def reached(self, notice: Notice, address: str) -> None:
         """Remember that `address` has it, or never will."""
         self._connection.execute("SELECT v1.notice_reached(%s, %s)", [notice.id, address])

@@ -31,6 +31,9 @@ class Queue(Protocol):
     def due(self) -> list[Notice]:
         """What is to be sent now; each time others, until there are none."""
 
+    def next(self) -> float | None:
+        """Seconds until something is due; None while nothing waits."""
+
     def reached(self, notice: Notice, address: str) -> None:
         """Done with, for a recipient of this address."""
 
@@ -59,21 +62,21 @@ class Service:
     def __init__(self, queue: Queue, carrier: Carrier, settings: Settings) -> None:
         self._queue, self._carrier, self._settings = queue, carrier, settings
 
-    def work(self) -> int:
+    def work(self) -> float:
         """Everything that is due; seconds until something may be again."""
-        soonest = POLL
         while notices := self._queue.due():
             for notice in notices:
-                soonest = min(soonest, self._tell(notice))
-        return soonest
+                self._tell(notice)
+        waiting = self._queue.next()
+        return POLL if waiting is None else min(waiting, POLL)
 
-    def _tell(self, notice: Notice) -> int:
+    def _tell(self, notice: Notice) -> None:
         try:
             mail = self._mail(notice)
         except (texts.UnknownKind, ArithmeticError, LookupError, TypeError, ValueError) as error:
             LOG.error("notice %s of kind %r is given up: %s", notice.id, notice.kind, error)  # noqa: TRY400 - it is known
             self._queue.end(notice, sent=False)
-            return POLL
+            return
         waiting = False
         told = list(notice.reached)
         for recipient in recipients(notice, self._settings.operator):
@@ -93,13 +96,11 @@ class Service:
             # At once: who dies between the two tells somebody twice, never nobody.
             self._queue.reached(notice, recipient.address)
         if waiting and notice.seconds < LIFETIME:
-            seconds = pause(notice.attempts)
-            self._queue.put_off(notice, seconds)
-            return seconds
+            self._queue.put_off(notice, pause(notice.attempts))
+            return
         if waiting or not told:
             LOG.error("notice %s of kind %s is given up: nobody could be told", notice.id, notice.kind)
         self._queue.end(notice, sent=bool(told) and not waiting)
-        return POLL
 
     def _mail(self, notice: Notice) -> Callable[[str], bytes]:
         """What makes the mail for an address."""
