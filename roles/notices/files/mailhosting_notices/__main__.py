@@ -1,4 +1,4 @@
-#!/usr/bin/python3 -I
+#!/usr/bin/python3 -IB
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -36,9 +36,11 @@ def serve(configured: settings.Settings) -> None:
     flag = Path(os.environ["NOTICES_QUOTA_CHANGED"])
     carrier = Post(configured.lmtp_socket, "/usr/sbin/sendmail")
     forgotten = float(-HOUR)
+    said = ""
     while True:
         try:
             directory = Directory(os.environ["NOTICES_DIRECTORY"])
+            said = ""
             try:
                 service = Service(directory, carrier, configured)
                 while True:
@@ -52,7 +54,9 @@ def serve(configured: settings.Settings) -> None:
             finally:
                 directory.close()
         except (psycopg.Error, OSError) as error:
-            LOG.warning("the directory: %s", " ".join(str(error).split()))
+            # Once, however long it is away.
+            if said != (said := " ".join(str(error).split())):
+                LOG.warning("the directory: %s", said)
             time.sleep(BREATH)
 
 
