@@ -167,6 +167,10 @@ host:
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
       type: int
+    quota_notice:
+      description: The percents of their quotas at which users of any tenant are told.
+      type: list
+      elements: int
     protocols:
       description: The ports that any tenant has.
       type: list
@@ -177,6 +181,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    quota_notice: [90, 100]
     protocols: [pop3s, submission]
 host_changed:
   description: Whether RV(host) is another than before the run.

@@ -115,6 +115,7 @@ tenants:
         all_address: null
         renamed_alias: 2592000
         renamed_domain: 7776000
+        quota_notice: [90, 100]
         retention: {}
       state: active
       origin: inventory
@@ -211,6 +212,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    quota_notice: [90, 100]
     protocols: [pop3s, submission]
 """
 

@@ -68,6 +68,7 @@ def host_facts(settings: Settings) -> dict[str, Any]:
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
         "legacy_auth": any(effect["legacy_auth"] for effect in effects),
         "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
+        "quota_notice": sorted({percent for effect in effects for percent in effect["quota_notice"]}),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 

@@ -33,6 +33,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
     "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
+    "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
 

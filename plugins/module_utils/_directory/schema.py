@@ -145,6 +145,66 @@ CREATE INDEX former_domain_domain ON directory.former_domain (domain);
 
 -- Whose alone an alias is. Short keys only: a list of a thousand targets would not fit.
 CREATE INDEX address_only_target ON directory.address ((targets[1])) WHERE kind = 'alias' AND cardinality(targets) = 1;
+
+-- What people are to be told: queued until one of sent_at and given_up_at is set, then remembered for a while.
+CREATE TABLE directory.notice (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL,
+    tenant_id bigint REFERENCES directory.tenant ON DELETE CASCADE,   -- NULL: the operator's concern alone
+    account_id bigint REFERENCES directory.account ON DELETE CASCADE,
+    facts jsonb NOT NULL,                          -- what its text names
+    once text NOT NULL UNIQUE,                     -- what it is about: nobody is told twice
+    reached text[] NOT NULL DEFAULT '{}',          -- addresses that have it
+    attempts integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    sent_at timestamptz,
+    given_up_at timestamptz
+);
+CREATE INDEX notice_due ON directory.notice (due_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX notice_tenant ON directory.notice (tenant_id);
+CREATE INDEX notice_account ON directory.notice (account_id);
+
+-- The highest threshold that an account has reached; 0, or no row: none.
+CREATE TABLE directory.quota_level (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE,
+    percent integer NOT NULL,
+    changes bigint NOT NULL                        -- how often it has changed
+);
+
+-- Accounts whose quota changed: Dovecot notices only what mail changes.
+CREATE TABLE directory.quota_recheck (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE
+);
+
+CREATE FUNCTION directory.quota_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'account' THEN
+        INSERT INTO directory.quota_recheck VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    ELSIF TG_TABLE_NAME = 'tenant' THEN
+        INSERT INTO directory.quota_recheck
+        SELECT ac.id FROM directory.account ac WHERE ac.tenant_id = NEW.id ON CONFLICT DO NOTHING;
+    ELSE
+        INSERT INTO directory.quota_recheck
+        SELECT ac.id FROM directory.account ac JOIN directory.tenant t ON t.id = ac.tenant_id
+        WHERE t.plan = NEW.name ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM pg_notify('mailhosting_notices', '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.account
+    FOR EACH ROW WHEN (OLD.quota IS DISTINCT FROM NEW.quota) EXECUTE FUNCTION directory.quota_changed();
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.tenant
+    FOR EACH ROW WHEN (
+        OLD.plan <> NEW.plan
+        OR OLD.overrides -> 'mailbox_quota' IS DISTINCT FROM NEW.overrides -> 'mailbox_quota'
+        OR OLD.overrides -> 'quota_notice' IS DISTINCT FROM NEW.overrides -> 'quota_notice')
+    EXECUTE FUNCTION directory.quota_changed();
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.plan
+    FOR EACH ROW WHEN (
+        OLD.settings -> 'mailbox_quota' IS DISTINCT FROM NEW.settings -> 'mailbox_quota'
+        OR OLD.settings -> 'quota_notice' IS DISTINCT FROM NEW.settings -> 'quota_notice')
+    EXECUTE FUNCTION directory.quota_changed();
 """
 
 #: What there is before the first migration: where versions and the text of the views are remembered.

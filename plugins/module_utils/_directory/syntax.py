@@ -310,6 +310,15 @@ def _all_senders(value: object) -> str | None:
         raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
 
 
+def _percents(value: object) -> list[int]:
+    if value is None or value is False:
+        return []
+    written = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if written is None or not all(re.match(r"([1-9][0-9]?|100)\Z", _number_text(item)) for item in written):
+        raise ValueError(f"{shown(value)} is not a list of percents: whole numbers from 1 to 100, such as [90, 100]")
+    return sorted({int(item) for item in written})
+
+
 def _retention(value: object) -> dict[str, int]:
     if value is None or value is False:
         return {}
@@ -336,6 +345,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
     "renamed_domain": _off_or_duration,
+    "quota_notice": _percents,
     "retention": _retention,
 }
 

@@ -15,11 +15,18 @@ import hashlib
 import json
 from typing import Final
 
-from . import lookups
+from . import lookups, notices
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
-DAEMONS: Final = ("dovecot", "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
+DAEMONS: Final = (
+    "dovecot",
+    "mailhosting-notices",
+    "mailhosting-password",
+    "mailhosting-policy",
+    "postfix",
+    "vmail",
+)
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
@@ -62,6 +69,7 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        (s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
        (s.settings ->> 'renamed_domain')::integer AS renamed_domain,
        s.settings ->> 'all_address' AS all_address,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
        s.settings -> 'retention' AS retention
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
@@ -349,6 +357,7 @@ def text() -> str:
         _REMOVE
         + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'", "present": _PRESENT}
         + _PASSWORDS
+        + notices.text(DAEMONS)
         + lookups.text()
         + "\n".join(_grants())
         + "\n"

@@ -15,6 +15,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+PERCENTS = "whole numbers from 1 to 100, such as [90, 100]"
 NOT_A_SIZE = "is not a size: bytes from 1, or a number with K, M or G (powers of 1024), such as 50M"
 LOCAL_PART = "1 to 64 of a-z 0-9 . _ : -, with no hyphen first and dots and colons only between others"
 
@@ -184,6 +185,10 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
         ("protocols", ["submission", "pop3", "pop3"], ["pop3", "submission"]),
         ("protocols", [], []),
         ("cleartext_auth", True, True),
+        ("quota_notice", [100, "80", 80, 1], [1, 80, 100]),
+        ("quota_notice", [], []),
+        ("quota_notice", False, []),
+        ("quota_notice", None, []),
     ],
 )
 def test_plan_setting(key: str, value: object, result: Any) -> None:
@@ -201,6 +206,10 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ("protocols", None, f"null is not a list of {', '.join(PROTOCOLS)}"),
         ("protocols", ["pop"], f'"pop" is none of {", ".join(PROTOCOLS)}'),
         ("cleartext_auth", "yes", '"yes" is neither true nor false'),
+        *(
+            ("quota_notice", value, f"{said} is not a list of percents: {PERCENTS}")
+            for value, said in [([0], "a list"), ([101], "a list"), ([90.5], "a list"), (90, "90"), ("90", '"90"')]
+        ),
         ("quota", 1, f"unknown key; known here: {', '.join(PLAN_DEFAULTS)}"),
     ],
 )

@@ -50,6 +50,9 @@ TABLES = (
     "own_address",
     "former_address",
     "former_domain",
+    "notice",
+    "quota_level",
+    "quota_recheck",
 )
 REFUSED = [(views.REFUSAL,)]
 
