@@ -105,6 +105,7 @@ tenants:
         pop_before_smtp: null
         all_address: null
         renamed_alias: 2592000
+        billing_step: null
         retention: {}
       state: active
       origin: inventory

@@ -31,6 +31,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
+    "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
 

@@ -126,6 +126,36 @@ ALTER TABLE directory.hold
     ADD CONSTRAINT hold_scope_check CHECK (scope IN ('send', 'receive', 'login', 'retention'));
 """
 
+_THIRD: Final = """
+-- Bytes in use by a mailbox, as last seen.
+CREATE TABLE directory.usage_now (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE,
+    bytes bigint NOT NULL CHECK (bytes >= 0)
+);
+
+-- What a tenant had on a day of UTC. History: it stays when the tenant is gone.
+CREATE TABLE directory.usage_day (
+    tenant_id bigint NOT NULL,
+    day date NOT NULL,
+    tenant text NOT NULL,                          -- its name on that day
+    addresses integer,                             -- that count, when last looked at; NULL: nobody looked
+    billed integer,                                -- the same in whole steps of the plan's billing_step
+    bytes bigint,                                  -- in use when last looked at
+    peak_bytes bigint,
+    sent_messages bigint NOT NULL DEFAULT 0,
+    sent_recipients bigint NOT NULL DEFAULT 0,
+    sent_bytes bigint NOT NULL DEFAULT 0,
+    sent_refused bigint NOT NULL DEFAULT 0,
+    received_messages bigint NOT NULL DEFAULT 0,
+    received_recipients bigint NOT NULL DEFAULT 0,
+    received_bytes bigint NOT NULL DEFAULT 0,
+    received_refused bigint NOT NULL DEFAULT 0,
+    seen jsonb NOT NULL DEFAULT '{}',              -- the counters as they were last read, which are in the sums above
+    seen_epoch text,                               -- in which life of the store that counts them
+    PRIMARY KEY (day, tenant_id)
+);
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -140,7 +170,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

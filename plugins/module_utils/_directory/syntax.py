@@ -298,6 +298,18 @@ def _all_senders(value: object) -> str | None:
         raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
 
 
+def _step(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        step = count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; null for no steps") from None
+    if step == 0:
+        raise ValueError("0 is not a step: 1 or more, whole; null for no steps")
+    return step
+
+
 def _retention(value: object) -> dict[str, int]:
     if value is None or value is False:
         return {}
@@ -322,6 +334,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "pop_before_smtp": _off_or_duration,
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
+    "billing_step": _step,
     "retention": _retention,
 }
 

@@ -30,6 +30,8 @@ VIEWS = (
     "userdb",
     "expired_mailbox",
     "retention",
+    "usage_account",
+    "usage_tenant",
     "relay_login",
     "domain_member",
     "tenant_settings",
@@ -46,6 +48,9 @@ TABLES = (
     "view_text",
     "standing",
     "former_address",
+    "billing",
+    "usage_now",
+    "usage_day",
 )
 REFUSED = [(views.REFUSAL,)]
 
