@@ -23,6 +23,40 @@ COUNTERS: Final = tuple(
     for what in ("messages", "recipients", "bytes", "refused")
 )
 
+#: Rows of one tenant or (NULL) all, from a day to a day: an object each.
+DAYS: Final = f"""
+SELECT coalesce(json_agg(r ORDER BY r.day, r.tenant), '[]')::text
+FROM (
+    SELECT day, tenant, addresses, billed, bytes, peak_bytes, {", ".join(COUNTERS)}
+    FROM directory.usage_day
+    WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND day BETWEEN %(first)s AND %(last)s) r
+"""  # noqa: S608 - put together from constants
+
+#: What one tenant or (NULL) all have at this moment: an object each, by name.
+NOW: Final = """
+SELECT coalesce(json_object_agg(r.tenant, to_jsonb(r) - 'tenant'), '{}')::text
+FROM (
+    SELECT b.tenant, b.addresses, b.billed, coalesce(used.accounts, 0) AS accounts, used.bytes, used.quota,
+           (ts.settings ->> 'tenant_quota')::bigint AS pool
+    FROM directory.billing b
+    JOIN v1.tenant_settings ts ON ts.tenant_id = b.tenant_id
+    LEFT JOIN (
+        SELECT a.tenant_id, count(*) AS accounts, sum(n.bytes)::bigint AS bytes,
+               CASE WHEN bool_and(u.quota_storage_size > 0) THEN sum(u.quota_storage_size)::bigint END AS quota
+        FROM v1.usage_account a
+        JOIN v1.userdb u ON u.username = a.username
+        LEFT JOIN directory.usage_now n ON n.account_id = a.account_id
+        GROUP BY a.tenant_id) used ON used.tenant_id = b.tenant_id
+    WHERE %(tenant)s::text IS NULL OR b.tenant = %(tenant)s) r
+"""
+
+#: Bytes in use by account id, of accounts that have an address.
+USED: Final = """
+SELECT coalesce(json_object_agg(n.account_id, n.bytes), '{}')::text
+FROM directory.usage_now n
+JOIN directory.address ad ON ad.account_id = n.account_id
+"""
+
 _SQL: Final = """
 -- Addresses that count (VM-5): accounts and aliases, suspended ones too.
 CREATE VIEW directory.billing AS
