@@ -135,9 +135,8 @@ CREATE TABLE directory.usage_now (
 
 -- What a tenant had on a day of UTC. History: it stays when the tenant is gone.
 CREATE TABLE directory.usage_day (
-    tenant_id bigint NOT NULL,
     day date NOT NULL,
-    tenant text NOT NULL,                          -- its name on that day
+    tenant text NOT NULL,                          -- its name
     addresses integer,                             -- that count, when last looked at; NULL: nobody looked
     billed integer,                                -- the same in whole steps of the plan's billing_step
     bytes bigint,                                  -- in use when last looked at
@@ -151,8 +150,8 @@ CREATE TABLE directory.usage_day (
     received_bytes bigint NOT NULL DEFAULT 0,
     received_refused bigint NOT NULL DEFAULT 0,
     seen jsonb NOT NULL DEFAULT '{}',              -- the counters as they were last read, which are in the sums above
-    seen_epoch text,                               -- in which life of the store that counts them
-    PRIMARY KEY (day, tenant_id)
+    seen_epoch text,                               -- of which tenant id, in which life of the store that counts them
+    PRIMARY KEY (day, tenant)
 );
 """
 

@@ -85,33 +85,33 @@ END;
 CREATE FUNCTION v1.record_day(of_day date) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    INSERT INTO directory.usage_day AS u (tenant_id, day, tenant, addresses, billed, bytes, peak_bytes)
-    SELECT b.tenant_id, of_day, b.tenant, b.addresses, b.billed, used.bytes, used.bytes
+    INSERT INTO directory.usage_day AS u (day, tenant, addresses, billed, bytes, peak_bytes)
+    SELECT of_day, b.tenant, b.addresses, b.billed, used.bytes, used.bytes
     FROM directory.billing b
     LEFT JOIN (
         SELECT a.tenant_id, sum(n.bytes)::bigint AS bytes
         FROM v1.usage_account a
         JOIN directory.usage_now n ON n.account_id = a.account_id
         GROUP BY a.tenant_id) used ON used.tenant_id = b.tenant_id
-    ON CONFLICT (day, tenant_id) DO UPDATE SET
-        tenant = excluded.tenant, addresses = excluded.addresses, billed = excluded.billed,
+    ON CONFLICT (day, tenant) DO UPDATE SET
+        addresses = excluded.addresses, billed = excluded.billed,
         bytes = excluded.bytes, peak_bytes = greatest(u.peak_bytes, excluded.peak_bytes)
-    WHERE (u.tenant, u.addresses, u.billed, u.bytes) IS DISTINCT FROM
-        (excluded.tenant, excluded.addresses, excluded.billed, excluded.bytes);
+    WHERE (u.addresses, u.billed, u.bytes) IS DISTINCT FROM
+        (excluded.addresses, excluded.billed, excluded.bytes);
 END;
 
 -- of_counters: a day's counters by tenant id, as they are in this life (of_epoch) of the store that counts.
 CREATE FUNCTION v1.record_counters(of_day date, of_epoch text, of_counters jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    INSERT INTO directory.usage_day AS u (tenant_id, day, tenant, %(columns)s, seen, seen_epoch)
-    SELECT t.id, of_day, t.name, %(values)s, n.value, of_epoch
+    INSERT INTO directory.usage_day AS u (day, tenant, %(columns)s, seen, seen_epoch)
+    SELECT of_day, t.name, %(values)s, n.value, of_epoch || '/' || t.id
     FROM jsonb_each(of_counters) n
     JOIN directory.tenant t ON t.id = n.key::bigint
-    ON CONFLICT (day, tenant_id) DO UPDATE SET
+    ON CONFLICT (day, tenant) DO UPDATE SET
         %(sums)s,
-        seen = CASE WHEN u.seen_epoch = of_epoch THEN jsonb_build_object(%(most)s) ELSE excluded.seen END,
-        seen_epoch = of_epoch
+        seen = CASE WHEN u.seen_epoch = excluded.seen_epoch THEN jsonb_build_object(%(most)s) ELSE excluded.seen END,
+        seen_epoch = excluded.seen_epoch
     WHERE (u.seen, u.seen_epoch) IS DISTINCT FROM (excluded.seen, excluded.seen_epoch);
 END;
 GRANT EXECUTE ON FUNCTION v1.record_usage, v1.record_day, v1.record_counters TO vmail;
@@ -120,7 +120,7 @@ GRANT EXECUTE ON FUNCTION v1.record_usage, v1.record_day, v1.record_counters TO 
 
 def text() -> str:
     """The SQL that makes view and functions, after the views."""
-    before = "CASE WHEN u.seen_epoch = of_epoch THEN coalesce((u.seen ->> '{0}')::bigint, 0) ELSE 0 END"
+    before = "CASE WHEN u.seen_epoch = excluded.seen_epoch THEN coalesce((u.seen ->> '{0}')::bigint, 0) ELSE 0 END"
     now = "coalesce((excluded.seen ->> '{0}')::bigint, 0)"
     return _SQL % {
         "free": ", ".join(f"'{local_part}'" for local_part in FREE_LOCAL_PARTS),

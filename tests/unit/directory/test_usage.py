@@ -144,6 +144,18 @@ def test_addresses_that_count(declare: Declare, store: Store, state: str) -> Non
     assert (now["acme"]["addresses"], now["bolt"]["addresses"]) == (3, 0)
 
 
+def test_a_tenant_that_is_made_anew_has_the_same_row(declare: Declare, store: Store, see: See) -> None:
+    declare(desired(tenant("acme")))
+    record_day(see)
+    count(see, store, "first", sent_messages=3)
+    for table in ("domain", "tenant"):
+        store.connection.execute(f"DELETE FROM directory.{table}")  # noqa: S608
+    declare(desired(tenant("acme", *ACME)))
+    record_day(see)
+    count(see, store, "first", sent_messages=2)
+    assert (row(store)["addresses"], row(store)["sent_messages"]) == (2, 5)
+
+
 def test_the_history_of_a_tenant_that_is_gone_stays(declare: Declare, store: Store, see: See) -> None:
     declare(desired(tenant("acme", *ACME)))
     record_day(see)
