@@ -118,7 +118,10 @@ def said(host: Any, text: str) -> bool:
 def test_a_delivery(server: Server, user: User, valkey: Valkey) -> None:
     delivered(server, user)
     assert becomes_exact(valkey, user)
-    assert int(known(valkey, user)) > 7000
+    # The service may have filled that in.
+    delivered(server, user)
+    assert becomes_exact(valkey, user)
+    assert int(known(valkey, user)) > 14_000
 
 
 def test_many_deliveries_at_once(server: Server, user: User, valkey: Valkey) -> None:
