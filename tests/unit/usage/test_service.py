@@ -215,6 +215,31 @@ def test_a_valkey_that_was_away_is_compared(settled: Any, what: str) -> None:
     assert settled.valkey.sizes == RIGHT
 
 
+def test_comparing_that_fails_is_not_tried_at_every_look(settled: Any) -> None:
+    def fall_silent() -> None:
+        raise NoValkey("Valkey: timeout")
+
+    settled.valkey.run_id = "two"
+    settled.mailboxes.meanwhile = fall_silent
+    for seconds in range(4, 124, 2):
+        settled.look(NOON + seconds)
+    assert len(settled.mailboxes.asked) <= 4 + 1
+
+
+def test_a_valkey_that_is_lost_again_meanwhile_is_not_complete(host: Any) -> None:
+    def lost() -> None:
+        host.valkey.run_id = "two"
+        host.valkey.sizes.clear()
+        host.mailboxes.meanwhile = lambda: None
+
+    host.mailboxes.meanwhile = lost
+    host.look(NOON)
+    assert host.valkey.epoch is None
+    host.look(NOON + AGAIN)
+    assert host.valkey.epoch
+    assert host.valkey.sizes == RIGHT
+
+
 def test_it_is_compared_every_night(settled: Any) -> None:
     settled.valkey.sizes[BILL] = 1
     at = datetime.fromtimestamp(NOON).astimezone().replace(hour=3, minute=50, second=0) + timedelta(days=1)

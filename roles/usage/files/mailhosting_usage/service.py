@@ -57,9 +57,9 @@ class Service:
 
     def _look(self, now: float) -> None:
         run_id, epoch = self.valkey.state()
-        if run_id != self._run_id:
-            # What Dovecot had to say while there was no Valkey, or no answer from it, is lost.
-            self._not_before["compare"] = 0
+        # What Dovecot had to say while there was no Valkey, or no answer from it, is lost.  One that just failed waits.
+        if run_id != self._run_id and self._not_before.get("compare", 0) > now + AGAIN:
+            self._not_before["compare"] = now
         self._run_id = run_id
         self._try("wanted", now, self._wanted, now)
         if epoch is None:
@@ -107,9 +107,12 @@ class Service:
 
     def _build(self) -> None:
         """Fill in everything that is missing, and say that nothing is."""
+        run_id = self._run_id
         accounts = self.directory.accounts()
         filled = self._fill_all(accounts)
         # A life of Valkey has a name of its own: what was counted in another has not been counted in this.
+        if self.valkey.state()[0] != run_id:
+            raise NoValkey("Valkey was restarted meanwhile")
         if left := [account.username for account, size in self.valkey.used(accounts).items() if size is None]:
             LOG.warning("usage of %d accounts is unknown, such as %s", len(left), left[0])
         self.valkey.complete(secrets.token_hex(8))

@@ -158,8 +158,11 @@ class Valkey:
                 number, _slash, username = key.removeprefix("mh:1:usage:").removesuffix("/quota/storage").partition("/")
                 if number.isdecimal() and username:
                     found.add((int(number), username))
-        except (redis.RedisError, OSError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
             raise NoValkey(f"Valkey: {error}") from error
+        except redis.RedisError as error:
+            # It is full, or lets this user do less.
+            raise Down(f"Valkey: {error}") from error
         return found
 
     def complete(self, epoch: str) -> None:
@@ -187,8 +190,11 @@ class Valkey:
                 for command in listed[start : start + _MANY]:
                     pipeline.execute_command(*command)
                 answers += pipeline.execute()
-        except (redis.RedisError, OSError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
             raise NoValkey(f"Valkey: {error}") from error
+        except redis.RedisError as error:
+            # It is full, or lets this user do less.
+            raise Down(f"Valkey: {error}") from error
         return answers
 
 
