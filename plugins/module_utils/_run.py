@@ -19,6 +19,7 @@ from ._directory import legacy, passwords, render, syntax
 from ._directory.changes import Changes, Options
 from ._directory.final import unloaded_targets
 from ._directory.model import Desired
+from ._directory.over import Over, may_be_over, over
 from ._directory.problems import BadInput, DirectoryError
 from ._directory.reconcile import reconcile
 from ._directory.rows import Current
@@ -113,14 +114,15 @@ def run(
         try:
             with opened(module) as store:
                 changes, current = _write(module, store, scope, request)
+                exceeding = over(current, changes, store.used()) if store and may_be_over(changes) else []
         except NotYet as error:
             if not module.check_mode:
                 raise
             module.warn(f"{error}; check mode takes it that this comes first")
             module.exit_json(changed=would_change)
-        for warning in changes.warnings[:CAP]:
+        for warning in [*changes.warnings, *map(str, exceeding)][:CAP]:
             module.warn(warning)
-        module.exit_json(**{**_result(module, changes), **more(changes, current)})
+        module.exit_json(**{**_result(module, changes, exceeding), **more(changes, current)})
 
 
 def _store(module: AnsibleModule, connection: Any) -> Store | None:
@@ -168,13 +170,14 @@ def _load(
     return current, asked
 
 
-def _result(module: AnsibleModule, changes: Changes) -> dict[str, Any]:
+def _result(module: AnsibleModule, changes: Changes, exceeding: list[Over]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": bool(changes),
         "counts": {**changes.counts(), "undeclared": len(changes.undeclared)},
         "addresses": _addresses(changes)[:CAP],
         "settings": _settings(changes)[:CAP],
         "undeclared": sorted(changes.undeclared)[:CAP],
+        "over": [{**item._asdict(), "excess": item.used - item.allowed} for item in exceeding[:CAP]],
     }
     if module._diff:
         result["diff"] = render.diff(changes, module.params.get("grace", GRACE))

@@ -116,6 +116,7 @@ tenants:
         renamed_alias: 2592000
         renamed_domain: 7776000
         quota_notice: [90, 100]
+        billing_step: null
         retention: {}
       state: active
       origin: inventory

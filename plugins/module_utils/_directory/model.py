@@ -34,6 +34,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
     "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
     "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
+    "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
 }
 

@@ -112,7 +112,7 @@ BEGIN ATOMIC
 END;
 
 -- `usage`: KiB in use by username.
-CREATE FUNCTION v1.record_usage(usage jsonb) RETURNS void
+CREATE FUNCTION v1.compare_quotas(usage jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT v1.note_quota(ad.account_id, NULL, NULL, u.value::bigint)
@@ -198,7 +198,7 @@ BEGIN ATOMIC
     SELECT count(*) FROM gone;
 END;
 
-GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.record_usage TO vmail;
+GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.compare_quotas TO vmail;
 GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.next_notice, v1.notice_reached,
     v1.notice_put_off, v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
 """

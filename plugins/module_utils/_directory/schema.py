@@ -205,6 +205,33 @@ CREATE TRIGGER quota_changed AFTER UPDATE ON directory.plan
         OLD.settings -> 'mailbox_quota' IS DISTINCT FROM NEW.settings -> 'mailbox_quota'
         OR OLD.settings -> 'quota_notice' IS DISTINCT FROM NEW.settings -> 'quota_notice')
     EXECUTE FUNCTION directory.quota_changed();
+
+-- Bytes in use by a mailbox, as last seen.
+CREATE TABLE directory.usage_now (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE,
+    bytes bigint NOT NULL CHECK (bytes >= 0)
+);
+
+-- What a tenant had on a day of UTC. History: it stays when the tenant is gone.
+CREATE TABLE directory.usage_day (
+    day date NOT NULL,
+    tenant text NOT NULL,                          -- its name
+    addresses integer,                             -- that count, when last looked at; NULL: nobody looked
+    billed integer,                                -- the same in whole steps of the plan's billing_step
+    bytes bigint,                                  -- in use when last looked at
+    peak_bytes bigint,
+    sent_messages bigint NOT NULL DEFAULT 0,
+    sent_recipients bigint NOT NULL DEFAULT 0,
+    sent_bytes bigint NOT NULL DEFAULT 0,
+    sent_refused bigint NOT NULL DEFAULT 0,
+    received_messages bigint NOT NULL DEFAULT 0,
+    received_recipients bigint NOT NULL DEFAULT 0,
+    received_bytes bigint NOT NULL DEFAULT 0,
+    received_refused bigint NOT NULL DEFAULT 0,
+    seen jsonb NOT NULL DEFAULT '{}',              -- the counters as they were last read, which are in the sums above
+    seen_epoch text,                               -- of which tenant id, in which life of the store that counts them
+    PRIMARY KEY (day, tenant)
+);
 """
 
 #: What there is before the first migration: where versions and the text of the views are remembered.

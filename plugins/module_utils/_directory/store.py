@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import legacy, statements
+from . import legacy, statements, usage
 from .changes import Changes
 from .problems import DirectoryError
 from .rows import AccountRow, AliasRow, Current, DomainRow, FormerDomainRow, HoldRow, TenantRow
@@ -143,6 +144,21 @@ class Store:
         row = self.connection.execute(statements.OWNER, [domain]).fetchone()
         return row[0] if row else None
 
+    def usage_days(self, tenant: str | None, first: date, last: date) -> list[dict[str, Any]]:
+        """What one tenant or all had, used, sent and received on these days, by day and name."""
+        arguments = {"tenant": tenant, "first": first, "last": last}
+        found: list[dict[str, Any]] = json.loads(_one(self.connection, usage.DAYS, arguments))
+        return found
+
+    def usage_now(self, tenant: str | None) -> dict[str, dict[str, Any]]:
+        """What one tenant or all have now, and the bytes that were last seen."""
+        found: dict[str, dict[str, Any]] = json.loads(_one(self.connection, usage.NOW, {"tenant": tenant}))
+        return found
+
+    def used(self) -> dict[int, int]:
+        """Bytes in use that were last seen, by account id."""
+        return {int(number): size for number, size in json.loads(_one(self.connection, usage.USED)).items()}
+
     def without_login(self, usernames: list[str]) -> list[str]:
         """Those of `usernames` that may not log in, or are nobody's."""
         return [name for (name,) in self.connection.execute(statements.WITHOUT_LOGIN, [usernames])]
@@ -190,6 +206,6 @@ class Store:
         return [(address, secret.partition("$")[0]) for _id, address, secret in rows]
 
 
-def _one(connection: Connection, query: str) -> Any:
-    row = connection.execute(query).fetchone()
+def _one(connection: Connection, query: str, arguments: dict[str, Any] | None = None) -> Any:
+    row = connection.execute(query, arguments).fetchone()
     return row[0] if row else None

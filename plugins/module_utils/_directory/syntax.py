@@ -319,6 +319,18 @@ def _percents(value: object) -> list[int]:
     return sorted({int(item) for item in written})
 
 
+def _step(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        step = count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; null for no steps") from None
+    if step == 0:
+        raise ValueError("0 is not a step: 1 or more, whole; null for no steps")
+    return step
+
+
 def _retention(value: object) -> dict[str, int]:
     if value is None or value is False:
         return {}
@@ -346,6 +358,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "renamed_alias": _off_or_duration,
     "renamed_domain": _off_or_duration,
     "quota_notice": _percents,
+    "billing_step": _step,
     "retention": _retention,
 }
 

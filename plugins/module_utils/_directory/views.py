@@ -15,7 +15,7 @@ import hashlib
 import json
 from typing import Final
 
-from . import lookups, notices
+from . import lookups, notices, usage
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
@@ -43,7 +43,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
         "recipient_refusal",
         "sender",
     ),
-    "vmail": ("expired_mailbox", "retention"),
+    "vmail": ("expired_mailbox", "retention", "usage_account", "usage_tenant"),
 }
 
 #: RFC 3463 X.2.1: mailbox disabled, not accepting messages.
@@ -70,6 +70,7 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        (s.settings ->> 'renamed_domain')::integer AS renamed_domain,
        s.settings ->> 'all_address' AS all_address,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
+       (s.settings ->> 'billing_step')::integer AS billing_step,
        s.settings -> 'retention' AS retention
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
@@ -307,6 +308,15 @@ WHERE ts.retention <> '{}' AND NOT EXISTS (
     SELECT FROM directory.hold h WHERE (h.account_id = ac.id OR h.tenant_id = ac.tenant_id)
     AND h.scope = 'retention' AND coalesce(h.until > now(), true));
 
+-- Whose bytes in use are counted.
+CREATE VIEW v1.usage_account AS
+SELECT ad.account_id, ad.local_part || '@' || ad.domain AS username, d.tenant_id
+FROM directory.address ad
+JOIN directory.domain d ON d.name = ad.domain
+WHERE ad.kind = 'account';
+
+CREATE VIEW v1.usage_tenant AS SELECT t.id AS tenant_id FROM directory.tenant t;
+
 -- To be called when the files are gone; does nothing to a mailbox whose grace has not ended.
 CREATE FUNCTION v1.forget_mailbox(mailbox bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -345,7 +355,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
-DROP VIEW IF EXISTS directory.receiver, directory.expansion, directory.undeclared,
+DROP VIEW IF EXISTS directory.billing, directory.receiver, directory.expansion, directory.undeclared,
     directory.hosted, directory.own_address, directory.standing;
 """
 
@@ -359,6 +369,7 @@ def text() -> str:
         + _PASSWORDS
         + notices.text(DAEMONS)
         + lookups.text()
+        + usage.text()
         + "\n".join(_grants())
         + "\n"
     )

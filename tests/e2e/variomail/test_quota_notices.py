@@ -420,7 +420,7 @@ def test_its_sandbox_is_strict(host: testinfra.host.Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.notice", "SELECT v1.record_usage('{}')"]
+    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.notice", "SELECT v1.compare_quotas('{}')"]
 )
 def test_the_program_sees_nothing_but_its_queue(host: testinfra.host.Host, query: str) -> None:
     asked = host.run(f'runuser -u mailhosting-notices -- psql --dbname=mailhosting --command="{query}"')

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "add_notice('x', NULL, NULL, '{}', 'x')": {"vmail", SENDER},
     "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
     "quota_accounts(true)": {"vmail"},
-    "record_usage('{}')": {"vmail"},
+    "compare_quotas('{}')": {"vmail"},
     "quota_recheck_wanted()": {SENDER},
     "due_notices()": {SENDER},
     "next_notice()": {SENDER},
@@ -46,7 +46,7 @@ def cross(see: See, direction: str, percent: int, address: str = TARO) -> None:
 
 def use(see: See, percent: float, address: str = TARO, quota: int = QUOTA) -> None:
     usage = json.dumps({address: int(quota / 1024 * percent / 100)})
-    see("vmail", "SELECT v1.record_usage(%s::jsonb)", usage)
+    see("vmail", "SELECT v1.compare_quotas(%s::jsonb)", usage)
 
 
 def queued(see: See) -> list[tuple[str, int]]:
@@ -132,7 +132,7 @@ def test_usage_is_compared_like_crossings(see: See) -> None:
 @pytest.mark.usefixtures("acme")
 def test_what_dovecot_has_said_is_not_undone_by_a_rounded_figure(see: See) -> None:
     cross(see, "over", 90)
-    see("vmail", "SELECT v1.record_usage(%s::jsonb)", json.dumps({TARO: QUOTA * 9 // 10 // 1024}))
+    see("vmail", "SELECT v1.compare_quotas(%s::jsonb)", json.dumps({TARO: QUOTA * 9 // 10 // 1024}))
     see("mailhosting", "UPDATE directory.account SET quota = quota RETURNING id")
     assert queued(see) == [("quota_warning", 90)]
 
@@ -314,7 +314,7 @@ def test_thousands_of_mailboxes_are_compared_in_a_moment(store: Store, see: See)
         " SELECT 'user' || i, 'acme.example', 'account', i, NULL, 'inventory' FROM generate_series(1, 5000) i;"
     )
     usage = json.dumps({f"user{number}@acme.example": number % 1100 for number in range(1, 501)})
-    plan = see("vmail", "EXPLAIN (ANALYZE, TIMING OFF) SELECT v1.record_usage(%s::jsonb)", usage)
+    plan = see("vmail", "EXPLAIN (ANALYZE, TIMING OFF) SELECT v1.compare_quotas(%s::jsonb)", usage)
     assert float(plan[-1][0].rpartition(": ")[2].split()[0]) < 2000
     store.connection.execute("ANALYZE")
     store.connection.execute("UPDATE directory.plan SET settings = '{\"mailbox_quota\": 1000}'")

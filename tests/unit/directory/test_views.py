@@ -31,6 +31,8 @@ VIEWS = (
     "userdb",
     "expired_mailbox",
     "retention",
+    "usage_account",
+    "usage_tenant",
     "relay_login",
     "domain_member",
     "tenant_settings",
@@ -53,6 +55,9 @@ TABLES = (
     "notice",
     "quota_level",
     "quota_recheck",
+    "billing",
+    "usage_now",
+    "usage_day",
 )
 REFUSED = [(views.REFUSAL,)]
 

@@ -62,7 +62,7 @@ def main(which: str) -> int:
             if error:
                 print(error, file=sys.stderr)
                 failed = True
-            connection.execute("SELECT v1.record_usage(%s::jsonb)", [json.dumps(usage)])
+            connection.execute("SELECT v1.compare_quotas(%s::jsonb)", [json.dumps(usage)])
     print(f"{len(rows)} mailboxes looked at")
     return 1 if failed else 0
 
