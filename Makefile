@@ -47,8 +47,8 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to acme; about half an hour from nothing
-	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase acme
+test: ## Everything below up to acme; well under an hour from nothing
+	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase variomail acme
 
 .PHONY: lint
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
@@ -82,6 +82,10 @@ alone: ## Each role alone on a host of its own: make molecule S=alone
 .PHONY: omakase
 omakase: ## The Omakase service: its inventory on a host, as its customers see it
 	@$(MAKE) molecule S=omakase
+
+.PHONY: variomail
+variomail: ## The VarioMail service
+	@$(MAKE) molecule S=variomail
 
 .PHONY: acme
 acme: ## Certificates from a real ACME server

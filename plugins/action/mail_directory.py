@@ -32,6 +32,7 @@ _FOLDERS = ("tenants_dir", "addresses_dir", "secrets_dir")
 _OPTIONS = {
     "plans": {"type": "dict", "default": {}},
     "tenants": {"type": "list", "elements": "str", "default": []},
+    "files_only": {"type": "bool", "default": False},
     **{option: {"type": "path"} for option in _FOLDERS},
 }
 # Nobody else can open the file from before its first byte on.
@@ -48,8 +49,12 @@ class ActionModule(ActionBase):
             inventory = self._read(options)
             if inventory.problems:
                 raise AnsibleActionFail(f"Nothing was changed.\n{BadInput(inventory.problems)}")
+            if options["files_only"]:
+                return {**result, "changed": False, "warnings": inventory.warnings, "declared": _declared(inventory)}
             data = document(inventory.desired)
-        arguments = {key: value for key, value in self._task.args.items() if key not in {"plans", *_FOLDERS}}
+        arguments = {
+            key: value for key, value in self._task.args.items() if key not in {"plans", "files_only", *_FOLDERS}
+        }
         arguments["src"] = self._ship(data)
         outcome: dict[str, Any] = {"failed": True}
         try:
@@ -107,6 +112,15 @@ class ActionModule(ActionBase):
 def document(desired: Desired) -> str:
     """What travels to the host, secrets included."""
     return json.dumps(to_document(desired), separators=(",", ":"))
+
+
+def _declared(inventory: folders.Inventory) -> dict[str, int]:
+    tenants = inventory.desired.tenants.values()
+    return {
+        "tenants": len(tenants),
+        "accounts": sum(len(tenant.accounts) for tenant in tenants),
+        "aliases": sum(len(tenant.aliases) for tenant in tenants),
+    }
 
 
 def origin(value: object) -> tuple[str, int]:

@@ -48,7 +48,7 @@ class ActionModule(mail_directory.ActionModule):
         # Never where a playbook's own files are: that may be an installed collection.
         dest = os.path.abspath(options["dest"])
         try:
-            _not_an_inventory(dest, (task_vars or {}).get("ansible_inventory_sources") or [])
+            not_an_inventory(dest, (task_vars or {}).get("ansible_inventory_sources") or [], "sheets")
             folder.check(dest)
             chosen = self._chosen(options)
             plan, warning = self._plan(options, dest, chosen.accounts)
@@ -155,8 +155,8 @@ def _formats(asked: list[str], languages: set[str]) -> tuple[list[str], str]:
     return asked or list(folder.FORMATS), ""
 
 
-def _not_an_inventory(dest: str, sources: list[str]) -> None:
-    """FolderError if Ansible would read the sheets as inventories the next time."""
+def not_an_inventory(dest: str, sources: list[str], what: str) -> None:
+    """FolderError if Ansible would read `what` is written there as inventories the next time."""
     ignored = re.compile("|".join(constants.INVENTORY_IGNORE_PATTERNS or [r"(?!)"]))
     for source in sources:
         below = os.path.relpath(dest, source)
@@ -164,8 +164,9 @@ def _not_an_inventory(dest: str, sources: list[str]) -> None:
             continue
         if not any(ignored.search(part) or part.startswith(".") for part in below.split(os.sep)):
             raise folder.FolderError(
-                f"{dest} is in an inventory's folder, and Ansible would read the sheets as inventories: add ^sheets$ "
-                "to ignore_patterns in the section [inventory] of your ansible.cfg, or name the inventory's file"
+                f"{dest} is in an inventory's folder, and Ansible would read the {what} as inventories: add "
+                f"^{os.path.basename(dest)}$ to ignore_patterns in the section [inventory] of your ansible.cfg, "
+                "or name the inventory's file"
             )
 
 

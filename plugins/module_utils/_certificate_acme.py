@@ -30,7 +30,7 @@ from typing import Final
 
 from . import _certificate_store as store
 from ._certificates import Obtained, OwnCA, Pair
-from ._files import create_file
+from ._files import replace_file
 
 #: certbot's folder; root reads it through a link that systemd makes.
 STATE: Final = "/var/lib/mailhosting-acme"
@@ -89,10 +89,7 @@ def write_settings(path: str, settings: Settings | None, *, dry: bool) -> bool:
     if wanted is None:
         os.unlink(file)
     else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{file}.new")
-        create_file(f"{file}.new", wanted.encode(), 0o644)
-        os.replace(f"{file}.new", file)
+        replace_file(file, wanted.encode(), 0o644)
     return True
 
 

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import (
@@ -74,7 +75,7 @@ class Pair:
         try:
             public = self.certificate.public_key()
             key = load_pem_private_key(self.key, None).public_key()
-        except (ValueError, TypeError):  # TypeError: the key wants a passphrase
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key wants a passphrase
             return "unreadable"
         spki = PublicFormat.SubjectPublicKeyInfo
         if public.public_bytes(Encoding.DER, spki) != key.public_bytes(Encoding.DER, spki):
@@ -232,7 +233,7 @@ def _authority(kept: Pair | None, common_name: str, now: datetime) -> Pair:
 def _ca_key(authority: Pair) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(authority.key, None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"the CA's key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError("the CA's key is not one for elliptic curves")

@@ -14,44 +14,76 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-_SECONDS: Final = 20
+_SECONDS: Final = 20  # for one answer of doveadm
 
 
-def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> list[str]:
-    """Disconnect those of the users logged in whom `lost` names; their names.
+class NotDone(Exception):
+    """Dovecot did not do it; says what, why, and what the operator can run."""
+
+
+class _NoAnswer(Exception):
+    """doveadm could not be run, or not to its end; says why."""
+
+
+def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
+    """Disconnect those of the users logged in whom `lost` names; NotDone if Dovecot does not answer.
 
     Without a Dovecot on this host, or with one that does not run, there is nobody to disconnect.
     """
-    users = logged_in()
-    ended = sorted(lost(users)) if users else []
-    for user in ended:
-        _doveadm("kick", user)
-    return ended
-
-
-def logged_in() -> list[str]:
-    """The login names of all sessions, each once; see doveadm-who(1)."""
-    _heading, *lines = _doveadm("-f", "tab", "who").splitlines() or [""]
-    return sorted({line.partition("\t")[0] for line in lines})
+    try:
+        users = _logged_in()
+    except _NoAnswer as error:
+        raise NotDone(
+            "open sessions of those who may log in no more were not ended: "
+            f"{error}; `systemctl restart dovecot` ends all sessions"
+        ) from None
+    ending = sorted(lost(users)) if users else []
+    for number, user in enumerate(ending):
+        try:
+            _doveadm("kick", user)
+        except _NoAnswer as error:
+            raise NotDone(
+                f"open sessions were not ended: {error}; run `doveadm kick` for each of "
+                f"{', '.join(ending[number:])}, or `systemctl restart dovecot`, which ends all sessions"
+            ) from None
 
 
 def forget_answered(address: str, check: bool) -> bool:
     """Have the automatic reply of `address` answer everybody again; whether anybody had been answered.
 
     With `check` nothing is forgotten.  Pigeonhole remembers in a file of the account's home.
+    NotDone if Dovecot does not say where that is, or the file cannot be removed.
     """
-    home = _doveadm("user", "-f", "home", address).strip()
-    record = Path(home, ".dovecot.lda-dupes")
-    if not home or not record.exists():
-        return False
-    if not check:
-        record.unlink()
+    try:
+        home = _doveadm("user", "-f", "home", address).strip()
+        record = Path(home, ".dovecot.lda-dupes")
+        if not home or not record.exists():
+            return False
+        if not check:
+            record.unlink()
+    except (_NoAnswer, OSError) as error:
+        raise NotDone(
+            f"who was answered for {address} was not forgotten: {error}; "
+            "run the task again when Dovecot is well (`systemctl status dovecot`)"
+        ) from None
     return True
 
 
+def _logged_in() -> list[str]:
+    """The login names of all sessions, each once; see doveadm-who(1)."""
+    _heading, *lines = _doveadm("-f", "tab", "who").splitlines() or [""]
+    return sorted({line.partition("\t")[0] for line in lines})
+
+
 def _doveadm(*arguments: str) -> str:
+    """What it prints; nothing where it is not installed, or says that it cannot.  _NoAnswer if it says nothing."""
     program = shutil.which("doveadm")
     if program is None:
         return ""
     command = [program, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS).stdout
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS).stdout
+    except subprocess.TimeoutExpired:
+        raise _NoAnswer(f"Dovecot gave no answer to `doveadm {' '.join(arguments)}` in {_SECONDS} s") from None
+    except OSError as error:
+        raise _NoAnswer(f"{program}: {error.strerror}") from None

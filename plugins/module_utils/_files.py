@@ -8,6 +8,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -38,3 +39,12 @@ def create_file(path: str, content: bytes, mode: int, *, uid: int = -1, gid: int
         os.fchmod(file.fileno(), mode)
         if sync:
             os.fsync(file.fileno())
+
+
+def replace_file(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
+    """Put a file where another may be: whoever reads `path` gets the one or the other; `sync` as in create_file."""
+    staged = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+    with contextlib.suppress(FileNotFoundError):  # of a run that was killed
+        os.unlink(staged)
+    create_file(staged, content, mode, sync=sync)
+    os.replace(staged, path)

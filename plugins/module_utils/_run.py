@@ -19,12 +19,13 @@ from ._directory import legacy, passwords, render, syntax
 from ._directory.changes import Changes, Options
 from ._directory.final import unloaded_targets
 from ._directory.model import Desired
+from ._directory.over import Over, may_be_over, over
 from ._directory.problems import BadInput, DirectoryError
 from ._directory.reconcile import reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
-from ._dovecot import end_sessions
+from ._dovecot import NotDone, end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -113,14 +114,15 @@ def run(
         try:
             with opened(module) as store:
                 changes, current = _write(module, store, scope, request)
+                exceeding = over(current, changes, store.used()) if store and may_be_over(changes) else []
         except NotYet as error:
             if not module.check_mode:
                 raise
             module.warn(f"{error}; check mode takes it that this comes first")
             module.exit_json(changed=would_change)
-        for warning in changes.warnings[:CAP]:
+        for warning in [*changes.warnings, *map(str, exceeding)][:CAP]:
             module.warn(warning)
-        module.exit_json(**{**_result(module, changes), **more(changes, current)})
+        module.exit_json(**{**_result(module, changes, exceeding), **more(changes, current)})
 
 
 def _store(module: AnsibleModule, connection: Any) -> Store | None:
@@ -147,8 +149,12 @@ def _write(
         if store and changes and not module.check_mode:
             passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)
-            if changes.may_end_sessions:
-                end_sessions(store.without_login)
+    # After the lock: other runs need not wait for Dovecot.
+    if store and changes.may_end_sessions and not module.check_mode:
+        try:
+            end_sessions(store.without_login)
+        except NotDone as error:
+            module.warn(f"The directory is written, but {error}.")
     return changes, current
 
 
@@ -164,13 +170,14 @@ def _load(
     return current, asked
 
 
-def _result(module: AnsibleModule, changes: Changes) -> dict[str, Any]:
+def _result(module: AnsibleModule, changes: Changes, exceeding: list[Over]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": bool(changes),
         "counts": {**changes.counts(), "undeclared": len(changes.undeclared)},
         "addresses": _addresses(changes)[:CAP],
         "settings": _settings(changes)[:CAP],
         "undeclared": sorted(changes.undeclared)[:CAP],
+        "over": [{**item._asdict(), "excess": item.used - item.allowed} for item in exceeding[:CAP]],
     }
     if module._diff:
         result["diff"] = render.diff(changes, module.params.get("grace", GRACE))
@@ -185,8 +192,14 @@ def _settings(changes: Changes) -> list[str]:
     return [
         *(f"plan {plan.name}" for plan in changes.plans),
         *(f"tenant {tenant.name}" for tenant in changes.tenants),
-        *(f"domain {domain.name}" for domain in changes.domains),
+        *(f"domain {name}" for name in _domains(changes)),
     ]
+
+
+def _domains(changes: Changes) -> list[str]:
+    names = [domain.name for domain in changes.domains]
+    names += [rename.after for rename in changes.renamed_domains]
+    return list(dict.fromkeys([*names, *(row.name for row in changes.ended_domains)]))
 
 
 def _fail_import(module: AnsibleModule, error: ImportError) -> None:

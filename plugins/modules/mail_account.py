@@ -170,6 +170,39 @@ undeclared:
   elements: str
   returned: success
   sample: []
+over:
+  description:
+    - Accounts and tenants whose bytes in use, as last seen by the role P(mailhosting.stack.usage#role), are more than a
+      limit that this run lowers, at most 100. Each is a warning too; check mode tells before anything changes.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    tenant:
+      description: Name of the tenant.
+      type: str
+    address:
+      description: The account, or V(null) for the tenant as a whole.
+      type: str
+    limit:
+      description: The plan key, V(mailbox_quota) or V(tenant_quota).
+      type: str
+    allowed:
+      description: Bytes, as the limit will be.
+      type: int
+    used:
+      description: Bytes in use.
+      type: int
+    excess:
+      description: How many bytes too many.
+      type: int
+  sample:
+    - tenant: acme
+      address: taro@acme.example
+      limit: mailbox_quota
+      allowed: 10485760
+      used: 15728640
+      excess: 5242880
 """
 
 from typing import Any
@@ -182,7 +215,7 @@ from ..module_utils._directory.final import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
 from ..module_utils._directory.store import Store
-from ..module_utils._dovecot import forget_answered
+from ..module_utils._dovecot import NotDone, forget_answered
 from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
 from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
 
@@ -249,7 +282,11 @@ def main() -> None:
 def _forget_answered(module: AnsibleModule, address: str, changed: bool) -> dict[str, Any]:
     if not module.params["forget_answered"]:
         return {}
-    return {"changed": forget_answered(address, module.check_mode) or changed}
+    try:
+        return {"changed": forget_answered(address, module.check_mode) or changed}
+    except NotDone as error:
+        module.warn(f"The directory is as it should be, but {error}.")
+        return {}
 
 
 def _request(address: str, parameters: dict[str, Any], current: Current) -> Request:

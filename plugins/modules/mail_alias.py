@@ -76,6 +76,12 @@ undeclared:
   elements: str
   returned: success
   sample: []
+over:
+  description: Always empty.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
 """
 
 from typing import Any

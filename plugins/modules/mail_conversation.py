@@ -58,6 +58,12 @@ options:
         description: Its password.
         type: str
         required: true
+  cleartext_auth:
+    description:
+      - Whether a plan of the host allows passwords without TLS.
+      - Such a host looks at every password that comes in clear, and may refuse a wrong one for being wrong.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for each network operation.
     type: float
@@ -150,6 +156,7 @@ def main() -> None:
             },
             "sender": login,
             "recipient": login,
+            "cleartext_auth": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10.0},
             "delivery_timeout": {"type": "float", "default": 30.0},
         },
@@ -165,6 +172,7 @@ def main() -> None:
         protocols=tuple(given["protocols"]),
         sender=_login(given["sender"]),
         recipient=_login(given["recipient"]),
+        cleartext_auth=given["cleartext_auth"],
         delivery_timeout=given["delivery_timeout"],
     )
     steps = list(conversation.steps())

@@ -25,6 +25,9 @@ description:
     domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain.
   - An alias that is no longer declared is removed. A tenant or an addresses file that has vanished closes and removes
     nothing.
+  - A domain with C(renamed_from) takes everything along that is in the domain of that name, mailboxes and passwords
+    included; none of it is closed or made anew. Logins have the new name at once. Mail for the old one arrives for as
+    long as the plan's C(renamed_domain) says, and so long no other tenant can have the name.
   - A domain that its tenant no longer has goes once no address is left in it; no mailbox ever passes to another tenant.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
@@ -51,6 +54,11 @@ options:
     type: list
     elements: str
     default: []
+  files_only:
+    description:
+      - Only read and check the files. Nothing is compared with the directory, and the host is not even connected to.
+    type: bool
+    default: false
   purge:
     description: Close accounts that were declared once and are no more.
     type: bool
@@ -88,6 +96,13 @@ EXAMPLES = r"""
     addresses_dir: "{{ inventory_dir }}/addresses"
     secrets_dir: "{{ inventory_dir }}/secrets"
 
+- name: Check what a customer's administrator wants to change, without any host
+  mailhosting.stack.mail_directory:
+    plans: "{{ mail_plans }}"
+    tenants_dir: "{{ inventory_dir }}/tenants"
+    addresses_dir: "{{ inventory_dir }}/addresses"
+    files_only: true
+
 - name: Close the 14 accounts that acme no longer has
   mailhosting.stack.mail_directory:
     plans: "{{ mail_plans }}"
@@ -114,6 +129,11 @@ addresses:
   elements: str
   returned: success
   sample: [taro@acme.example]
+declared:
+  description: How many C(tenants), C(accounts) and C(aliases) the files declare.
+  type: dict
+  returned: with O(files_only)
+  sample: {tenants: 2, accounts: 10, aliases: 3}
 settings:
   description: The plans, tenants and domains that changed, at most 100.
   type: list
@@ -126,6 +146,39 @@ undeclared:
   elements: str
   returned: success
   sample: [jiro@acme.example]
+over:
+  description:
+    - Accounts and tenants whose bytes in use, as last seen by the role P(mailhosting.stack.usage#role), are more than a
+      limit that this run lowers, at most 100. Each is a warning too; check mode tells before anything changes.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    tenant:
+      description: Name of the tenant.
+      type: str
+    address:
+      description: The account, or V(null) for the tenant as a whole.
+      type: str
+    limit:
+      description: The plan key, V(mailbox_quota) or V(tenant_quota).
+      type: str
+    allowed:
+      description: Bytes, as the limit will be.
+      type: int
+    used:
+      description: Bytes in use.
+      type: int
+    excess:
+      description: How many bytes too many.
+      type: int
+  sample:
+    - tenant: acme
+      address: taro@acme.example
+      limit: mailbox_quota
+      allowed: 10485760
+      used: 15728640
+      excess: 5242880
 host:
   description: What the daemons' static configuration depends on, over all tenants that are not closed.
   type: dict
@@ -147,6 +200,10 @@ host:
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
       type: int
+    quota_notice:
+      description: The percents of their quotas at which users of any tenant are told.
+      type: list
+      elements: int
     protocols:
       description: The ports that any tenant has.
       type: list
@@ -157,6 +214,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    quota_notice: [90, 100]
     protocols: [pop3s, submission]
 host_changed:
   description: Whether RV(host) is another than before the run.
@@ -188,6 +246,7 @@ def main() -> None:
             "addresses_dir": {"type": "path"},
             "secrets_dir": {"type": "path", "no_log": False},
             "tenants": {"type": "list", "elements": "str", "default": []},
+            "files_only": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "grace": {"type": "str", "default": GRACE},
             "expect_closed": {"type": "int"},

@@ -27,6 +27,11 @@ options:
     type: list
     elements: str
     default: []
+  domains:
+    description: Limit them to the tenants that have one of these domains, and to O(tenants). Empty means all.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: mailhosting.stack.mail_directory
 """
@@ -79,6 +84,9 @@ tenants:
     domains:
       description: Host names by domain.
       type: dict
+    former_domains:
+      description: Domains by the former names that still take mail for them.
+      type: dict
     accounts:
       description: Number of accounts.
       type: int
@@ -97,6 +105,7 @@ tenants:
       overrides: {}
       settings:
         mailbox_quota: 20971520
+        max_quota: mailbox_quota
         max_accounts: 50
         max_forwards: 6
         protocols: [pop3s, submission]
@@ -105,6 +114,9 @@ tenants:
         pop_before_smtp: null
         all_address: null
         renamed_alias: 2592000
+        renamed_domain: 7776000
+        quota_notice: [90, 100]
+        billing_step: null
         retention: {}
       state: active
       origin: inventory
@@ -112,6 +124,7 @@ tenants:
       language: en
       contacts: {}
       domains: {acme.example: []}
+      former_domains: {}
       accounts: 3
       aliases: 1
       mailboxes: 3
@@ -200,6 +213,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    quota_notice: [90, 100]
     protocols: [pop3s, submission]
 """
 
@@ -209,12 +223,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Settings
+from ..module_utils._directory.domains import former_domains
 from ..module_utils._directory.final import host_facts
 from ..module_utils._directory.model import effective
 from ..module_utils._directory.rows import AccountRow, Current
 from ..module_utils._directory.rules import FREE_LOCAL_PARTS
-from ..module_utils._run import connection_options, opened, reported
+from ..module_utils._directory.store import Store
+from ..module_utils._run import connection_options, opened, reported, value
 
 
 def main() -> None:
@@ -237,13 +254,20 @@ def main() -> None:
                 "default": ["plans", "tenants", "host"],
             },
             "tenants": {"type": "list", "elements": "str", "default": []},
+            "domains": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    limit = frozenset(module.params["tenants"]) or None
     with reported(module), opened(module) as store:
-        current = store.load(limit) if store else Current()
+        current = store.load(_limit(module.params, store)) if store else Current()
         module.exit_json(changed=False, **{name: subsets[name](current) for name in module.params["gather_subset"]})
+
+
+def _limit(parameters: dict[str, Any], store: Store) -> frozenset[str] | None:
+    """The tenants asked for; None if that is all of them."""
+    names, domains = parameters["tenants"], [value("domains", syntax.domain, name) for name in parameters["domains"]]
+    owners = {store.owner(domain) for domain in domains} - {None}
+    return frozenset({*names, *owners}) if names or domains else None
 
 
 def _tenants(current: Current) -> dict[str, Any]:
@@ -254,6 +278,10 @@ def _tenants(current: Current) -> dict[str, Any]:
     domains: dict[str, dict[str, list[str]]] = {name: {} for name in current.tenants}
     for domain in _sorted(current.domains.values()):
         domains[domain.tenant][domain.name] = list(domain.hostnames)
+    former: dict[str, dict[str, str]] = {name: {} for name in current.tenants}
+    names = former_domains(current, Settings(current.plans, current.tenants, current.domains))
+    for name, domain in sorted(names.items()):
+        former[current.domains[domain].tenant][name] = domain
     result = {}
     for row in _sorted(current.tenants.values()):
         if current.loaded is not None and row.name not in current.loaded:
@@ -264,6 +292,7 @@ def _tenants(current: Current) -> dict[str, Any]:
             **row._asdict(),
             "settings": settings,
             "domains": domains[row.name],
+            "former_domains": former[row.name],
             "accounts": accounts[row.name],
             "aliases": aliases[row.name],
             "over_limit": settings["max_accounts"] is not None and counted > settings["max_accounts"],

@@ -88,6 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import legacy
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.store import Store, locked
+from ..module_utils._files import replace_file
 from ..module_utils._run import CAP, connection_options, opened, reported
 
 _NAMED = 10
@@ -164,11 +165,7 @@ def _write_conf(module: AnsibleModule, keys: list[legacy.Key]) -> bool:
     except OSError:
         pass
     if not module.check_mode:
-        staged = f"{conf}.new"
-        with open(os.open(staged, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-        os.replace(staged, conf)
+        replace_file(conf, text.encode(), 0o600)
     return True
 
 

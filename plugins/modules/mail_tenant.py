@@ -47,6 +47,11 @@ options:
       catch_all:
         description: The address that gets what is for no address of the domain. Without V(@), one of the domain.
         type: str
+      renamed_from:
+        description:
+          - What the domain was called. Its addresses and mailboxes get the new name and are not moved.
+          - Mail for the old name arrives for as long as the plan's C(renamed_domain) says.
+        type: str
   language:
     description: The language of what the tenant's users are told, V(en) or V(ja).
     type: str
@@ -134,6 +139,39 @@ undeclared:
   elements: str
   returned: success
   sample: []
+over:
+  description:
+    - Accounts and tenants whose bytes in use, as last seen by the role P(mailhosting.stack.usage#role), are more than a
+      limit that this run lowers, at most 100. Each is a warning too; check mode tells before anything changes.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    tenant:
+      description: Name of the tenant.
+      type: str
+    address:
+      description: The account, or V(null) for the tenant as a whole.
+      type: str
+    limit:
+      description: The plan key, V(mailbox_quota) or V(tenant_quota).
+      type: str
+    allowed:
+      description: Bytes, as the limit will be.
+      type: int
+    used:
+      description: Bytes in use.
+      type: int
+    excess:
+      description: How many bytes too many.
+      type: int
+  sample:
+    - tenant: acme
+      address: taro@acme.example
+      limit: mailbox_quota
+      allowed: 10485760
+      used: 15728640
+      excess: 5242880
 """
 
 from typing import Any
@@ -165,6 +203,7 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "hostnames": {"type": "list", "elements": "str", "default": []},
                     "catch_all": {"type": "str"},
+                    "renamed_from": {"type": "str"},
                 },
             },
             "language": {"type": "str", "choices": list(LANGUAGES)},
@@ -218,6 +257,9 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
     if parameters["domains"] is not None:
         domains = [_domain(item) for item in parameters["domains"]]
         tenant.domains = {domain.name: domain for domain in domains}
+        names = {domain.renamed_from: domain.name for domain in domains if domain.name not in current.domains}
+        parts = {role: address.rpartition("@") for role, address in tenant.contacts.items()}
+        tenant.contacts = {role: f"{local_part}@{names.get(at, at)}" for role, (local_part, _at, at) in parts.items()}
     if parameters["language"] is not None:
         tenant.language = parameters["language"]
     if parameters["contacts"] is not None:
@@ -234,7 +276,8 @@ def _domain(item: dict[str, Any]) -> Domain:
     hostnames = tuple(value("domains", syntax.hostname, name) for name in item["hostnames"])
     name = value("domains", syntax.domain, item["name"])
     catch_all = None if item["catch_all"] is None else value("domains", target(name), item["catch_all"])
-    return Domain(name, hostnames, catch_all)
+    before = None if item["renamed_from"] is None else value("domains", syntax.domain, item["renamed_from"])
+    return Domain(name, hostnames, catch_all, before)
 
 
 if __name__ == "__main__":

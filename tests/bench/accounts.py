@@ -74,9 +74,7 @@ def main() -> None:
     figures.append(Figure("an empty play", empty, "s"))
     imports, unchanged, added = {}, {}, {}
     for accounts, domains, tenants in SIZES:
-        host.shell("runuser -u postgres -- dropdb --force mailhosting")
-        host.play("mailhosting.stack.site")
-        host.shell("systemctl restart dovecot postfix")  # whose connections went with the database
+        host.start_anew()
         with tempfile.TemporaryDirectory() as folder:
             estate = Estate(host, Path(folder), accounts, domains, tenants)
             if accounts == SIZES[-1][0]:

@@ -148,3 +148,19 @@ def until(true: Callable[[], bool], timeout: float = 20) -> bool:
             return False
         time.sleep(0.2)
     return True
+
+
+@contextlib.contextmanager
+def staying_logged_in(server: Server, user: User) -> Iterator[None]:
+    """Sessions by IMAP, POP3 and submission that must still be there at the end."""
+    with protocols.imap(server, "imaps") as mailbox, protocols.smtp(server, "submission") as submission:
+        mailbox.login(user.address, user.password)
+        submission.login(user.address, user.password)
+        maildrop = protocols.pop3(server, "pop3s")
+        maildrop.user(user.address)
+        maildrop.pass_(user.password)
+        yield
+        assert mailbox.noop()[0] == "OK"
+        assert maildrop.noop().startswith(b"+OK")
+        assert submission.noop()[0] == 250
+        maildrop.quit()

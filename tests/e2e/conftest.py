@@ -24,14 +24,18 @@ from .control import Control
 from .outside import Outside
 
 HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A folder here is for the inventory of that name: its tests run against no other."""
-    inventory = Path(os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0])
-    if not inventory.name:
+    """A folder here is for the inventory with that name in its path: its tests run against no other."""
+    given = os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0]
+    if not given:
         return
-    others = [item for item in items if item.path.parent not in (HERE, HERE / inventory.parent.name)]
+    inventory = Path(given).resolve()
+    names = inventory.relative_to(CHECKOUT).parts if inventory.is_relative_to(CHECKOUT) else inventory.parts
+    folders = {HERE, *(HERE / name for name in names)}
+    others = [item for item in items if item.path.parent not in folders]
     items[:] = [item for item in items if item not in others]
     config.hook.pytest_deselected(items=others)
 

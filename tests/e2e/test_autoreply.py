@@ -51,8 +51,12 @@ def away(tenant: Control, replies: Replies) -> Replies:
 
 
 SUBJECT = "不在のお知らせ: 十一月末まで休みます。その間のご連絡は同僚の鈴木までお願いいたします"
-# What an escape, a quote or a variable could spoil on its way through SQL, userdb and Sieve.
-BODY = 'いま休みです。\n\n.\n"引用" \\ %{user} %u ${subject} $x\tタブ\n' + "長い行" * 100 + "\nX-Not-A-Header: no\n"
+# What an escape, a quote, a variable or a file's name could spoil on its way through SQL, userdb and Sieve.
+BODY = (
+    '</etc/passwd\nいま休みです。\n\n.\n"引用" \\ %{user} %u ${subject} $x\tタブ\n'
+    + "長い行" * 100
+    + "\nX-Not-A-Header: no\n"
+)
 
 
 def somebody() -> str:
@@ -142,6 +146,24 @@ def test_no_reply_to_lists_machines_and_blind_copies(server: Server, outside: Ou
     assert no_reply(server, outside, sender)
 
 
+def test_a_reply_to_an_alias_of_its_own_alone(server: Server, outside: Outside, tenant: Control) -> None:
+    alone, shared, foreign = (f"{name}@e2e.example" for name in ("a.b-1", "both", "xa.b-1"))
+    tenant.module("mail_alias", address=alone, targets=[USER.address])
+    tenant.module("mail_alias", address=shared, targets=[USER.address, OTHER.address])
+    for header in ("To", "Cc"):
+        sender = somebody()
+        write_to(server, sender, alone, **({"Cc": f"Eri <{alone.upper()}>", "To": shared} if header == "Cc" else {}))
+        reply = outside.mail_to(sender)
+        assert reply.message["From"].lower() == alone
+        assert reply.message["To"] == sender
+    not_answered = [somebody() for _ in range(3)]
+    for sender, recipient in zip(not_answered, (shared, "axb-1@e2e.example", foreign), strict=True):
+        assert arrived(server, USER, str(write_to(server, sender, recipient)["Subject"]))
+    assert no_reply(server, outside, *not_answered)
+    for address in (alone, shared):
+        tenant.module("mail_alias", address=address, state="absent")
+
+
 @pytest.mark.parametrize("local_part", ["mailer-daemon", "owner-talk", "talk-request"])
 def test_no_reply_to_addresses_of_machines(server: Server, outside: Outside, local_part: str) -> None:
     sender = f"{local_part}@{uuid.uuid4().hex}.example"
@@ -215,13 +237,18 @@ def test_the_default_subject(server: Server, outside: Outside, away: Replies) ->
 
 
 def test_as_long_a_text_as_there_may_be(server: Server, outside: Outside, away: Replies) -> None:
-    body = ("七十字の行" * 14 + "\n") * 28
-    assert 5_000 < len(body.encode()) <= 6_144
-    away.set(USER.address, "あ" * 100, body)
+    aliases = [f"{'long' * 15}{number}@e2e.example" for number in range(6)]
+    for address in aliases:
+        away.tenant.module("mail_alias", address=address, targets=[USER.address])
+    body = ("七十字の行" * 14 + "\n") * 28 + "x" * 200
+    assert 6_100 < len(body.encode()) + body.count("\n") <= 6_144
+    away.set(USER.address, "𠮷" * 200, body)
     sender = somebody()
     write_to(server, sender, USER.address)
     reply = outside.mail_to(sender).message
-    assert (reply["Subject"], text(reply)) == ("あ" * 100, body.rstrip("\n"))
+    assert (reply["Subject"], text(reply)) == ("𠮷" * 200, body.rstrip("\n"))
+    for address in aliases:
+        away.tenant.module("mail_alias", address=address, state="absent")
 
 
 def decoded_subjects(server: Server, user: User) -> list[str]:

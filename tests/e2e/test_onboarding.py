@@ -181,6 +181,7 @@ def test_check_mode_says_what_would_be_and_does_nothing(server: Server, onboard:
 def test_verification_fails_when_something_is_off(control: Control, host, server: Server, bill: User) -> None:
     # Not what the tests before have broken on purpose.
     assert "All is well." in control.playbook("verify", verify_since="now")
+    assert "no conversation: --check" in control.playbook("verify", "--check", "--diff", verify_since="now")
     host.check_output("systemctl stop dovecot")
     try:
         with pytest.raises(RunFailed) as failed:

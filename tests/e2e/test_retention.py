@@ -164,6 +164,22 @@ def test_an_old_mail_that_is_read_today_stays_two_weeks_more(
     assert subjects(server, user) == []
 
 
+def test_a_rename_between_two_nights_prolongs_nothing(
+    server: Server, tenant: Control, user: User, nights: Nights
+) -> None:
+    keep(tenant, read="14d")
+    read, unread = (delivered(server, user) for _ in range(2))
+    flag(server, user, read, "+FLAGS")
+    nights.until(0)
+    renamed = User(f"new{user.address}", user.password)
+    tenant.module("mail_account", address=renamed.address, renamed_from=user.address.partition("@")[0])
+
+    nights.until(13, first=1)
+    assert subjects(server, renamed) == [read, unread]
+    nights.until(14)
+    assert subjects(server, renamed) == [unread]
+
+
 def test_what_a_user_does_to_a_read_mail(server: Server, tenant: Control, user: User, nights: Nights) -> None:
     """A move and other flags prolong nothing; unread again is unread; what one wrote oneself stays."""
     keep(tenant, read="14d")

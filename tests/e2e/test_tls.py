@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User
+from .clients import User, staying_logged_in
 from .control import Control
 
 PORTS = {**protocols.PORTS, "sieve": 4190}
@@ -94,21 +94,12 @@ def test_a_renewed_certificate_is_served_and_no_session_ends(
     shared = variables["mail_hostname"]
     watched = [(protocol, name) for protocol in ("imaps", "submissions") for name in (shared, "mail.acme.example")]
     before = {key: served_serial(server, *key, ca_file) for key in watched}
-    with protocols.imap(server, "imaps") as mailbox, protocols.smtp(server, "submission") as submission:
-        mailbox.login(bill.address, bill.password)
-        submission.login(bill.address, bill.password)
-        mailclient = protocols.pop3(server, "pop3s")
-        mailclient.user(bill.address)
-        mailclient.pass_(bill.password)
+    with staying_logged_in(server, bill):
         # As if they had expired: the next run has to make them anew.
         host.check_output("rm -r /etc/mailhosting/tls/shared /etc/mailhosting/tls/names/mail.acme.example")
         control.playbook("site")
         after = {key: served_serial(server, *key, ca_file) for key in watched}
         assert all(after[key] != before[key] for key in watched)
-        assert mailbox.noop()[0] == "OK"
-        assert mailclient.noop().startswith(b"+OK")
-        assert submission.noop()[0] == 250
-        mailclient.quit()
 
 
 def test_private_keys_are_for_root_alone(host) -> None:

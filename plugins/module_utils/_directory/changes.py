@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .model import effective
-from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, TenantRow
+from .rows import INVENTORY, AccountRow, AliasRow, DomainRow, FormerDomainRow, TenantRow
 
 Action = Literal["create", "change", "restore", "close"]
 
@@ -101,6 +101,15 @@ class DomainChange:
 
 
 @dataclass
+class DomainRename:
+    """A domain and everything in it get another name."""
+
+    tenant: str
+    before: str
+    after: str
+
+
+@dataclass
 class AccountChange:
     """`fields` are the columns of directory.account to write; `plain` is to be hashed into them first."""
 
@@ -154,6 +163,11 @@ class Settings:
     plans: dict[str, dict[str, Any]]
     tenants: dict[str, TenantRow]
     domains: dict[str, DomainRow]
+    former_domains: dict[str, str] = field(default_factory=dict)  # present by former names that still take mail
+
+    def present(self, domain: str) -> str:
+        """What a domain is called now."""
+        return self.former_domains.get(domain, domain)
 
     def legacy_auth(self, tenant: str) -> bool:
         """Whether the passwords of `tenant` are kept so that they can be read back."""
@@ -162,8 +176,15 @@ class Settings:
 
     def renamed_alias(self, tenant: str) -> int:
         """Seconds for which an account of `tenant` that is renamed keeps its old address too."""
+        return self._seconds(tenant, "renamed_alias")
+
+    def renamed_domain(self, tenant: str) -> int:
+        """Seconds for which a domain of `tenant` that is renamed takes mail for its old name too."""
+        return self._seconds(tenant, "renamed_domain")
+
+    def _seconds(self, tenant: str, key: str) -> int:
         row = self.tenants[tenant]
-        return int(effective(self.plans.get(row.plan, {}), row.overrides)["renamed_alias"] or 0)
+        return int(effective(self.plans.get(row.plan, {}), row.overrides)[key] or 0)
 
 
 @dataclass
@@ -174,7 +195,9 @@ class Changes:
     settings: Settings
     plans: list[PlanChange] = field(default_factory=list)
     tenants: list[TenantChange] = field(default_factory=list)
-    domains: list[DomainChange] = field(default_factory=list)
+    domains: list[DomainChange] = field(default_factory=list)  # under their new names
+    renamed_domains: list[DomainRename] = field(default_factory=list)
+    ended_domains: list[FormerDomainRow] = field(default_factory=list)  # former names that are forgotten
     accounts: list[AccountChange] = field(default_factory=list)
     aliases: list[AliasChange] = field(default_factory=list)
     handovers: list[Handover] = field(default_factory=list)
@@ -185,13 +208,13 @@ class Changes:
 
     def __bool__(self) -> bool:
         rows = (self.plans, self.tenants, self.domains, self.accounts, self.aliases, self.handovers)
-        return any(rows) or self.holds is not None
+        return any(rows) or bool(self.renamed_domains or self.ended_domains) or self.holds is not None
 
     @property
     def may_end_sessions(self) -> bool:
         """Whether somebody may have lost the right to log in."""
         accounts = any(change.action != "create" for change in self.accounts)
-        return accounts or bool(self.tenants) or self.holds is not None
+        return accounts or bool(self.tenants or self.renamed_domains) or self.holds is not None
 
     def resettled(self) -> list[str]:
         """The tenants for whom a plan or an override changes."""

@@ -35,7 +35,7 @@ def check_final(current: Current, desired: Desired, changes: Changes, addresses:
         return []
     final = _Final(current, desired, changes, addresses)
     tenants = final.with_targets(touched)
-    problems = check(Desired(plans=changes.settings.plans, tenants=tenants))
+    problems = check(Desired(plans=changes.settings.plans, tenants=tenants), changes.settings.former_domains)
     problems += _missing_contacts(tenants, changes)
     return problems + list(_missing_targets(desired, tenants, changes))
 
@@ -45,7 +45,14 @@ def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
     rows = (target for alias in current.aliases.values() for target in alias.targets)
     forwards = (target for row in current.accounts.values() for target in row.forward_to or ())
     declared = (target for tenant in desired.tenants.values() for target in targets(tenant))
-    return current.not_loaded(chain(rows, forwards, declared))
+    loaded = (row for row in current.tenants.values() if current.loaded is None or row.name in current.loaded)
+    contacts = (address for row in loaded for address in row.contacts.values())
+    catch_alls = (
+        row.catch_all
+        for row in current.domains.values()
+        if row.catch_all and (current.loaded is None or row.tenant in current.loaded)
+    )
+    return current.not_loaded(chain(rows, forwards, declared, contacts, catch_alls))
 
 
 def host_facts(settings: Settings) -> dict[str, Any]:
@@ -63,6 +70,7 @@ def host_facts(settings: Settings) -> dict[str, Any]:
         "legacy_auth": any(effect["legacy_auth"] for effect in effects),
         "max_message_size": max((size for size in sizes if size), default=0) if all(sizes) else 0,
         "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
+        "quota_notice": sorted({percent for effect in effects for percent in effect["quota_notice"]}),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 
@@ -72,6 +80,7 @@ def _touched(changes: Changes) -> set[str]:
     names = {row.name for row in changes.settings.tenants.values() if row.plan in plans} if plans else set()
     names.update(tenant.name for tenant in changes.tenants)
     names.update(domain.after.tenant for domain in changes.domains if domain.after)
+    names.update(rename.tenant for rename in changes.renamed_domains)
     names.update(account.tenant for account in changes.accounts)
     names.update(alias.tenant for alias in changes.aliases)
     return {name for name in names if name in changes.settings.tenants}
@@ -107,7 +116,7 @@ class _Final:
                 continue
             tenants[name] = self._tenant(self._settings.tenants[name])
             for target in targets(tenants[name]):
-                domain = self._settings.domains.get(target.rpartition("@")[2])
+                domain = self._settings.domains.get(self._settings.present(target.rpartition("@")[2]))
                 if domain and domain.tenant in self._settings.tenants:
                     waiting.append(domain.tenant)
         return tenants
@@ -172,6 +181,8 @@ def declare_tenant(current: Current, row: TenantRow) -> Tenant:
 
 def targets(tenant: Tenant) -> Iterator[str]:
     """Every address that mail for `tenant` goes on to."""
+    yield from tenant.contacts.values()
+    yield from (domain.catch_all for domain in tenant.domains.values() if domain.catch_all)
     for alias in tenant.aliases.values():
         yield from alias.targets
     for account in tenant.accounts.values():
@@ -189,9 +200,14 @@ def _missing_contacts(tenants: dict[str, Tenant], changes: Changes) -> Iterator[
             if domain.catch_all
         ]
         for key, address, line in named:
-            local_part, _at, name = address.rpartition("@")
+            local_part, _at, written = address.rpartition("@")
+            name = changes.settings.present(written)
             owner = changes.settings.domains.get(name)
             plain = f"{local_part.partition('+')[0]}@{name}"
+            if owner and owner.tenant == tenant.name and name != written:
+                changes.warnings.append(
+                    f"tenant {tenant.name}: {key} {address} has the former name of {name}, which ends: write {name}"
+                )
             if (
                 owner
                 and owner.tenant == tenant.name
@@ -208,9 +224,14 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
         if tenant.state == "closed":
             continue
         for item, key, index, target in _declared_targets(desired.tenants[tenant.name]):
-            local_part, _at, name = target.rpartition("@")
+            local_part, _at, written = target.rpartition("@")
+            name = changes.settings.present(written)
             address = f"{local_part.partition('+')[0]}@{name}"
             owner = tenants.get(domains[name].tenant) if name in domains else None
+            if owner is tenant and name != written:
+                changes.warnings.append(
+                    f"{item.address}: its target {target} has the former name of {name}, which ends: write {name}"
+                )
             if owner is None or _exists(owner, address):
                 continue
             if owner is tenant:

@@ -24,6 +24,7 @@ class _Lookup(NamedTuple):
     answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the arguments answers
     limit: str = ""
     never: tuple[str, ...] = ()  # views: whoever is in one of them gets no answer
+    former: str = ""  # a query: the answer for a domain's former name, `now_called` being the present one
     catch_all: str = ""  # columns of v1.catch_all: the answer for an address of the domain that nobody has
     by: tuple[str, ...] = ("local_part", "domain")  # columns of the views, asked for by of_COLUMN
 
@@ -41,6 +42,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
             ("CASE v.senders WHEN 'everybody' THEN 'OK' ELSE 'all_members' END", "all_member"),
         ),
         limit=" LIMIT 1",
+        former="r.action FROM v1.recipient(of_local_part, now_called) r",
         catch_all="'OK'::text",
     ),
     "hosted_domain": _Lookup("postfix", "name text", (("v.domain", "domain"),), by=("domain",)),
@@ -49,15 +51,19 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         "address text",
         (("v.target", "alias"), ("v.target", "all_member")),
         never=("plain_mailbox", "recipient_refusal"),
+        # Only what the present name takes: an address that nobody has is to be refused, not to bounce.
+        former="of_local_part || '@' || now_called FROM v1.recipient(of_local_part, now_called)",
         catch_all="v.target",
     ),
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
         "dovecot",
-        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text",
+        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text,"
+        " autoreply_addresses text",
         (
             (
-                "v.username, v.home, v.quota_storage_size, v.autoreply ->> 'subject', v.autoreply ->> 'body'",
+                "v.username, v.home, v.quota_storage_size,"  # noqa: ISC004 - one text
+                " v.autoreply ->> 'subject', v.autoreply ->> 'body', v.autoreply ->> 'addresses'",
                 "userdb",
             ),
         ),
@@ -98,6 +104,8 @@ def _define(name: str, lookup: _Lookup) -> str:
     for columns, view in lookup.answers:
         query = f"SELECT {columns} FROM v1.{view} v WHERE {condition}{lookup.limit}"  # noqa: S608 - from the table above
         steps.append(f"RETURN QUERY {query};\n    IF FOUND THEN RETURN; END IF;")
+    if lookup.former:
+        steps.append(_FORMER.format(lookup.former))
     if lookup.catch_all:
         steps.append(_CATCH_ALL.format(lookup.catch_all))
     body = "\n    ".join(steps)
@@ -105,11 +113,15 @@ def _define(name: str, lookup: _Lookup) -> str:
 CREATE FUNCTION v1.{name}({arguments}) RETURNS TABLE ({lookup.returns})
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
+{"DECLARE now_called text;" if lookup.former else ""}
 BEGIN
     {body}
 END $$;
 GRANT EXECUTE ON FUNCTION v1.{name} TO "{lookup.daemon}";"""
 
+
+_FORMER: Final = """SELECT f.renamed_to INTO now_called FROM v1.former_domain f WHERE f.domain = of_domain;
+    IF FOUND THEN RETURN QUERY SELECT {}; RETURN; END IF;"""
 
 # Postfix asks for taro+tag before it asks for taro: only the second may find that nobody is called so.
 _CATCH_ALL: Final = """IF strpos(of_local_part, '+') > 0 THEN RETURN; END IF;

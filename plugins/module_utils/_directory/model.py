@@ -23,14 +23,18 @@ PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "sub
 #: Every plan key of this release with the value an absent key has.  `None` is "no limit".
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account
+    "max_quota": "mailbox_quota",  # bytes that a file may give one account; the text: no more than the others have
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
-    "max_forwards": 6,  # targets of one address (VM-8)
+    "max_forwards": 6,  # targets of one address (VM-8); None: MAX_TARGETS
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
     "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted
     "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
+    "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
+    "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
+    "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
     "max_message_size": None,  # bytes of one mail, as they come by the wire (WA-5)
     "tenant_quota": None,  # bytes in use by all of the tenant's mailboxes together (WA-2)
@@ -59,6 +63,10 @@ ALL_SENDERS: Final = ("tenant", "everybody")
 #: came into the mailboxes Trash and Junk.
 RETENTION: Final = ("read", "any", "trash", "junk")
 
+#: Targets of one address, whatever its plan says: Postfix's own bound for what one recipient becomes, 1000, which the
+#: role raises for all@ alone.
+MAX_TARGETS: Final = 1000
+
 TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
 ACCOUNT_STATES: Final = ("active", "no_login", "suspended")
 MANAGERS: Final = ("inventory", "panel")
@@ -66,6 +74,8 @@ MANAGERS: Final = ("inventory", "panel")
 HOLD_SCOPES: Final = ("send", "receive", "login", "retention")
 #: Whom a tenant names: `technical` has postmaster@ and the notices, `abuse` has abuse@ (else `technical`).
 CONTACTS: Final = ("technical", "billing", "abuse")
+#: Addresses of every domain, and the contacts that have them, the first that there is (RFC 2142).
+ROLES: Final = {"postmaster": ("technical",), "abuse": ("abuse", "technical")}
 LANGUAGES: Final = ("en", "ja")
 
 
@@ -103,6 +113,7 @@ class Domain:
     name: str
     hostnames: tuple[str, ...] = ()
     catch_all: str | None = None  # the full address that gets what is for no address of the domain
+    renamed_from: str | None = None  # what the tenant's domain was called, with all its addresses
     line: int = 0
 
 
@@ -182,7 +193,7 @@ def effective(plan: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 # The document: what travels from the controller to the host.  Short keys and absent defaults keep
 # 100,000 accounts at a few megabytes; only these two functions know the form.
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def to_document(desired: Desired) -> dict[str, Any]:
@@ -214,14 +225,14 @@ def _tenant_out(tenant: Tenant) -> dict[str, Any]:
         "file": tenant.file,
         "addresses_file": tenant.addresses_file,
         "line": tenant.line,
-        "domains": [[d.name, list(d.hostnames), d.catch_all, d.line] for d in tenant.domains.values()],
+        "domains": [[d.name, list(d.hostnames), d.catch_all, d.renamed_from, d.line] for d in tenant.domains.values()],
         "accounts": [_account_out(a) for a in tenant.accounts.values()],
         "aliases": [[a.local_part, a.domain, list(a.targets), a.line] for a in tenant.aliases.values()],
     }
 
 
 def _tenant_in(item: dict[str, Any]) -> Tenant:
-    domains = (Domain(name, tuple(names), catch_all, line) for name, names, catch_all, line in item["domains"])
+    domains = (Domain(name, tuple(names), *rest) for name, names, *rest in item["domains"])
     accounts = (_account_in(account) for account in item["accounts"])
     aliases = (Alias(local, domain, tuple(targets), line) for local, domain, targets, line in item["aliases"])
     return Tenant(

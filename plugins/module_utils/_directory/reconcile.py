@@ -13,6 +13,7 @@ from typing import Final
 
 from .addresses import Addresses
 from .changes import Changes, HoldOrder, Options
+from .domains import rename_domains
 from .final import check_final
 from .model import Desired
 from .problems import BadInput, DirectoryError
@@ -34,7 +35,9 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     """
     declared = {name: tenant for name, tenant in desired.tenants.items() if options.scope.has_tenant(name)}
     desired = Desired(desired.plans, declared)
-    changes, problems = reconcile_settings(current, desired, options)
+    renaming = rename_domains(current, desired, options)
+    current = renaming.current
+    changes, problems = reconcile_settings(current, desired, options, renaming)
     addresses = Addresses(current, desired, options, changes)
     addresses.reconcile()
     problems += addresses.problems

@@ -45,8 +45,7 @@ def diff(changes: Changes, grace: str) -> dict[str, str]:
         put("plans", plan.name, plan.before, plan.after)
     for tenant in changes.tenants:
         put("tenants", tenant.name, _tenant(tenant.before), _tenant(tenant.after))
-    for domain in changes.domains:
-        put("domains", domain.name, _domain(domain.before), _domain(domain.after))
+    _put_domains(changes, before["domains"], after["domains"])
     for account in changes.accounts:
         _put_account(account, grace, before["accounts"], after["accounts"])
     for alias in changes.aliases:
@@ -61,6 +60,20 @@ def diff(changes: Changes, grace: str) -> dict[str, str]:
         put("holds", subject, dict.fromkeys(changes.holds.release, "held"), {})
         after["holds"][subject] = {hold.scope: hold.reason for hold in changes.holds.place}
     return {"before": _text(before), "after": _text(after)}
+
+
+def _put_domains(changes: Changes, before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> None:
+    renamed = {rename.after: rename.before for rename in changes.renamed_domains}
+    before |= {row.name: {"renamed_to": row.domain} for row in changes.ended_domains if row.name not in renamed}
+    for name, former in renamed.items():
+        owner = {"tenant": changes.settings.domains[name].tenant}
+        before[former] = owner
+        after[name] = {**owner, "renamed_from": former}
+    for domain in changes.domains:
+        if domain.before:
+            before[renamed.get(domain.name, domain.name)] = _domain(domain.before)
+        if domain.after:
+            after[domain.name] = {**after.get(domain.name, {}), **_domain(domain.after)}
 
 
 def _put_account(
@@ -91,9 +104,7 @@ def _tenant(row: TenantRow | None) -> dict[str, Any] | None:
     }
 
 
-def _domain(row: DomainRow | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
+def _domain(row: DomainRow) -> dict[str, Any]:
     catch_all = {"catch_all": row.catch_all} if row.catch_all else {}
     return {"tenant": row.tenant, "hostnames": list(row.hostnames), **catch_all}
 

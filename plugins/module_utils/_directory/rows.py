@@ -55,6 +55,14 @@ class DomainRow(NamedTuple):
     catch_all: str | None = None
 
 
+class FormerDomainRow(NamedTuple):
+    """A row of directory.former_domain."""
+
+    name: str
+    domain: str  # what it is called now
+    age: int  # seconds since it was renamed
+
+
 class AccountRow(NamedTuple):
     """An account with its address: its present one or, once closed, its last."""
 
@@ -150,13 +158,14 @@ def forward_value(forward: Forward | None) -> dict[str, Any]:
 class Current:
     """The directory, or the part of it that was loaded.
 
-    Plans, tenants and domains are always all there; `accounts`, `aliases`, `closed` and `holds` are
+    Plans, tenants, domains and their former names are always all there; `accounts`, `aliases`, `closed` and `holds` are
     those of the `loaded` tenants (None: all).
     """
 
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     domains: dict[str, DomainRow] = field(default_factory=dict)
+    former_domains: dict[str, FormerDomainRow] = field(default_factory=dict)  # some may have ended
     accounts: dict[str, AccountRow] = field(default_factory=dict)  # by address
     aliases: dict[str, AliasRow] = field(default_factory=dict)  # by address
     closed: dict[tuple[str, str], AccountRow] = field(default_factory=dict)  # restorable, by (tenant, address)
@@ -165,6 +174,11 @@ class Current:
 
     def alias_tenant(self, row: AliasRow) -> str:
         return self.domains[row.domain].tenant
+
+    def present(self, domain: str) -> str:
+        """What a domain is called now."""
+        former = self.former_domains.get(domain)
+        return former.domain if former and domain not in self.domains else domain
 
     def holder(self, address: str) -> str:
         """What has `address`, for a message: `an account of tenant acme, made by a module`."""
@@ -178,5 +192,5 @@ class Current:
         """The tenants whose domains are among `addresses` and whose addresses were not loaded."""
         if self.loaded is None:
             return frozenset()
-        rows = (self.domains.get(address.rpartition("@")[2]) for address in addresses)
+        rows = (self.domains.get(self.present(address.rpartition("@")[2])) for address in addresses)
         return frozenset(row.tenant for row in rows if row is not None) - self.loaded

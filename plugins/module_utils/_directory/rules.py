@@ -11,33 +11,35 @@ items that no file declares have line 0 and are named by their key path alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from .model import Account, Alias, Desired, Forward, Tenant, effective
+from .loops import find_loops
+from .model import MAX_TARGETS, UNSET, Account, Alias, Desired, Domain, Forward, Tenant, effective
 from .problems import Problem
-from .syntax import shown
+from .syntax import shown, size_text
 
 #: Addresses that no plan counts (VM-5): every domain has them.
 FREE_LOCAL_PARTS: Final = ("postmaster", "all")
 
-_CYCLE_SHOWN: Final = 6
 
+def check(desired: Desired, former: Mapping[str, str] | None = None) -> list[Problem]:
+    """Every contradiction in `desired`.  Time and memory grow with the number of items alone.
 
-def check(desired: Desired) -> list[Problem]:
-    """Every contradiction in `desired`.  Time and memory grow with the number of items alone."""
+    `former` has the present names of domains by those they had; without it, as `renamed_from` says.
+    """
     owners = owners_of_domains(desired)
-    problems = [*_shared_domains(desired, owners), *_shared_hostnames(desired)]
+    problems = [*_shared_domains(desired, owners), *_shared_hostnames(desired), *_renamed_domains(desired)]
     seen: dict[str, tuple[Tenant, Account | Alias]] = {}
-    targets: dict[str, tuple[str, ...]] = {}
     for tenant in desired.tenants.values():
         problems.extend(_plan(tenant, desired))
         problems.extend(_foreign_addresses(tenant, owners))
         problems.extend(_duplicates(tenant, seen))
         problems.extend(_accounts(tenant))
         problems.extend(_limits(tenant, desired))
-        targets.update(_targets(tenant))
-    problems.extend(_loops(targets, seen))
+    if former is None:
+        former = {domain.renamed_from: domain.name for domain in _domains(desired) if domain.renamed_from}
+    problems.extend(find_loops(desired, owners, former))
     return problems
 
 
@@ -52,9 +54,19 @@ def owners_of_domains(desired: Desired) -> dict[str, Tenant]:
 
 def not_owned(domain: str, tenant: Tenant, owner: Tenant | None) -> str:
     """What is said about a domain that `tenant` uses and `owner`, if anybody, has."""
+    if message := is_renamed(domain, tenant):
+        return message
     if owner is None:
         return f"{shown(domain)} is not a domain of tenant {tenant.name}: add it to domains in {_file(tenant)}"
     return f"{shown(domain)} is a domain of tenant {owner.name} ({_file(owner)}), not of {tenant.name}"
+
+
+def is_renamed(domain: str, tenant: Tenant) -> str:
+    """What is said about a domain of `tenant` that is written by its old name; nothing about any other."""
+    for other in tenant.domains.values():
+        if other.renamed_from == domain:
+            return f"{shown(domain)} is renamed to {shown(other.name)} in {_file(tenant)}: write {other.name} here too"
+    return ""
 
 
 def path(item: Account | Alias) -> str:
@@ -94,6 +106,26 @@ def _shared_hostnames(desired: Desired) -> Iterator[Problem]:
                     message = f"{shown(hostname)} is already a host name of tenant {owner.name} ({_file(owner)})"
                     key = f"domains.{domain.name}.hostnames[{index}]"
                     yield Problem(tenant.file, domain.line, key, message)
+
+
+def _domains(desired: Desired) -> Iterator[Domain]:
+    for tenant in desired.tenants.values():
+        yield from tenant.domains.values()
+
+
+def _renamed_domains(desired: Desired) -> Iterator[Problem]:
+    for tenant in desired.tenants.values():
+        renamed: dict[str, Domain] = {}
+        for domain in tenant.domains.values():
+            old = domain.renamed_from
+            if old is None:
+                continue
+            other = tenant.domains.get(old) or renamed.setdefault(old, domain)
+            if other is not domain or old == domain.name:
+                reason = "is still a domain" if old in tenant.domains else f"is renamed to {shown(other.name)} too"
+                place = f"{_file(tenant)}:{other.line}" if tenant.file else _file(tenant)
+                message = f"{shown(old)} {reason} ({place}): take out one of the two"
+                yield Problem(tenant.file, domain.line, f"domains.{domain.name}.renamed_from", message)
 
 
 def _plan(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
@@ -145,16 +177,30 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
         return
     settings = effective(desired.plans[tenant.plan], tenant.overrides)
     allowed, max_forwards = settings["max_accounts"], settings["max_forwards"]
+    most = MAX_TARGETS if max_forwards is None else min(max_forwards, MAX_TARGETS)
+    yield from _quotas(tenant, settings)
     if allowed is not None and len(tenant.accounts) + len(tenant.aliases) > allowed:
         yield from _too_many(tenant, allowed)
-    if max_forwards is None:
-        return
     for account in tenant.accounts.values():
-        if isinstance(account.forward, Forward) and len(account.forward.to) > max_forwards:
+        if isinstance(account.forward, Forward) and len(account.forward.to) > most:
             yield _problem(tenant, account, ".forward.to", _too_many_targets(tenant, account.forward.to, max_forwards))
     for alias in tenant.aliases.values():
-        if len(alias.targets) > max_forwards:
+        if len(alias.targets) > most:
             yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, max_forwards))
+
+
+def _quotas(tenant: Tenant, settings: dict[str, Any]) -> Iterator[Problem]:
+    """What an addresses file gives: it may be the customer's own, and the plan is not.  Modules are the operator's."""
+    most = settings["mailbox_quota"] if settings["max_quota"] == "mailbox_quota" else settings["max_quota"]
+    if most is None or not tenant.addresses_file:
+        return
+    for account in tenant.accounts.values():
+        if account.line and account.quota is not UNSET and (account.quota is None or account.quota > most):
+            message = (
+                f"{size_text(account.quota)}, and plan {tenant.plan} allows tenant {tenant.name} {size_text(most)} "
+                "(max_quota, or else mailbox_quota)"
+            )
+            yield _problem(tenant, account, ".quota", message)
 
 
 def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:
@@ -166,48 +212,7 @@ def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:
         yield _problem(tenant, counted[allowed], "", f"{message} (max_accounts)")
 
 
-def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int) -> str:
+def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int | None) -> str:
+    if allowed is None or allowed > MAX_TARGETS:
+        return f"{len(to)} targets, and no address may have more than {MAX_TARGETS}, whatever its plan says"
     return f"{len(to)} targets, and plan {tenant.plan} allows tenant {tenant.name} {allowed} (max_forwards)"
-
-
-def _targets(tenant: Tenant) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The addresses that mail goes on from, with where it goes."""
-    for address, account in tenant.accounts.items():
-        if isinstance(account.forward, Forward):
-            yield address, account.forward.to
-    for address, alias in tenant.aliases.items():
-        yield address, alias.targets
-
-
-def _loops(targets: dict[str, tuple[str, ...]], seen: dict[str, tuple[Tenant, Account | Alias]]) -> Iterator[Problem]:
-    """Every target that leads back to where the mail came from, found by one walk in depth."""
-    done: set[str] = set()
-    for start, first in targets.items():
-        if start in done:
-            continue
-        trail = [start]  # the addresses from `start` to here
-        depth = {start: 0}  # where each of them is in `trail`
-        stack = [iter(enumerate(first))]
-        while stack:
-            index, target = next(stack[-1], (0, None))
-            if target is None:
-                stack.pop()
-                done.add(trail.pop())
-            elif target in done or target not in targets:
-                continue
-            elif target in depth:
-                tenant, item = seen[trail[-1]]
-                key = f"[{index}]" if isinstance(item, Alias) else f".forward.to[{index}]"
-                yield _problem(tenant, item, key, _loop(trail, depth[target]))
-            else:
-                depth[target] = len(trail)
-                trail.append(target)
-                stack.append(iter(enumerate(targets[target])))
-
-
-def _loop(trail: list[str], begin: int) -> str:
-    length = len(trail) - begin
-    if length == 1:
-        return f"{shown(trail[begin])} goes to itself (a copy in the mailbox is keep: true)"
-    cycle = trail[begin:] if length <= _CYCLE_SHOWN else [*trail[begin : begin + 3], "…", *trail[-2:]]
-    return f"mail goes round in a loop: {' -> '.join([*cycle, trail[begin]])}"

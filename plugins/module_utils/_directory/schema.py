@@ -126,6 +126,114 @@ ALTER TABLE directory.hold
     ADD CONSTRAINT hold_scope_check CHECK (scope IN ('send', 'receive', 'login', 'retention'));
 """
 
+_THIRD: Final = """
+ALTER TABLE directory.address
+    DROP CONSTRAINT address_domain_fkey,
+    ADD CONSTRAINT address_domain_fkey FOREIGN KEY (domain) REFERENCES directory.domain ON UPDATE CASCADE;
+ALTER TABLE directory.former_address
+    DROP CONSTRAINT former_address_domain_fkey,
+    ADD CONSTRAINT former_address_domain_fkey FOREIGN KEY (domain) REFERENCES directory.domain
+        ON UPDATE CASCADE ON DELETE CASCADE;
+
+-- What a renamed domain was called. Its tenant's plan says for how long that counts.
+CREATE TABLE directory.former_domain (
+    name text PRIMARY KEY,                         -- A-labels
+    domain text NOT NULL REFERENCES directory.domain ON UPDATE CASCADE ON DELETE CASCADE,
+    renamed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX former_domain_domain ON directory.former_domain (domain);
+
+-- Whose alone an alias is. Short keys only: a list of a thousand targets would not fit.
+CREATE INDEX address_only_target ON directory.address ((targets[1])) WHERE kind = 'alias' AND cardinality(targets) = 1;
+
+-- What people are to be told: queued until one of sent_at and given_up_at is set, then remembered for a while.
+CREATE TABLE directory.notice (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL,
+    tenant_id bigint REFERENCES directory.tenant ON DELETE CASCADE,   -- NULL: the operator's concern alone
+    account_id bigint REFERENCES directory.account ON DELETE CASCADE,
+    facts jsonb NOT NULL,                          -- what its text names
+    once text NOT NULL UNIQUE,                     -- what it is about: nobody is told twice
+    reached text[] NOT NULL DEFAULT '{}',          -- addresses that have it
+    attempts integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    sent_at timestamptz,
+    given_up_at timestamptz
+);
+CREATE INDEX notice_due ON directory.notice (due_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX notice_tenant ON directory.notice (tenant_id);
+CREATE INDEX notice_account ON directory.notice (account_id);
+
+-- The highest threshold that an account has reached; 0, or no row: none.
+CREATE TABLE directory.quota_level (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE,
+    percent integer NOT NULL,
+    changes bigint NOT NULL                        -- how often it has changed
+);
+
+-- Accounts whose quota changed: Dovecot notices only what mail changes.
+CREATE TABLE directory.quota_recheck (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE
+);
+
+CREATE FUNCTION directory.quota_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'account' THEN
+        INSERT INTO directory.quota_recheck VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    ELSIF TG_TABLE_NAME = 'tenant' THEN
+        INSERT INTO directory.quota_recheck
+        SELECT ac.id FROM directory.account ac WHERE ac.tenant_id = NEW.id ON CONFLICT DO NOTHING;
+    ELSE
+        INSERT INTO directory.quota_recheck
+        SELECT ac.id FROM directory.account ac JOIN directory.tenant t ON t.id = ac.tenant_id
+        WHERE t.plan = NEW.name ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM pg_notify('mailhosting_notices', '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.account
+    FOR EACH ROW WHEN (OLD.quota IS DISTINCT FROM NEW.quota) EXECUTE FUNCTION directory.quota_changed();
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.tenant
+    FOR EACH ROW WHEN (
+        OLD.plan <> NEW.plan
+        OR OLD.overrides -> 'mailbox_quota' IS DISTINCT FROM NEW.overrides -> 'mailbox_quota'
+        OR OLD.overrides -> 'quota_notice' IS DISTINCT FROM NEW.overrides -> 'quota_notice')
+    EXECUTE FUNCTION directory.quota_changed();
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.plan
+    FOR EACH ROW WHEN (
+        OLD.settings -> 'mailbox_quota' IS DISTINCT FROM NEW.settings -> 'mailbox_quota'
+        OR OLD.settings -> 'quota_notice' IS DISTINCT FROM NEW.settings -> 'quota_notice')
+    EXECUTE FUNCTION directory.quota_changed();
+
+-- Bytes in use by a mailbox, as last seen.
+CREATE TABLE directory.usage_now (
+    account_id bigint PRIMARY KEY REFERENCES directory.account ON DELETE CASCADE,
+    bytes bigint NOT NULL CHECK (bytes >= 0)
+);
+
+-- What a tenant had on a day of UTC. History: it stays when the tenant is gone.
+CREATE TABLE directory.usage_day (
+    day date NOT NULL,
+    tenant text NOT NULL,                          -- its name
+    addresses integer,                             -- that count, when last looked at; NULL: nobody looked
+    billed integer,                                -- the same in whole steps of the plan's billing_step
+    bytes bigint,                                  -- in use when last looked at
+    peak_bytes bigint,
+    sent_messages bigint NOT NULL DEFAULT 0,
+    sent_recipients bigint NOT NULL DEFAULT 0,
+    sent_bytes bigint NOT NULL DEFAULT 0,
+    sent_refused bigint NOT NULL DEFAULT 0,
+    received_messages bigint NOT NULL DEFAULT 0,
+    received_recipients bigint NOT NULL DEFAULT 0,
+    received_bytes bigint NOT NULL DEFAULT 0,
+    received_refused bigint NOT NULL DEFAULT 0,
+    seen jsonb NOT NULL DEFAULT '{}',              -- the counters as they were last read, which are in the sums above
+    seen_epoch text,                               -- of which tenant id, in which life of the store that counts them
+    PRIMARY KEY (day, tenant)
+);
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -140,7 +248,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

@@ -11,23 +11,28 @@ from __future__ import annotations
 from typing import Any
 
 from .changes import Changes, DomainChange, Handover, Options, PlanChange, Settings, TenantChange
+from .domains import Renaming, end_former_domains, former_domains
 from .model import Desired, Domain, Tenant
 from .problems import Problem
 from .rows import INVENTORY, MADE_BY, PANEL, Current, DomainRow, TenantRow
 
 
-def reconcile_settings(current: Current, desired: Desired, options: Options) -> tuple[Changes, list[Problem]]:
-    """The changes to plans, tenants and domains, and what is wrong with them.
+def reconcile_settings(
+    current: Current, desired: Desired, options: Options, renaming: Renaming
+) -> tuple[Changes, list[Problem]]:
+    """The changes to plans, tenants and domains, and what is wrong with them.  `current` is that of `renaming`.
 
     A domain that its tenant no longer has stays in `Changes.settings` until `release_domains`.
     """
     final = Settings(dict(current.plans), dict(current.tenants), dict(current.domains))
-    changes = Changes(options.origin, final)
-    problems: list[Problem] = []
+    changes = Changes(options.origin, final, renamed_domains=renaming.renames, warnings=renaming.warnings)
+    problems = renaming.problems
     if options.scope.settings:
         _plans(current, desired, options, changes)
         _tenants(current, desired, options, changes, problems)
         _domains(current, desired, changes, problems)
+        problems += end_former_domains(current, desired, options, changes)
+    final.former_domains = former_domains(current, final)
     return changes, problems
 
 

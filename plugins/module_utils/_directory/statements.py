@@ -22,7 +22,7 @@ _ACCOUNT: Final = """
 
 _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s))"
 
-#: One row of JSON texts: plans, tenants, domains, accounts, aliases, closed accounts, holds.
+#: One row of JSON texts: plans, tenants, domains, their former names, accounts, aliases, closed accounts, holds.
 LOAD: Final = f"""
 SELECT
     (SELECT coalesce(json_object_agg(name, settings), '{{}}')::text FROM directory.plan),
@@ -33,6 +33,9 @@ SELECT
          ON m.tenant_id = t.id),
     (SELECT coalesce(json_agg(json_build_array(d.name, t.name, d.hostnames, d.catch_all)), '[]')::text
      FROM directory.domain d JOIN directory.tenant t ON t.id = d.tenant_id),
+    (SELECT coalesce(json_agg(json_build_array(f.name, f.domain, extract(epoch FROM now() - f.renamed_at)::bigint)),
+                     '[]')::text
+     FROM directory.former_domain f),
     (SELECT coalesce(json_agg(json_build_array({_ACCOUNT.format(where="ad", origin="ad.origin")})), '[]')::text
      FROM directory.address ad
      JOIN directory.account ac ON ac.id = ad.account_id
@@ -102,6 +105,50 @@ ON CONFLICT (name) DO UPDATE SET plan = excluded.plan, overrides = excluded.over
     addresses_managed_by = excluded.addresses_managed_by, language = excluded.language, contacts = excluded.contacts,
     origin = excluded.origin
 """
+
+_FORGET_FORMER_DOMAINS: Final = """
+DELETE FROM directory.former_domain f USING json_to_recordset(%s) AS r (name text) WHERE f.name = r.name
+"""
+
+# The addresses, and the former names of addresses and domains, follow by their keys.
+_RENAME_DOMAINS: Final = """
+UPDATE directory.domain d SET name = r.after
+FROM json_to_recordset(%s) AS r (before text, after text) WHERE d.name = r.before
+"""
+
+_FORMER_DOMAINS: Final = """
+INSERT INTO directory.former_domain (name, domain)
+SELECT r.before, r.after FROM json_to_recordset(%s) AS r (before text, after text)
+"""
+
+_RENAME_DOMAINS_OF_CLOSED: Final = """
+UPDATE directory.closed c SET domain = r.after
+FROM json_to_recordset(%s) AS r (before text, after text, tenant text)
+JOIN directory.tenant t ON t.name = r.tenant
+JOIN directory.account ac ON ac.tenant_id = t.id
+WHERE c.account_id = ac.id AND c.domain = r.before
+"""
+
+# What no file declares would lead nowhere once the old name has ended; with one domain at a time.
+_RENAMED: Final = """ARRAY(
+    SELECT CASE split_part(target, '@', 2) WHEN r.before THEN split_part(target, '@', 1) || '@' || r.after
+           ELSE target END
+    FROM unnest({0}) WITH ORDINALITY AS old (target, place) ORDER BY place)"""
+
+_RENAME_FORWARDS: Final = f"""
+UPDATE directory.account ac SET forward_to = {_RENAMED.format("ac.forward_to")}
+FROM json_to_recordset(%s) AS r (before text, after text, tenant text)
+JOIN directory.tenant t ON t.name = r.tenant
+WHERE ac.tenant_id = t.id AND ac.forward_to IS NOT NULL AND ac.forward_applied IS NULL
+"""  # noqa: S608 - put together from constants
+
+_RENAME_TARGETS: Final = f"""
+UPDATE directory.address ad SET targets = {_RENAMED.format("ad.targets")}
+FROM json_to_recordset(%s) AS r (before text, after text, tenant text)
+JOIN directory.tenant t ON t.name = r.tenant
+JOIN directory.domain d ON d.tenant_id = t.id
+WHERE ad.domain = d.name AND ad.kind = 'alias' AND ad.origin <> 'inventory'
+"""  # noqa: S608 - put together from constants
 
 _DOMAINS: Final = """
 INSERT INTO directory.domain (name, tenant_id, hostnames, catch_all)
@@ -254,7 +301,14 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 
 
 #: Statements whose rows stand for any number of rows of a table.
-OPEN_ENDED: Final = (_HANDOVERS, _FORGET_SECRETS, _RELEASE)
+OPEN_ENDED: Final = (
+    _HANDOVERS,
+    _FORGET_SECRETS,
+    _RELEASE,
+    _RENAME_DOMAINS_OF_CLOSED,
+    _RENAME_FORWARDS,
+    _RENAME_TARGETS,
+)
 
 
 def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -265,6 +319,8 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
         [{"name": p.name, "settings": p.after, "origin": origin} for p in changes.plans if p.after is not None],
     )
     yield _TENANTS, [tenant.after._asdict() for tenant in changes.tenants if tenant.after]
+    yield _FORGET_FORMER_DOMAINS, [{"name": row.name} for row in changes.ended_domains]
+    yield from _renamed_domains(changes)
     yield _FORGET_SECRETS, [{"tenant": name} for name in changes.resettled() if not changes.settings.legacy_auth(name)]
     yield _HANDOVERS, [asdict(handover) for handover in changes.handovers]
     yield _REMOVE_ALIASES, [_address(alias) for alias in changes.aliases if alias.targets is None]
@@ -313,6 +369,17 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
         subject = {"local_part": local_part, "domain": domain, "tenant": changes.holds.tenant}
         yield _RELEASE, [{**subject, "scope": scope} for scope in sorted(changes.holds.release)]
         yield _HOLD, [{**subject, **asdict(hold)} for hold in changes.holds.place]
+
+
+def _renamed_domains(changes: Changes) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for rename in changes.renamed_domains:
+        rows = [asdict(rename)]
+        yield _RENAME_DOMAINS, rows
+        yield _RENAME_DOMAINS_OF_CLOSED, rows
+        yield _RENAME_FORWARDS, rows
+        yield _RENAME_TARGETS, rows
+        if changes.settings.renamed_domain(rename.tenant):
+            yield _FORMER_DOMAINS, rows
 
 
 def _address(change: AccountChange | Any) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import legacy, statements
+from . import legacy, statements, usage
 from .changes import Changes
 from .problems import DirectoryError
-from .rows import AccountRow, AliasRow, Current, DomainRow, HoldRow, TenantRow
+from .rows import AccountRow, AliasRow, Current, DomainRow, FormerDomainRow, HoldRow, TenantRow
 from .schema import DATABASE, OWNER, VERSION
 
 if TYPE_CHECKING:
@@ -128,10 +129,11 @@ class Store:
         """Everything, or of the addresses only those of `tenants`; one statement, so one moment."""
         names = None if tenants is None else sorted(tenants)
         row = self.connection.execute(statements.LOAD, {"tenants": names}).fetchone()
-        plans, tenant_rows, domains, accounts, aliases, closed, holds = map(json.loads, row or ())
+        plans, tenant_rows, domains, former, accounts, aliases, closed, holds = map(json.loads, row or ())
         current = Current(plans=plans, holds=[HoldRow._make(item) for item in holds], loaded=tenants)
         current.tenants = {item[0]: TenantRow._make(item) for item in tenant_rows}
         current.domains = {item[0]: DomainRow(item[0], item[1], tuple(item[2]), item[3]) for item in domains}
+        current.former_domains = {item[0]: FormerDomainRow._make(item) for item in former}
         current.accounts = {f"{item[1]}@{item[2]}": AccountRow._make(item) for item in accounts}
         current.aliases = {f"{item[0]}@{item[1]}": AliasRow._make(item) for item in aliases}
         current.closed = {(item[3], f"{item[1]}@{item[2]}"): AccountRow._make(item) for item in closed}
@@ -141,6 +143,21 @@ class Store:
         """The tenant that has `domain`."""
         row = self.connection.execute(statements.OWNER, [domain]).fetchone()
         return row[0] if row else None
+
+    def usage_days(self, tenant: str | None, first: date, last: date) -> list[dict[str, Any]]:
+        """What one tenant or all had, used, sent and received on these days, by day and name."""
+        arguments = {"tenant": tenant, "first": first, "last": last}
+        found: list[dict[str, Any]] = json.loads(_one(self.connection, usage.DAYS, arguments))
+        return found
+
+    def usage_now(self, tenant: str | None) -> dict[str, dict[str, Any]]:
+        """What one tenant or all have now, and the bytes that were last seen."""
+        found: dict[str, dict[str, Any]] = json.loads(_one(self.connection, usage.NOW, {"tenant": tenant}))
+        return found
+
+    def used(self) -> dict[int, int]:
+        """Bytes in use that were last seen, by account id."""
+        return {int(number): size for number, size in json.loads(_one(self.connection, usage.USED)).items()}
 
     def without_login(self, usernames: list[str]) -> list[str]:
         """Those of `usernames` that may not log in, or are nobody's."""
@@ -189,6 +206,6 @@ class Store:
         return [(address, secret.partition("$")[0]) for _id, address, secret in rows]
 
 
-def _one(connection: Connection, query: str) -> Any:
-    row = connection.execute(query).fetchone()
+def _one(connection: Connection, query: str, arguments: dict[str, Any] | None = None) -> Any:
+    row = connection.execute(query, arguments).fetchone()
     return row[0] if row else None

@@ -103,6 +103,14 @@ def shown(value: object) -> str:
     return "null" if value is None else printable(str(value)).lower()
 
 
+def size_text(size: int | None) -> str:
+    """A number of bytes as somebody would write it."""
+    if size is None:
+        return "no limit"
+    unit = next((unit for unit in "GMK" if size % _BYTES[unit] == 0), "")
+    return f"{size // _BYTES[unit]}{unit}"
+
+
 def unknown_key(known: Sequence[str]) -> str:
     """What is said about a key that is none of `known`."""
     return f"unknown key; known here: {', '.join(known)}"
@@ -289,6 +297,10 @@ def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | N
 quota: Final = _no_limit_or(size)
 
 
+def _max_quota(value: object) -> int | str | None:
+    return "mailbox_quota" if value == "mailbox_quota" else quota(value)
+
+
 def _off_or_duration(value: object) -> int | None:
     if value is None or value is False:
         return None
@@ -307,6 +319,27 @@ def _all_senders(value: object) -> str | None:
         return choice(value, ALL_SENDERS)
     except ValueError as error:
         raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
+
+
+def _percents(value: object) -> list[int]:
+    if value is None or value is False:
+        return []
+    written = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if written is None or not all(re.match(r"([1-9][0-9]?|100)\Z", _number_text(item)) for item in written):
+        raise ValueError(f"{shown(value)} is not a list of percents: whole numbers from 1 to 100, such as [90, 100]")
+    return sorted({int(item) for item in written})
+
+
+def _step(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        step = count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; null for no steps") from None
+    if step == 0:
+        raise ValueError("0 is not a step: 1 or more, whole; null for no steps")
+    return step
 
 
 def _retention(value: object) -> dict[str, int]:
@@ -399,6 +432,7 @@ def _names(written: Mapping[str, Any]) -> str:
 
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
+    "max_quota": _max_quota,
     "max_accounts": _no_limit_or(count),
     "max_forwards": _no_limit_or(count),
     "protocols": protocols,
@@ -407,6 +441,9 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "pop_before_smtp": _off_or_duration,
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
+    "renamed_domain": _off_or_duration,
+    "quota_notice": _percents,
+    "billing_step": _step,
     "retention": _retention,
     "max_message_size": quota,
     "tenant_quota": quota,

@@ -15,11 +15,19 @@ import hashlib
 import json
 from typing import Final
 
-from . import gate, lookups
+from . import gate, lookups, notices, usage
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
-DAEMONS: Final = ("dovecot", gate.USER, "mailhosting-password", "mailhosting-policy", "postfix", "vmail")
+DAEMONS: Final = (
+    "dovecot",
+    gate.USER,
+    "mailhosting-notices",
+    "mailhosting-password",
+    "mailhosting-policy",
+    "postfix",
+    "vmail",
+)
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
@@ -28,6 +36,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
     "mailhosting-policy": ("sender", "relay_login", "domain_member"),
     "postfix": (
         "domain",
+        "former_domain",
         "mailbox_recipient",
         "plain_mailbox",
         "alias",
@@ -36,11 +45,15 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
         "recipient_refusal",
         "sender",
     ),
-    "vmail": ("expired_mailbox", "retention"),
+    "vmail": ("expired_mailbox", "retention", "usage_account", "usage_tenant"),
 }
 
 #: RFC 3463 X.2.1: mailbox disabled, not accepting messages.
 REFUSAL: Final = "550 5.2.1 This mailbox is disabled and takes no mail"
+
+# What the domain of a target is called now.
+_PRESENT: Final = """coalesce(
+    (SELECT f.renamed_to FROM v1.former_domain f WHERE f.domain = written.domain), written.domain)"""
 
 _VIEWS: Final = """
 CREATE SCHEMA v1;
@@ -56,7 +69,10 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth,
        (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
        (s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
+       (s.settings ->> 'renamed_domain')::integer AS renamed_domain,
        s.settings ->> 'all_address' AS all_address,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
+       (s.settings ->> 'billing_step')::integer AS billing_step,
        s.settings -> 'retention' AS retention,
        (s.settings ->> 'max_message_size')::bigint AS max_message_size,
        (s.settings ->> 'tenant_quota')::bigint AS tenant_quota,
@@ -86,12 +102,25 @@ JOIN directory.domain d ON d.name = ad.domain
 JOIN directory.tenant t ON t.id = d.tenant_id
 LEFT JOIN directory.account ac ON ac.id = ad.account_id;
 
+-- What renamed domains were called, as long as it counts, and what they are called now.
+CREATE VIEW v1.former_domain AS
+SELECT f.name AS domain, f.domain AS renamed_to
+FROM directory.former_domain f
+JOIN directory.domain d ON d.name = f.domain
+JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
+WHERE f.renamed_at + make_interval(secs => ts.renamed_domain) > now();
+
 -- A closed tenant's domain is refused here while mailboxes are kept, and then it is nobody's.
-CREATE VIEW v1.domain AS
+CREATE VIEW directory.hosted AS
 SELECT d.name AS domain
 FROM directory.domain d
 JOIN directory.tenant t ON t.id = d.tenant_id
 WHERE t.state <> 'closed' OR EXISTS (SELECT FROM directory.closed c WHERE c.domain = d.name);
+
+CREATE VIEW v1.domain AS
+SELECT h.domain FROM directory.hosted h
+UNION ALL
+SELECT f.domain FROM v1.former_domain f JOIN directory.hosted h ON h.domain = f.renamed_to;
 
 CREATE VIEW v1.mailbox_recipient AS
 SELECT s.local_part, s.domain FROM directory.standing s WHERE s.kind = 'account' AND s.may_receive;
@@ -156,9 +185,10 @@ FROM directory.expansion e
 CROSS JOIN LATERAL unnest(e.targets) AS target (address)
 CROSS JOIN LATERAL (VALUES (
     split_part(split_part(target.address, '@', 1), '+', 1),
-    split_part(target.address, '@', 2))) AS at (local_part, domain)
-WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = at.domain)
-OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = at.local_part AND r.domain = at.domain);
+    split_part(target.address, '@', 2))) AS written (local_part, domain)
+CROSS JOIN LATERAL (SELECT %(present)s AS domain) AS at
+WHERE NOT EXISTS (SELECT FROM directory.hosted h WHERE h.domain = at.domain)
+OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = written.local_part AND r.domain = at.domain);
 
 CREATE VIEW v1.catch_all AS
 SELECT d.name AS domain, d.catch_all AS target
@@ -166,10 +196,11 @@ FROM directory.domain d
 JOIN directory.tenant t ON t.id = d.tenant_id
 CROSS JOIN LATERAL (VALUES (
     split_part(split_part(d.catch_all, '@', 1), '+', 1),
-    split_part(d.catch_all, '@', 2))) AS at (local_part, domain)
+    split_part(d.catch_all, '@', 2))) AS written (local_part, domain)
+CROSS JOIN LATERAL (SELECT %(present)s AS domain) AS at
 WHERE d.catch_all IS NOT NULL AND t.state IN ('active', 'no_login') AND (
-    NOT EXISTS (SELECT FROM v1.domain other WHERE other.domain = at.domain)
-    OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = at.local_part AND r.domain = at.domain));
+    NOT EXISTS (SELECT FROM directory.hosted h WHERE h.domain = at.domain)
+    OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = written.local_part AND r.domain = at.domain));
 
 -- reply is an action of Postfix's access(5).
 CREATE VIEW v1.recipient_refusal AS
@@ -212,7 +243,13 @@ CREATE VIEW v1.domain_member AS
 SELECT ad.local_part, ad.domain, other.name AS recipient_domain
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
-JOIN directory.domain other ON other.tenant_id = ac.tenant_id;
+JOIN directory.domain other ON other.tenant_id = ac.tenant_id
+UNION ALL
+SELECT ad.local_part, ad.domain, f.domain
+FROM v1.former_domain f
+JOIN directory.domain other ON other.name = f.renamed_to
+JOIN directory.account ac ON ac.tenant_id = other.tenant_id
+JOIN directory.address ad ON ad.account_id = ac.id;
 
 CREATE VIEW v1.passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.password,
@@ -232,13 +269,36 @@ JOIN directory.account account ON account.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
 CROSS JOIN LATERAL (SELECT CASE WHEN ts.legacy_auth THEN account.legacy_secret END AS legacy_secret) ac;
 
+-- Other addresses that are an account's alone: aliases that lead nowhere else, and what it was called.
+CREATE VIEW directory.own_address AS
+SELECT ad.account_id, a.local_part || '@' || a.domain AS address
+FROM directory.address ad
+JOIN directory.domain d ON d.name = ad.domain
+JOIN directory.address a ON a.targets[1] = ad.local_part || '@' || ad.domain
+    AND a.kind = 'alias' AND cardinality(a.targets) = 1
+JOIN directory.domain other ON other.name = a.domain AND other.tenant_id = d.tenant_id
+UNION ALL
+SELECT f.account_id, f.local_part || '@' || f.domain
+FROM directory.former_address f WHERE f.expires_at > now()
+UNION ALL
+SELECT ad.account_id, ad.local_part || '@' || f.domain
+FROM directory.address ad JOIN v1.former_domain f ON f.renamed_to = ad.domain;
+
+-- With an automatic reply go the account's other addresses: a regular expression, as long as Dovecot's line lets it be.
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
        coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size,
        CASE WHEN extract(epoch FROM now()) >= coalesce((ac.autoreply ->> 'start')::bigint, 0)
             AND extract(epoch FROM now()) < coalesce((ac.autoreply ->> 'end')::numeric, 'infinity')
-            THEN ac.autoreply END AS autoreply
+            THEN ac.autoreply || jsonb_build_object('addresses', (
+                SELECT string_agg(o.address, '|') FROM (
+                    SELECT o.address, sum(length(o.address) + 1) OVER (ORDER BY o.address) AS length
+                    FROM directory.own_address a
+                    CROSS JOIN LATERAL (SELECT replace(a.address, '.', '[.]') AS address) o
+                    WHERE a.account_id = ac.id) o
+                WHERE o.length <= 500))
+            END AS autoreply
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
@@ -249,13 +309,22 @@ FROM directory.closed WHERE expires_at <= now();
 
 -- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold.
 CREATE VIEW v1.retention AS
-SELECT ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
+SELECT ac.id AS account_id, ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
 WHERE ts.retention <> '{}' AND NOT EXISTS (
     SELECT FROM directory.hold h WHERE (h.account_id = ac.id OR h.tenant_id = ac.tenant_id)
     AND h.scope = 'retention' AND coalesce(h.until > now(), true));
+
+-- Whose bytes in use are counted.
+CREATE VIEW v1.usage_account AS
+SELECT ad.account_id, ad.local_part || '@' || ad.domain AS username, d.tenant_id
+FROM directory.address ad
+JOIN directory.domain d ON d.name = ad.domain
+WHERE ad.kind = 'account';
+
+CREATE VIEW v1.usage_tenant AS SELECT t.id AS tenant_id FROM directory.tenant t;
 
 -- To be called when the files are gone; does nothing to a mailbox whose grace has not ended.
 CREATE FUNCTION v1.forget_mailbox(mailbox bigint) RETURNS void
@@ -295,7 +364,8 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
-DROP VIEW IF EXISTS directory.keeper, directory.receiver, directory.expansion, directory.undeclared, directory.standing;
+DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
+    directory.hosted, directory.own_address, directory.standing;
 """
 
 
@@ -304,9 +374,11 @@ def text() -> str:
     defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
     return (
         _REMOVE
-        + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'"}
+        + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'", "present": _PRESENT}
         + _PASSWORDS
+        + notices.text(DAEMONS)
         + lookups.text()
+        + usage.text()
         + gate.text()
         + "\n".join(_grants())
         + "\n"

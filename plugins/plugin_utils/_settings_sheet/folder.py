@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
-from ...module_utils._files import create_file
+from ...module_utils._files import create_file, replace_file
 from . import page, pdf
 from .content import Sheet
 
@@ -175,11 +175,7 @@ def _apply_one(folder: str, change: Change) -> None:
         os.unlink(path)
         return
     content = pdf.make(change.html) if change.is_pdf else change.html.encode()
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
-    with contextlib.suppress(FileNotFoundError):  # of a run that was killed
-        os.unlink(temporary)
-    create_file(temporary, content, _FILE_MODE, sync=False)
-    os.replace(temporary, path)
+    replace_file(path, content, _FILE_MODE, sync=False)
 
 
 def _make_folder(path: str) -> None:

@@ -186,7 +186,9 @@ class _Reader:
                 tenant.accounts[address].password = password
             else:
                 where = tenant.addresses_file or "any addresses file"
-                self._add(file.label, line, address, f"no account of tenant {tenant.name} in {where} has this address")
+                message = f"no account of tenant {tenant.name} in {where} has this address"
+                renamed = rules.is_renamed(address.rpartition("@")[2], tenant)
+                self._add(file.label, line, address, renamed or message)
 
     def _parsed(
         self,

@@ -150,7 +150,7 @@ def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
 def addresses(report: Report, name: str, node: Node | None) -> Tenant:
     """The addresses file: a tenant without a plan, whose domains are the file's sections."""
     result = Tenant(name, plan="")
-    for domain, key, path, section in report.named(node, "", syntax.domain):
+    for domain, key, path, section in report.named(node, "", _section):
         result.domains[domain] = Domain(domain, line=key.line)
         known: dict[str, Convert] = {
             "accounts": partial(_accounts, report, domain),
@@ -160,6 +160,13 @@ def addresses(report: Report, name: str, node: Node | None) -> Tenant:
         result.accounts.update((account.address, account) for account in values.get("accounts", ()))
         result.aliases.update((alias.address, alias) for alias in values.get("aliases", ()))
     return result
+
+
+def _section(text: str) -> str:
+    """A domain; a customer who tries what is the operator's is told so."""
+    if text in _OPERATORS_KEYS or text in PLAN_DEFAULTS:
+        raise ValueError("is not said here but by the operator, in the tenant's own file; domains stand here")
+    return syntax.domain(text)
 
 
 def secrets(report: Report, node: Node | None) -> dict[str, tuple[str, int]]:
@@ -220,6 +227,7 @@ def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
         known: dict[str, Convert] = {
             "hostnames": lambda node, path: report.texts(node, path, syntax.hostname),
             "catch_all": _written(partial(_target, name)),
+            "renamed_from": _written(syntax.domain),
         }
         found[name] = Domain(name, line=key.line, **report.fields(settings, domain_path, known))
     return found
@@ -330,5 +338,14 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+_OPERATORS_KEYS: Final = (
+    "plan",
+    "overrides",
+    "state",
+    "addresses_managed_by",
+    "language",
+    "contacts",
+    "domains",
+)
 _PLANS: Final = "mail_plans"
 _PLAN_FIELDS: Final[dict[str, Convert]] = {key: _typed(partial(syntax.plan_setting, key)) for key in PLAN_DEFAULTS}

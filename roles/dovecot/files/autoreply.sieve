@@ -4,10 +4,18 @@
 
 # Answers for an account. Subject and body come from its row in the directory. The handle is one for all texts, so
 # that a new text alone does not answer everybody again.
-require ["vacation", "variables", "vnd.dovecot.environment"];
+require ["vacation", "variables", "regex", "vnd.dovecot.environment"];
 
 set "subject" "${env.vnd.dovecot.config.autoreply_subject}";
 if string :is "${subject}" "" {
     set "subject" "${env.vnd.dovecot.config.autoreply_default_subject}";
 }
-vacation :handle "autoreply" :subject "${subject}" "${env.vnd.dovecot.config.autoreply_body}";
+
+# It answers only who names the account, or one of its other addresses: they come as a regular expression.
+set "other" "${env.vnd.dovecot.config.autoreply_addresses}";
+if allof (not string :is "${other}" "", address :regex ["to", "cc"] "^(${other})$") {
+    set "named" "${1}";
+    vacation :handle "autoreply" :addresses "${named}" :subject "${subject}" "${env.vnd.dovecot.config.autoreply_body}";
+} else {
+    vacation :handle "autoreply" :subject "${subject}" "${env.vnd.dovecot.config.autoreply_body}";
+}

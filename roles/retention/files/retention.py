@@ -5,8 +5,8 @@
 
 Runs as vmail, nightly.  The directory's view v1.retention says whose mail goes, and when; Dovecot lists it and removes
 it, hundreds of accounts a process.  When a mail was read is known to nobody, so a table remembers the first run that
-found it read, by account and the mail's GUID, which stays when the mail is moved.  A mail found unread is forgotten
-there, and so is all mail of an account under a legal hold: their time begins anew.
+found it read, by the account's number and the mail's GUID, which stay when the one is renamed and the other moved.  A
+mail found unread is forgotten there, and so is all mail of an account under a legal hold: their time begins anew.
 
 Ends with 1 when some account could not be looked at or some mail not be removed; the next run does it.
 """
@@ -51,6 +51,7 @@ _Item = TypeVar("_Item")
 class Account(NamedTuple):
     """A mailbox, and what goes out of it."""
 
+    account_id: int
     username: str
     domain: str
     tenant: str
@@ -187,20 +188,26 @@ class ReadMail:
         )
         self._connection.execute("BEGIN IMMEDIATE")
 
-    def first(self, mails: Iterable[Mail], now: int, run: int) -> dict[Mail, int]:
-        """When each was first found read, which may be now.  `run`: when this run began."""
+    def first(self, mails: Iterable[Mail], account_ids: Mapping[str, int], now: int, run: int) -> dict[Mail, int]:
+        """When each was first found read, which may be now.
+
+        `account_ids`: whose they are, by the user of each mail.  `run`: when this run began.
+        """
         # A clock that was set back pulls what lies in the future back with it.
         statement = """
             INSERT INTO read VALUES (?, ?, ?)
             ON CONFLICT (mail) DO UPDATE SET first = min(first, excluded.first), last = excluded.last RETURNING first
         """
         execute = self._connection.execute
-        return {mail: execute(statement, (self._key(mail), now, run)).fetchone()[0] for mail in mails}
+        return {
+            mail: execute(statement, (self._key(account_ids[mail.user], mail.guid), now, run)).fetchone()[0]
+            for mail in mails
+        }
 
     @staticmethod
-    def _key(mail: Mail) -> bytes:
+    def _key(account_id: int, guid: str) -> bytes:
         # Dovecot gives the copies of one mail for several recipients the same GUID.
-        return hashlib.blake2b(f"{mail.user}\0{mail.guid}".encode(), digest_size=16).digest()
+        return hashlib.blake2b(f"{account_id}\0{guid}".encode(), digest_size=16).digest()
 
     def forget_before(self, run: int) -> None:
         """Forget what this run did not find: mail that is gone or unread, and accounts under a hold."""
@@ -301,12 +308,15 @@ class Run:
     def _accounts(self, domains: list[str] | None = None) -> list[Account]:
         """All that have rules, of these domains only."""
         rows = self._directory.execute(
-            "SELECT username, domain, tenant, retention FROM v1.retention WHERE %(all)s OR domain = ANY(%(domains)s)",
+            "SELECT account_id, username, domain, tenant, retention FROM v1.retention"
+            " WHERE %(all)s OR domain = ANY(%(domains)s)",
             {"all": domains is None, "domains": domains or []},
         )
         return [
-            Account(username, domain, tenant, tuple((rule, int(rules[rule])) for rule in RULES if rule in rules))
-            for username, domain, tenant, rules in rows
+            Account(
+                number, username, domain, tenant, tuple((rule, int(rules[rule])) for rule in RULES if rule in rules)
+            )
+            for number, username, domain, tenant, rules in rows
         ]
 
     def _remove(self, batch: Sequence[Account]) -> None:
@@ -316,7 +326,8 @@ class Run:
             self.outcome.errors.append(error)
         now = self._clock()
         read = [mail for mail in mails if "read" in rules and counts_as_read(mail)]
-        first = self._read_mail.first(read, now, self._began)
+        account_ids = {account.username: account.account_id for account in batch}
+        first = self._read_mail.first(read, account_ids, now, self._began)
         if not self._dry_run:
             self._read_mail.keep()
             due = [when + rules["read"] for when in first.values()]

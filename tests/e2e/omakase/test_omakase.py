@@ -17,6 +17,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server, TLSContext
 
 from ..clients import Refused, User, log_in, message, until
+from ..control import Control
 
 #: One account of each plan, with what its mailbox holds in MiB.
 USERS = {
@@ -165,3 +166,8 @@ def test_the_sender_is_told_when_the_mailbox_is_full(server: Server, host: testi
     assert "Undelivered Mail Returned to Sender" in newest
     assert "uota exceeded" in newest
     assert mail["Subject"] in newest
+
+
+def test_verify_knows_the_plans_of_this_service(control: Control) -> None:
+    """Few protocols, and passwords in clear."""
+    assert "All is well." in control.playbook("verify", verify_since="now")

@@ -206,6 +206,48 @@ def test_too_many_targets() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("plan", "most"),
+    [
+        ({"mailbox_quota": 1 << 30}, "1G"),
+        ({"mailbox_quota": 1 << 30, "max_quota": 3 << 29}, "1536M"),
+        ({"mailbox_quota": None, "max_quota": 100}, "100"),
+        ({}, None),
+        ({"mailbox_quota": 1, "max_quota": None}, None),
+    ],
+)
+def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
+    items = account("a", 3, quota=100), account("b", 4, quota=2 << 30), account("c", 5, quota=None), account("d", 6)
+    expected = [
+        line(
+            f"addresses/acme.yml:{number}",
+            f"acme.example.accounts.{name}.quota",
+            f"{given}, and plan basic allows tenant acme {most} (max_quota, or else mailbox_quota)",
+        )
+        for number, name, given in ((4, "b", "2G"), (5, "c", "no limit"))
+    ]
+    assert lines(tenant("acme", *items), **plan) == (expected if most else [])
+    # What a module gave is the operator's own doing.
+    assert lines(tenant("acme", account("b", 0, quota=2 << 30)), **plan) == []
+
+
+@pytest.mark.parametrize("allowed", [None, 1000, 5000])
+def test_no_plan_allows_more_than_a_thousand_targets(allowed: int | None) -> None:
+    targets = tuple(f"u{number}@home.example" for number in range(1001))
+    most = account("ken", 3, forward=Forward(targets[:1000])), alias("all", 5, *targets[:1000])
+    assert lines(tenant("acme", *most), max_forwards=allowed) == []
+    more = account("ken", 3, forward=Forward(targets)), alias("all", 5, *targets)
+    message = (
+        "1001 targets, and plan basic allows tenant acme 1000 (max_forwards)"
+        if allowed == 1000
+        else "1001 targets, and no address may have more than 1000, whatever its plan says"
+    )
+    assert lines(tenant("acme", *more), max_forwards=allowed) == [
+        line("addresses/acme.yml:3", "acme.example.accounts.ken.forward.to", message),
+        line("addresses/acme.yml:5", "acme.example.aliases.all", message),
+    ]
+
+
 def test_six_targets_are_the_default() -> None:
     acme = tenant("acme", alias("all", 5, *(f"u{number}" for number in range(7))))
     assert [str(problem) for problem in rules.check(Desired({"basic": {}}, {"acme": acme}))] == [
@@ -234,7 +276,91 @@ def test_loop_over_two_tenants_and_a_forward() -> None:
         line(
             "addresses/bolt.yml:4",
             "bolt.example.accounts.b.forward.to[0]",
-            "mail goes round in a loop: a@acme.example -> b@bolt.example -> a@acme.example",
+            "mail goes round in a loop: a@acme.example -> b@bolt.example -> a@acme.example; name another target here",
+        )
+    ]
+
+
+def loop(*addresses: str) -> str:
+    return f"mail goes round in a loop: {' -> '.join(addresses)}; name another target here"
+
+
+def test_loop_through_a_contact() -> None:
+    acme = tenant("acme", contacts={"technical": "x@bolt.example"})
+    bolt = tenant("bolt", alias("x", 5, "y@home.example", "postmaster@acme.example", domain="bolt.example"))
+    assert lines(acme, bolt) == [
+        line(
+            "addresses/bolt.yml:5",
+            "bolt.example.aliases.x[1]",
+            loop("postmaster@acme.example", "x@bolt.example", "postmaster@acme.example"),
+        )
+    ]
+    # Whoever declares the address has it.
+    assert lines(tenant("acme", account("postmaster", 3), contacts={"technical": "x@bolt.example"}), bolt) == []
+    closed = tenant("acme", contacts={"technical": "x@bolt.example"}, state="closed")
+    assert lines(closed, bolt) == []
+
+
+def test_loop_of_contacts_alone() -> None:
+    """Of two tenants that name each other, with an abuse contact of its own and without."""
+    acme = tenant("acme", contacts={"technical": "abuse@bolt.example"})
+    bolt = tenant("bolt", contacts={"technical": "taro@home.example", "abuse": "abuse@acme.example"})
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/acme.yml:1",
+            "contacts.technical",
+            loop("abuse@bolt.example", "abuse@acme.example", "abuse@bolt.example"),
+        )
+    ]
+
+
+def test_contact_that_is_led_to_itself() -> None:
+    acme = tenant("acme", account("taro", 3, forward=Forward(("abuse@acme.example",))))
+    acme.contacts = {"technical": "taro@acme.example"}
+    assert lines(acme) == [
+        line(
+            "tenants/acme.yml:1",
+            "contacts.technical",
+            loop("taro@acme.example", "abuse@acme.example", "taro@acme.example"),
+        )
+    ]
+
+
+def test_loop_through_a_catch_all() -> None:
+    acme = tenant("acme", account("taro", 3), alias("a", 4, "x@home.example"))
+    acme.domains["acme.example"].catch_all = "x@bolt.example"
+    bolt = tenant("bolt", alias("x", 5, "nobody@acme.example", domain="bolt.example"))
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/acme.yml:3",
+            "domains.acme.example.catch_all",
+            loop("x@bolt.example", "*@acme.example", "x@bolt.example"),
+        )
+    ]
+    for somebody in ("taro", "a"):
+        there = tenant("bolt", alias("x", 5, f"{somebody}+y@acme.example", domain="bolt.example"))
+        assert lines(acme, there) == []
+
+
+def test_catch_alls_that_name_nobody_of_each_other() -> None:
+    acme, bolt = tenant("acme"), tenant("bolt")
+    acme.domains["acme.example"].catch_all = "nobody@bolt.example"
+    bolt.domains["bolt.example"].catch_all = "nobody@acme.example"
+    assert lines(acme, bolt) == [
+        line(
+            "tenants/bolt.yml:3",
+            "domains.bolt.example.catch_all",
+            loop("*@acme.example", "*@bolt.example", "*@acme.example"),
+        )
+    ]
+
+
+def test_detail_does_not_hide_a_loop() -> None:
+    assert lines(tenant("acme", alias("a", 3, "b+x"), alias("b", 4, "a"))) == [
+        line(
+            "addresses/acme.yml:4",
+            "acme.example.aliases.b[0]",
+            loop("a@acme.example", "b@acme.example", "a@acme.example"),
         )
     ]
 
@@ -249,7 +375,11 @@ def test_long_loop_is_shortened() -> None:
     items = [alias(f"a{number}", number + 3, f"a{(number + 1) % 9}") for number in range(9)]
     shown = " -> ".join(f"a{number}@acme.example" if number != "…" else "…" for number in (0, 1, 2, "…", 7, 8, 0))
     assert lines(tenant("acme", *items)) == [
-        line("addresses/acme.yml:11", "acme.example.aliases.a8[0]", f"mail goes round in a loop: {shown}")
+        line(
+            "addresses/acme.yml:11",
+            "acme.example.aliases.a8[0]",
+            f"mail goes round in a loop: {shown}; name another target here",
+        )
     ]
 
 

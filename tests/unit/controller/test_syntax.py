@@ -15,6 +15,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+PERCENTS = "whole numbers from 1 to 100, such as [90, 100]"
 NOT_A_SIZE = "is not a size: bytes from 1, or a number with K, M or G (powers of 1024), such as 50M"
 LOCAL_PART = "1 to 64 of a-z 0-9 . _ : -, with no hyphen first and dots and colons only between others"
 
@@ -171,7 +172,7 @@ def test_duration_refuses(value: object) -> None:
 
 
 def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
-    written = {**PLAN_DEFAULTS, "renamed_alias": "30d"}  # a bare number is no duration
+    written = {**PLAN_DEFAULTS, "renamed_alias": "30d", "renamed_domain": "90d"}  # a bare number is no duration
     assert syntax.plan_settings(written) == PLAN_DEFAULTS
 
 
@@ -206,6 +207,10 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
             {"same_content": 5000},
             {"same_content": 5000, "unknown_recipients": None, "per": 86400, "action": "hold"},
         ),
+        ("quota_notice", [100, "80", 80, 1], [1, 80, 100]),
+        ("quota_notice", [], []),
+        ("quota_notice", False, []),
+        ("quota_notice", None, []),
     ],
 )
 def test_plan_setting(key: str, value: object, result: Any) -> None:
@@ -249,6 +254,10 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ),
         ("mass_mail", {}, "there is nothing to count: same_content or unknown_recipients"),
         ("mass_mail", {"same_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
+        *(
+            ("quota_notice", value, f"{said} is not a list of percents: {PERCENTS}")
+            for value, said in [([0], "a list"), ([101], "a list"), ([90.5], "a list"), (90, "90"), ("90", '"90"')]
+        ),
         ("quota", 1, f"unknown key; known here: {', '.join(PLAN_DEFAULTS)}"),
     ],
 )

@@ -59,7 +59,7 @@ def test_every_key(tree: Tree) -> None:
     tree.write({
         "tenants/acme.yml": """\
 plan: basic
-overrides: {mailbox_quota: 50M, max_accounts: null, protocols: [submission, pop3], cleartext_auth: true}
+overrides: {mailbox_quota: 50M, max_quota: 1G, max_accounts: null, protocols: [submission, pop3], cleartext_auth: true}
 state: no_login
 addresses_managed_by: inventory
 domains:
@@ -70,7 +70,7 @@ domains:
 acme.example:
   accounts:
     hanako: {password_hash: "{SSHA512}abc", quota: 100M, state: suspended, restore: false}
-    jiro: {forward: null, quota: null, renamed_from: Jirou}
+    jiro: {forward: null, quota: 1G, renamed_from: Jirou}
     ken: {forward: {to: [Ken+x@Home.example, hanako], keep: false}}
     taro: {forward: {to: jiro}}
 日本語.example: {aliases: {no: no@acme.example}}
@@ -81,6 +81,7 @@ acme.example:
     assert read.problems == []
     assert acme.overrides == {
         "mailbox_quota": 52428800,
+        "max_quota": 1073741824,
         "max_accounts": None,
         "protocols": ["pop3", "submission"],
         "cleartext_auth": True,
@@ -90,7 +91,7 @@ acme.example:
     hanako, jiro, ken, taro = (acme.accounts[f"{name}@acme.example"] for name in ("hanako", "jiro", "ken", "taro"))
     assert (hanako.password_hash, hanako.quota, hanako.state) == ("{SSHA512}abc", 104857600, "suspended")
     assert (hanako.restore, hanako.forward) == (False, UNSET)
-    assert (jiro.forward, jiro.quota, jiro.renamed_from) == (None, None, "jirou")
+    assert (jiro.forward, jiro.quota, jiro.renamed_from) == (None, 1073741824, "jirou")
     assert ken.forward == Forward(("ken+x@home.example", "hanako@acme.example"), keep=False)
     assert (taro.forward, taro.quota) == (Forward(("jiro@acme.example",)), UNSET)
     assert acme.aliases["no@xn--wgv71a119e.example"].targets == ("no@acme.example",)
@@ -163,7 +164,7 @@ BAD_ADDRESSES = {
         line(
             "addresses/acme.yml:4",
             "acme.example.aliases.b[0]",
-            "mail goes round in a loop: a@acme.example -> b@acme.example -> a@acme.example",
+            "mail goes round in a loop: a@acme.example -> b@acme.example -> a@acme.example; name another target here",
         ),
     ),
     "too many accounts": (
@@ -248,6 +249,22 @@ BAD_ADDRESSES = {
         accounts("- ken"),
         line("addresses/acme.yml:3", "acme.example.accounts", "a list is not a mapping (key: value)"),
     ),
+    "plan": (
+        "plan: gold\nacme.example:\n",
+        line(
+            "addresses/acme.yml:1",
+            "plan",
+            "is not said here but by the operator, in the tenant's own file; domains stand here",
+        ),
+    ),
+    "plan's key of an account": (
+        accounts("ken: {mailbox_quota: 5G}"),
+        line(
+            "addresses/acme.yml:3",
+            "acme.example.accounts.ken.mailbox_quota",
+            "unknown key; known here: state, quota, password_hash, forward, autoreply, renamed_from, restore",
+        ),
+    ),
     "encrypted address": (
         "acme.example:\n  aliases:\n    a: !vault x\n",
         line("addresses/acme.yml:3", "acme.example.aliases.a", "only a password or a password_hash may be encrypted"),
@@ -294,6 +311,22 @@ BAD_TENANTS = {
             "tenants/bolt.yml:3",
             "domains.acme.example",
             '"acme.example" is already a domain of tenant acme (tenants/acme.yml)',
+        ),
+    ),
+    "old name beside the new one": (
+        "plan: basic\ndomains:\n  bolt.example: {renamed_from: BULB.example}\n  bulb.example:",
+        line(
+            "tenants/bolt.yml:3",
+            "domains.bolt.example.renamed_from",
+            '"bulb.example" is still a domain (tenants/bolt.yml:4): take out one of the two',
+        ),
+    ),
+    "two domains of one": (
+        "plan: basic\ndomains:\n  a.example: {renamed_from: bulb.example}\n  b.example: {renamed_from: bulb.example}",
+        line(
+            "tenants/bolt.yml:4",
+            "domains.b.example.renamed_from",
+            '"bulb.example" is renamed to "a.example" too (tenants/bolt.yml:3): take out one of the two',
         ),
     ),
     "domain": (
@@ -403,10 +436,45 @@ def test_all_mistakes_of_all_files_at_once(tree: Tree) -> None:
     ]
 
 
+def test_addresses_and_secrets_have_a_renamed_domains_new_name(tree: Tree) -> None:
+    tree.write({"tenants/acme.yml": "plan: basic\ndomains: {new.example: {renamed_from: acme.example}}\n"})
+    message = '"acme.example" is renamed to "new.example" in tenants/acme.yml: write new.example here too'
+    assert tree.lines() == [
+        line("addresses/acme.yml:1", "acme.example", message),
+        line("secrets/acme.yml:1", "taro@acme.example", message),
+    ]
+    tree.write({name: FILES[name].replace("acme.example", "new.example") for name in FILES if name[0] in "as"})
+    assert tree.lines() == []
+    assert tree.read().desired.tenants["acme"].domains["new.example"].renamed_from == "acme.example"
+
+
 @pytest.mark.parametrize("folder", ["addresses", "secrets"])
 def test_file_without_a_tenant(tree: Tree, folder: str) -> None:
     tree.write({f"{folder}/cat.yml": ""})
     assert tree.lines() == [f"{folder}/cat.yml:1: there is no tenants/cat.yml for it to belong to"]
+
+
+def test_a_thousand_and_one_targets(tree: Tree) -> None:
+    (tree.root / "secrets/acme.yml").unlink()
+    many = ", ".join(f"u{number}@home.example" for number in range(1001))
+    tree.write({
+        "tenants/acme.yml": FILES["tenants/acme.yml"] + "overrides: {max_forwards: null}\n",
+        "addresses/acme.yml": f"""\
+acme.example:
+  accounts:
+    ken: {{forward: {{to: [{many}]}}}}
+  aliases:
+    a: [{many}]
+""",
+    })  # fmt: skip
+    message = "1001 targets, and no address may have more than 1000, whatever its plan says"
+    assert tree.lines() == [
+        line("addresses/acme.yml:3", "acme.example.accounts.ken.forward.to", message),
+        line("addresses/acme.yml:5", "acme.example.aliases.a", message),
+    ]
+    tree.write({"tenants/acme.yml": FILES["tenants/acme.yml"]})
+    message = "1001 targets, and plan basic allows tenant acme 6 (max_forwards)"
+    assert [text.partition(": ")[2].partition(": ")[2] for text in tree.lines()] == [message, message]
 
 
 def test_panel_and_an_addresses_file(tree: Tree) -> None:

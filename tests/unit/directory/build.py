@@ -29,7 +29,12 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows 
 
 MEBIBYTE = 1 << 20
 PLANS: dict[str, dict[str, Any]] = {
-    "basic": {"mailbox_quota": 20 * MEBIBYTE, "max_accounts": None, "protocols": ["pop3s", "submission"]},
+    "basic": {
+        "mailbox_quota": 20 * MEBIBYTE,
+        "max_quota": None,
+        "max_accounts": None,
+        "protocols": ["pop3s", "submission"],
+    },
     "large": {"mailbox_quota": None, "protocols": ["pop3s", "imaps", "submission"]},
 }
 HASH = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43

@@ -22,6 +22,7 @@ MODULES = [
     "mail_legacy_keys",
     "mail_schema",
     "mail_tenant",
+    "mail_usage_info",
 ]
 COLLECTION = "ansible_collections.mailhosting.stack.plugins"
 

@@ -216,6 +216,7 @@ domains:
         "legacy_auth": False,
         "max_message_size": 0,
         "pop_before_smtp": 0,
+        "quota_notice": [90, 100],
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]
@@ -231,6 +232,14 @@ def test_what_the_daemons_depend_on(sync: Run, state: str, overrides: dict[str, 
     assert result["host_changed"] is changed
     assert result["host"]["cleartext_auth"] is bool(overrides)
     assert result["host"]["protocols"] == ([] if state == "closed" else ["pop3s", "submission"])
+
+
+def test_another_threshold_of_quotas_is_the_daemons_concern_and_one_that_somebody_has_is_not(sync: Run) -> None:
+    sync(desired(tenant("acme"), tenant("bolt")))
+    result = sync(desired(tenant("acme", overrides={"quota_notice": [100]}), tenant("bolt")))
+    assert (result["host"]["quota_notice"], result["host_changed"]) == ([90, 100], False)
+    result = sync(desired(tenant("acme", overrides={"quota_notice": [50, 100]}), tenant("bolt")))
+    assert (result["host"]["quota_notice"], result["host_changed"]) == ([50, 90, 100], True)
 
 
 def test_without_a_directory_check_mode_takes_it_to_be_empty(sync: Run) -> None:

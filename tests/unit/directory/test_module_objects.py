@@ -279,6 +279,26 @@ def test_a_plan_counts_for_modules_too(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("acme")
+def test_no_plan_allows_a_thousand_and_one_targets(run: Run) -> None:
+    run("mail_tenant", name="acme", overrides={"max_forwards": None})
+    targets = [f"u{number}@else.example" for number in range(1001)]
+    assert run("mail_alias", address="many@acme.example", targets=targets[:1000])["changed"]
+    said = refused(run, "mail_alias", address="many@acme.example", targets=targets)
+    assert "acme.example.aliases.many: 1001 targets, and no address may have more than 1000" in said
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_loop_through_contacts_of_tenants_that_a_module_does_not_touch(run: Run, sync: Run) -> None:
+    bolt = tenant("bolt", "bill@bolt.example", contacts={"technical": "x@cat.example"})
+    cat = tenant("cat", alias("x@cat.example", "y@acme.example"))
+    cat.domains["cat.example"].catch_all = "x@cat.example"
+    assert sync(desired(bolt, cat))["changed"]
+    said = refused(run, "mail_alias", address="y@acme.example", targets=["postmaster@bolt.example"])
+    assert "postmaster@bolt.example" in said
+    assert "mail goes round in a loop" in said
+
+
+@pytest.mark.usefixtures("acme")
 def test_a_loop_that_a_module_would_close(run: Run) -> None:
     run("mail_tenant", name="bolt", plan="basic", domains=[{"name": "bolt.example"}])
     run("mail_alias", address="a@acme.example", targets=["b@bolt.example"])
@@ -438,6 +458,12 @@ def test_info_of_some_tenants(run: Run) -> None:
     result = run("mail_info", gather_subset=["tenants", "accounts"], tenants=["bolt"])
     assert list(result["tenants"]) == ["bolt"]
     assert list(result["accounts"]) == ["bill@bolt.example"]
+    by_domain = run("mail_info", gather_subset=["tenants", "accounts"], domains=["Bolt.Example"])
+    assert (by_domain["tenants"], by_domain["accounts"]) == (result["tenants"], result["accounts"])
+    both = run("mail_info", gather_subset=["tenants"], tenants=["acme"], domains=["bolt.example"])["tenants"]
+    assert set(both) == {"acme", "bolt"}
+    assert run("mail_info", gather_subset=["tenants"], domains=["nobodys.example"])["tenants"] == {}
+    assert 'domains: "no domain"' in run("mail_info", domains=["no domain"])["msg"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Tenant
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Autoreply, Tenant
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows import Current
@@ -150,6 +150,16 @@ def test_a_renamed_account_has_its_old_address_for_a_while(declare: Declare, see
     assert recipient(see, "old@acme.example") is None
 
 
+def test_a_renamed_account_is_the_same_to_the_retention_of_its_mail(declare: Declare, see: See) -> None:
+    ask = "SELECT account_id, username, retention FROM v1.retention WHERE username ~ '^(old|new)@'"
+    rules = plans(retention={"read": 1209600})
+    declare(desired(acme("old@acme.example"), plans=rules))
+    ((number, username, _rules),) = see("vmail", ask)
+    assert username == "old@acme.example"
+    declare(desired(acme(account("new@acme.example", renamed_from="old")), plans=rules))
+    assert see("vmail", ask) == [(number, "new@acme.example", {"read": 1209600})]
+
+
 def test_an_old_address_is_free_for_somebody_else(declare: Declare, see: See) -> None:
     declare(desired(acme("old@acme.example")))
     new = account("new@acme.example", renamed_from="old")
@@ -172,3 +182,42 @@ def test_no_old_address_where_the_plan_has_none(declare: Declare, see: See) -> N
     declare(desired(acme("old@acme.example"), plans=plans(renamed_alias=None)))
     declare(desired(acme(account("new@acme.example", renamed_from="old")), plans=plans(renamed_alias=None)))
     assert recipient(see, "old@acme.example") is None
+
+
+def own(see: See, address: str) -> str | None:
+    """An account's other addresses, as its automatic reply knows them."""
+    query = "SELECT autoreply_addresses FROM v1.mailbox(%s, %s)"
+    ((found,),) = see("dovecot", query, *address.split("@"))
+    return found
+
+
+def test_an_automatic_reply_knows_the_accounts_other_addresses(declare: Declare, see: See) -> None:
+    away = {"autoreply": Autoreply("Away.")}
+    declare(desired(acme(account("old@acme.example", **away), domains=["before.example", "acme.example"])))
+    wanted = acme(
+        account("ken@acme.example", renamed_from="old", **away),
+        account("eve@acme.example", **away),
+        alias("k.1@acme.example", "ken@acme.example"),
+        alias("both@acme.example", "ken@acme.example", "jiro@acme.example"),
+        alias("k@after.example", "ken@acme.example"),
+        alias("j@acme.example", "jiro@acme.example"),
+        domains=["after.example", "acme.example"],
+    )
+    wanted.domains["after.example"].renamed_from = "before.example"
+    foreign = tenant("bolt", alias("k@bolt.example", "ken@acme.example"))
+    declare(desired(wanted, foreign))
+    assert own(see, "ken@acme.example") == "k@after[.]example|k[.]1@acme[.]example|old@acme[.]example"
+    assert own(see, "eve@acme.example") is None
+    assert own(see, "jiro@acme.example") is None
+    many = [alias(f"alias{number:03}@acme.example", "ken@acme.example") for number in range(100)]
+    declare(desired(acme(account("ken@acme.example", **away), *many, domains=["after.example", "acme.example"])))
+    assert len(own(see, "ken@acme.example") or "") in range(450, 501)
+
+
+def test_an_automatic_reply_knows_the_old_name_of_its_domain(declare: Declare, see: See) -> None:
+    away = {"autoreply": Autoreply("Away.")}
+    declare(desired(tenant("acme", account("ken@a.example", **away), domains=["a.example"])))
+    wanted = tenant("acme", account("ken@b.example", **away), domains=["b.example"])
+    wanted.domains["b.example"].renamed_from = "a.example"
+    declare(desired(wanted))
+    assert own(see, "ken@b.example") == "ken@a[.]example"

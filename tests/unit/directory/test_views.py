@@ -18,6 +18,7 @@ from .conftest import Declare, See
 
 VIEWS = (
     "domain",
+    "former_domain",
     "mailbox_recipient",
     "plain_mailbox",
     "alias",
@@ -30,6 +31,8 @@ VIEWS = (
     "userdb",
     "expired_mailbox",
     "retention",
+    "usage_account",
+    "usage_tenant",
     "relay_login",
     "domain_member",
     "tenant_settings",
@@ -45,7 +48,16 @@ TABLES = (
     "migration",
     "view_text",
     "standing",
+    "hosted",
+    "own_address",
     "former_address",
+    "former_domain",
+    "notice",
+    "quota_level",
+    "quota_recheck",
+    "billing",
+    "usage_now",
+    "usage_day",
 )
 REFUSED = [(views.REFUSAL,)]
 
@@ -160,8 +172,8 @@ def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
 
 def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme"), plans={"basic": {}}))
-    # How long a renamed account has its old address is asked when it is renamed.
-    keys = [key for key in PLAN_DEFAULTS if key != "renamed_alias"]
+    # How long a renamed account has its old address is asked when it is renamed, what a file may give by its reader.
+    keys = [key for key in PLAN_DEFAULTS if key not in ("renamed_alias", "max_quota")]
     query = f"SELECT settings, {', '.join(keys)} FROM v1.tenant_settings"  # noqa: S608 - of the model
     ((settings, *columns),) = see("mailhosting", query)
     assert settings == PLAN_DEFAULTS
@@ -303,6 +315,8 @@ def test_a_mailbox_is_not_forgotten_before_its_time(declare: Declare, see: See) 
 #: By daemon: the view, and a row that it has.
 LOOKUPS = [
     ("postfix", "domain", "domain = 'd7.example'"),
+    ("postfix", "domain", "domain = 'was7.example'"),
+    ("postfix", "former_domain", "domain = 'was7.example'"),
     ("postfix", "mailbox_recipient", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "plain_mailbox", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "catch_all", "domain = 'd7.example'"),
@@ -313,13 +327,18 @@ LOOKUPS = [
         "domain_member",
         "local_part = 'user7' AND domain = 'd7.example' AND recipient_domain = 'd10007.example'",
     ),
+    (
+        "mailhosting-policy",
+        "domain_member",
+        "local_part = 'user7' AND domain = 'd7.example' AND recipient_domain = 'was7.example'",
+    ),
     ("postfix", "alias", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "sender", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "sender", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "recipient_refusal", "local_part = 'user90007' AND domain = 'd10007.example'"),
     ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "legacy_passdb", "local_part = 'user7' AND domain = 'd7.example'"),
-    ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example' AND autoreply ->> 'addresses' IS NOT NULL"),
     ("vmail", "expired_mailbox", "account_id = 90007"),
 ]
 
@@ -331,6 +350,8 @@ INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by
     FROM generate_series(0, 9999) i;
 INSERT INTO directory.domain
     SELECT 'd' || i || '.example', 1 + i % 10000, '{}', 'x@else.example' FROM generate_series(0, 19999) i;
+INSERT INTO directory.former_domain
+    SELECT 'was' || i || '.example', 'd' || i || '.example' FROM generate_series(0, 999) i;
 INSERT INTO directory.account (id, tenant_id, state, password)
     SELECT i, 1 + i % 10000, 'active', 'x' FROM generate_series(1, 100000) i;
 INSERT INTO directory.address
@@ -339,6 +360,7 @@ INSERT INTO directory.address
 INSERT INTO directory.address
     SELECT 'alias' || i, 'd' || i % 20000 || '.example', 'alias', NULL,
            ARRAY['user' || i || '@d' || i % 20000 || '.example'], 'inventory' FROM generate_series(1, 10000) i;
+UPDATE directory.account SET autoreply = '{"body": "x"}' WHERE id = 7;
 INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
     SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
 ANALYZE;
@@ -351,6 +373,6 @@ def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> Non
         query = f"SELECT * FROM v1.{view} WHERE {condition}"  # noqa: S608 - of this file
         assert len(see(user, query)) == 1, query
         plan = "\n".join(line for (line,) in see(user, f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
-        for table in ("account", "address", "domain", "tenant", "closed"):
+        for table in ("account", "address", "domain", "former_domain", "tenant", "closed"):
             assert f"Seq Scan on {table} " not in plan, f"{query}\n{plan}"
         assert float(plan.rpartition("Execution Time: ")[2].split()[0]) < 5, plan

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 ROLES = sorted((Path(__file__).parents[3] / "roles").iterdir())
+COLLECTION = Path(__file__).parents[3] / "galaxy.yml"
 PYTHON_TYPES = {
     "str": str, "path": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict, "raw": object,
 }  # fmt: skip
@@ -49,3 +50,12 @@ def test_variables_carry_the_name_of_their_role(role: Path) -> None:
     internal = role / "vars/main.yml"
     if internal.exists():
         assert all(name.startswith(f"__{role.name}_") for name in load(internal))
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_no_role_came_with_a_later_version(role: Path) -> None:
+    def number(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")]
+
+    added = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["version_added"]
+    assert number(added) <= number(load(COLLECTION)["version"])

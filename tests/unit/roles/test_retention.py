@@ -18,6 +18,7 @@ import pytest
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/retention/files/retention.py"
 DAY = 86400
 NOW = 1000 * DAY
+ACCOUNT_IDS = {"taro@acme.example": 7, "hanako@acme.example": 8}
 
 
 def load() -> ModuleType:
@@ -108,7 +109,7 @@ def test_no_argument_is_longer_than_the_kernel_allows() -> None:
 
 def test_accounts_of_equal_rules_go_together() -> None:
     def account(number: int, rules: tuple[tuple[str, int], ...]) -> Any:
-        return retention.Account(f"u{number:04}@a.example", "a.example", "a", rules)
+        return retention.Account(number, f"u{number:04}@a.example", "a.example", "a", rules)
 
     short, long = (("read", DAY),), (("any", DAY),)
     accounts = [account(number, short) for number in range(retention.BATCH + 1)] + [account(9999, long)]
@@ -126,32 +127,32 @@ def read_mail(tmp_path: Path) -> Any:
 
 
 def test_the_first_run_that_finds_a_mail_read_is_remembered(read_mail: Any) -> None:
-    assert read_mail.first([mail(1)], NOW, NOW) == {mail(1): NOW}
-    assert read_mail.first([mail(1), mail(2)], NOW + DAY, NOW + DAY) == {mail(1): NOW, mail(2): NOW + DAY}
+    assert read_mail.first([mail(1)], ACCOUNT_IDS, NOW, NOW) == {mail(1): NOW}
+    assert read_mail.first([mail(1), mail(2)], ACCOUNT_IDS, NOW + DAY, NOW + DAY) == {mail(1): NOW, mail(2): NOW + DAY}
 
 
 def test_a_moved_mail_is_the_same_and_another_accounts_copy_is_not(read_mail: Any) -> None:
-    read_mail.first([mail(1)], NOW, NOW)
+    read_mail.first([mail(1)], ACCOUNT_IDS, NOW, NOW)
     moved = mail(1, mailbox="Archive", mailbox_guid="beef")._replace(uid=5)
     theirs = mail(1, user="hanako@acme.example")
 
-    assert read_mail.first([moved, theirs], NOW + DAY, NOW + DAY) == {moved: NOW, theirs: NOW + DAY}
+    assert read_mail.first([moved, theirs], ACCOUNT_IDS, NOW + DAY, NOW + DAY) == {moved: NOW, theirs: NOW + DAY}
 
 
 def test_what_a_run_did_not_find_begins_anew(read_mail: Any) -> None:
-    read_mail.first([mail(1), mail(2)], NOW, NOW)
-    read_mail.first([mail(2)], NOW + DAY, NOW + DAY)
+    read_mail.first([mail(1), mail(2)], ACCOUNT_IDS, NOW, NOW)
+    read_mail.first([mail(2)], ACCOUNT_IDS, NOW + DAY, NOW + DAY)
     read_mail.forget_before(NOW + DAY)
 
-    found = read_mail.first([mail(1), mail(2)], NOW + 2 * DAY, NOW + 2 * DAY)
+    found = read_mail.first([mail(1), mail(2)], ACCOUNT_IDS, NOW + 2 * DAY, NOW + 2 * DAY)
 
     assert found == {mail(1): NOW + 2 * DAY, mail(2): NOW}
 
 
 def test_a_clock_that_was_set_back_delays_nothing(read_mail: Any) -> None:
-    read_mail.first([mail(1)], NOW + 1000 * DAY, NOW + 1000 * DAY)
+    read_mail.first([mail(1)], ACCOUNT_IDS, NOW + 1000 * DAY, NOW + 1000 * DAY)
 
-    assert read_mail.first([mail(1)], NOW, NOW) == {mail(1): NOW}
+    assert read_mail.first([mail(1)], ACCOUNT_IDS, NOW, NOW) == {mail(1): NOW}
 
 
 class Host:
@@ -160,6 +161,7 @@ class Host:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mails = {1: mail(1), 2: mail(2, seen=False)}
         self.rules = {"read": 14 * DAY}
+        self.account: tuple[Any, ...] = (7, "taro@acme.example", "acme.example", "acme")
         self.held = False
         self.now, self.slept = NOW, 0
         self.fails: str | None = None
@@ -168,13 +170,18 @@ class Host:
         monkeypatch.setattr(retention.time, "sleep", self.sleep)
 
     def execute(self, _query: str, _values: object) -> list[tuple[Any, ...]]:
-        return [] if self.held else [("taro@acme.example", "acme.example", "acme", self.rules)]
+        return [] if self.held else [(*self.account, self.rules)]
+
+    def rename(self, account_id: int, username: str) -> None:
+        """Another name for the account, or another account of that name."""
+        self.account = (account_id, username, "acme.example", "acme")
+        self.mails = {uid: found._replace(user=username) for uid, found in self.mails.items()}
 
     def sleep(self, seconds: int) -> None:
         self.slept += seconds
 
     def doveadm(self, users: Any, *arguments: str) -> str:
-        assert list(users) == ["taro@acme.example"]
+        assert list(users) == [self.account[1]]
         if arguments[0] == self.fails:
             raise retention.DoveadmFailed(f"{arguments[0]} failed", "[")
         if arguments[0] == "expunge":
@@ -217,6 +224,26 @@ def test_a_run_removes_what_it_found_read_two_weeks_ago(live: Host, read_mail: A
     assert live.expunged == GONE
     assert dict(outcome.mails) == {("acme", "taro@acme.example", "read"): 1}
     assert outcome.sizes.total() == 100
+
+
+def test_a_rename_prolongs_nothing(live: Host, read_mail: Any) -> None:
+    live.run(read_mail, 0)
+    live.rename(7, "jiro@acme.example")
+    live.run(read_mail, 13 * DAY)
+    assert live.expunged == []
+
+    outcome = live.run(read_mail, 14 * DAY)
+
+    assert live.expunged == GONE
+    assert dict(outcome.mails) == {("acme", "jiro@acme.example", "read"): 1}
+
+
+def test_who_gets_the_name_of_another_account_does_not_get_its_times(live: Host, read_mail: Any) -> None:
+    live.run(read_mail, 0)
+    live.rename(9, "taro@acme.example")
+    live.run(read_mail, 14 * DAY)
+
+    assert live.expunged == []
 
 
 def test_a_run_some_minutes_early_waits(live: Host, read_mail: Any) -> None:

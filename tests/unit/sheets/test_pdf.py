@@ -14,8 +14,6 @@ from ansible_collections.mailhosting.stack.plugins.plugin_utils._settings_sheet 
 
 from .build import ALL, PASSWORD, sheet, tenant
 
-LACKING = pdf.obstacle(("en", "ja"))
-needs_program = pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 SUPPORT = ["support@provider.example", "https://support.provider.example/", "03-0000-0000（平日 9:00–17:30）"]
 
 
@@ -32,7 +30,6 @@ def printed(made: bytes, tmp_path: Path, *command: str) -> str:
     return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
 
 
-@needs_program
 @pytest.mark.parametrize(("language", "word"), [("en", "Initial password"), ("ja", "初期パスワード")])
 def test_one_page_with_everything_on_it(language: str, word: str, tmp_path: Path) -> None:
     made = pdf.make(html(language))
@@ -42,7 +39,6 @@ def test_one_page_with_everything_on_it(language: str, word: str, tmp_path: Path
         assert expected in text
 
 
-@needs_program
 def test_same_page_makes_the_same_file() -> None:
     made = pdf.make(html("en"))
     assert pdf.make(html("en")) == made

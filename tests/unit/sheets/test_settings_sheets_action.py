@@ -222,7 +222,6 @@ def test_folder_that_ansible_would_read_as_an_inventory(operator: Operator) -> N
     assert operator.play(inventory="demo")[0] == "ok"
 
 
-@pytest.mark.skipif(pdf.obstacle(("en",)) is not None, reason=str(pdf.obstacle(("en",))))
 def test_pdf_beside_html_once(operator: Operator) -> None:
     options = {"sheets_addresses": ["taro@acme.example"], "sheets_formats": []}
     assert operator.play(**options)[0] == "changed"

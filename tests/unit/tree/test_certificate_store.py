@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
 from ansible_collections.mailhosting.stack.plugins.module_utils._certificates import OwnCA, Pair
 
+from .failing import failing_at
+
 NOW = datetime.now(UTC)
 SHARED = frozenset({"mail.example"})
 HOSTS = ["imap.acme.example", "pop3.acme.example"]
@@ -98,30 +100,12 @@ def test_a_failure_at_any_step_leaves_old_or_new_pairs_only(
     if days:
         bring(tmp_path)
     steps = ["mkdir", "open", "fchmod", "chmod", "symlink", "replace", "sync", "fsync", "listdir", "unlink"]
-    originals = {name: getattr(os, name) for name in steps}
-
-    def bring_failing_at(nth: int) -> None:
-        calls = 0
-
-        def step(name: str):
-            def call(*arguments, **options):
-                nonlocal calls
-                calls += 1
-                if calls == nth:
-                    raise OSError(28, "No space left on device", name)
-                return originals[name](*arguments, **options)
-
-            return call
-
-        with monkeypatch.context() as patch:
-            for name in steps:
-                patch.setattr(os, name, step(name))
-            bring(tmp_path, now=NOW + timedelta(days=days))
 
     failures = 0
     while failures < 200:
         try:
-            bring_failing_at(failures + 1)
+            with failing_at(monkeypatch, failures + 1, steps):
+                bring(tmp_path, now=NOW + timedelta(days=days))
             break
         except OSError:
             failures += 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -170,3 +171,9 @@ def test_an_expired_given_file_is_a_warning() -> None:
     files = GivenFiles([("a.pem", issued(SHARED))], NOW + timedelta(days=91))
     until = f"{NOW + timedelta(days=90):%Y-%m-%dT%H:%M:%SZ}"
     assert files.warnings == [f"a.pem has expired: 192.0.2.25, imap.mail.example, mail.example, until {until}"]
+
+
+def test_a_key_of_a_kind_that_is_not_known_is_unreadable() -> None:
+    make = ["openssl", "ecparam", "-name", "secp160r1", "-genkey", "-noout"]
+    strange = subprocess.run(make, check=True, capture_output=True).stdout
+    assert Pair(issued(SHARED).chain, strange).fault() == "unreadable"

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _config_tree as tree
 
+from .failing import failing_at
+
 OWNER, GROUP = str(os.getuid()), str(os.getgid())
 
 
@@ -118,29 +120,10 @@ def test_secret_lines_are_masked_in_the_checkers_words(dest: Path) -> None:
 def test_a_failure_at_any_step_is_rolled_back(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot(dest.parent)
     steps = ["link", "replace", "unlink", "mkdir", "chmod", "fchown", "fchmod", "fsync"]
-    originals = {name: getattr(os, name) for name in steps}
-
-    def bring_failing_at(nth: int) -> None:
-        calls = 0
-
-        def step(name: str):
-            def call(*arguments, **options):
-                nonlocal calls
-                calls += 1
-                if calls == nth:
-                    raise OSError(28, "No space left on device", name)
-                return originals[name](*arguments, **options)
-
-            return call
-
-        with monkeypatch.context() as patch:
-            for name in steps:
-                patch.setattr(tree.os, name, step(name))
-            bring(dest, entries(WANTED), purge=["sql"])
 
     for nth in range(1, 27):
-        with pytest.raises(OSError, match="No space left"):
-            bring_failing_at(nth)
+        with pytest.raises(OSError, match="No space left"), failing_at(monkeypatch, nth, steps):
+            bring(dest, entries(WANTED), purge=["sql"])
         assert snapshot(dest.parent) == before, f"step {nth}"
     assert bring(dest, entries(WANTED), purge=["sql"]) == CHANGED
 

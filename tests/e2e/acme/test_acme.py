@@ -3,28 +3,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates by ACME: the server asks the host on port 80 for each name, as a public one would.
 
-Only where the inventory has `tls_producer: acme` and a group `acme` with the server, pebble (molecule/acme).
+The inventory is that of molecule/acme; its group `acme` is the server, pebble.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User
-from .control import Control
-from .test_tls import IMPLICIT, UPGRADES, certificate
+from ..clients import User, staying_logged_in
+from ..control import Control
+from ..test_tls import IMPLICIT, UPGRADES, certificate
 
 ALL_PORTS = [*IMPLICIT, *UPGRADES]
 SHARED = "mx1.demo.example"
@@ -35,9 +32,7 @@ UNIT = "mailhosting-acme.service"
 
 
 @pytest.fixture(scope="session")
-def acme_server(inventories: list[str], variables: dict[str, Any]) -> testinfra.host.Host:
-    if variables.get("tls_producer") != "acme":
-        pytest.skip("this inventory has no ACME server")
+def acme_server(inventories: list[str]) -> testinfra.host.Host:
     command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
     listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     (name,) = listing["acme"]["hosts"]
@@ -60,11 +55,6 @@ def ca_file(
     return str(path)
 
 
-@pytest.fixture(autouse=True)
-def _only_with_a_server(acme_server: testinfra.host.Host) -> None:
-    """Everything here needs it."""
-
-
 def issuer(served: dict[str, Any]) -> str:
     return str(next(value for part in served["issuer"] for key, value in part if key == "commonName"))
 
@@ -83,22 +73,6 @@ def reloads(host) -> int:
     return int(host.check_output("journalctl --unit=dovecot --grep='SIGHUP received' --quiet | wc -l"))
 
 
-@contextlib.contextmanager
-def logged_in(server: Server, user: User) -> Iterator[None]:
-    """Sessions that must still be there at the end."""
-    with protocols.imap(server, "imaps") as mailbox, protocols.smtp(server, "submission") as submission:
-        mailbox.login(user.address, user.password)
-        submission.login(user.address, user.password)
-        maildrop = protocols.pop3(server, "pop3s")
-        maildrop.user(user.address)
-        maildrop.pass_(user.password)
-        yield
-        assert mailbox.noop()[0] == "OK"
-        assert maildrop.noop().startswith(b"+OK")
-        assert submission.noop()[0] == 250
-        maildrop.quit()
-
-
 @pytest.mark.parametrize("protocol", ALL_PORTS)
 def test_each_name_gets_its_certificate_by_acme(server: Server, ca_file: str, protocol: str) -> None:
     for name in OBTAINED:
@@ -115,7 +89,7 @@ def test_a_name_that_cannot_be_certified_has_one_of_the_own_ca(server: Server, c
 
 def test_a_renewal_reloads_once_and_ends_no_session(server: Server, host, ca_file: str, bill: User) -> None:
     before, reloaded = serials(server, ca_file), reloads(host)
-    with logged_in(server, bill):
+    with staying_logged_in(server, bill):
         host.check_output("touch /etc/mailhosting/tls/renew")
         # What the timer starts; it ends in failure because of the name that cannot be certified.
         said = host.run(f"systemctl start {UNIT}; journalctl --unit={UNIT} --lines=5 --output=cat").stdout
@@ -145,7 +119,7 @@ def test_without_the_acme_server_a_host_converges_and_serves(
             domains=[{"name": "e2e.example", "hostnames": ["mail.e2e.example"]}],
         )
         host.check_output("touch /etc/mailhosting/tls/renew")
-        with logged_in(server, bill):
+        with staying_logged_in(server, bill):
             control.playbook("site")
         said = host.check_output("journalctl --unit=mailhosting-acme-order --lines=5 --output=cat")
         assert said.count("Nothing ordered") == 1

@@ -1,0 +1,210 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Functions of schema `v1` about notices: who queues them, who sends them, and how full a mailbox was said to be.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+#: Who may queue a notice.
+_ADDERS: Final = ("mailhosting-gate", "mailhosting-notices", "vmail")
+
+_FUNCTIONS: Final = """
+-- Queues a notice and wakes who sends it; a second with the same `once` does nothing. A tenant that is gone gets none.
+CREATE FUNCTION v1.add_notice(kind text, tenant bigint, account bigint, facts jsonb, once text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO directory.notice (kind, tenant_id, account_id, facts, once)
+    SELECT add_notice.kind, t.id, ac.id, add_notice.facts, add_notice.once
+    FROM (VALUES (add_notice.tenant, add_notice.account)) AS about (tenant_id, account_id)
+    LEFT JOIN directory.tenant t ON t.id = about.tenant_id
+    LEFT JOIN directory.account ac ON ac.id = about.account_id
+    WHERE about.tenant_id IS NULL OR t.id IS NOT NULL
+    ON CONFLICT (once) DO NOTHING;
+    SELECT pg_notify('mailhosting_notices', '');
+END;
+
+-- The highest of some thresholds that so many bytes have reached; 0: none, and always without a quota.
+CREATE FUNCTION v1.quota_percent(used bigint, quota bigint, thresholds integer[]) RETURNS integer
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT coalesce(max(t), 0) FROM unnest(thresholds) AS t WHERE quota > 0 AND used * 100.0 >= t * quota::numeric;
+END;
+
+-- What became known of an account's mailbox: that it reached a threshold of the host's, that it fell under one, or how
+-- many KiB it holds. Has its people told if that is another of the thresholds of its plan than they know of.
+CREATE FUNCTION v1.note_quota(of_account bigint, is_over integer, is_under integer, kibibytes bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    mailbox record;
+    known integer;
+    now_at integer;
+    number bigint;
+    what text;
+BEGIN
+    SELECT ad.local_part || '@' || ad.domain AS address, ac.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota,
+           ts.quota_notice AS thresholds
+    INTO mailbox
+    FROM directory.account ac
+    JOIN directory.address ad ON ad.account_id = ac.id
+    JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+    WHERE ac.id = of_account;
+    IF NOT FOUND THEN RETURN; END IF;
+    -- A mailbox that nothing is known of, and that has reached nothing, needs no row.
+    IF is_over IS NOT NULL OR v1.quota_percent(kibibytes * 1024, mailbox.quota, mailbox.thresholds) > 0 THEN
+        INSERT INTO directory.quota_level VALUES (of_account, 0, 0) ON CONFLICT DO NOTHING;
+    END IF;
+    SELECT l.percent, l.changes + 1 INTO known, number
+    FROM directory.quota_level l WHERE l.account_id = of_account FOR UPDATE;
+    IF NOT FOUND THEN RETURN; END IF;
+    -- Two of Dovecot's reports may come in either order; usage is in whole KiB, and Dovecot had the bytes.
+    SELECT CASE
+        WHEN mailbox.quota = 0 THEN 0
+        WHEN is_over IS NOT NULL THEN greatest(known, coalesce(max(t) FILTER (WHERE t <= is_over), 0))
+        WHEN is_under IS NOT NULL THEN least(known, coalesce(max(t) FILTER (WHERE t < is_under), 0))
+        ELSE least(greatest(known, v1.quota_percent(kibibytes * 1024, mailbox.quota, mailbox.thresholds)),
+                   v1.quota_percent(kibibytes * 1024 + 1023, mailbox.quota, mailbox.thresholds))
+    END INTO now_at FROM unnest(mailbox.thresholds) AS t;
+    IF now_at = known THEN RETURN; END IF;
+    UPDATE directory.quota_level l SET percent = now_at, changes = number WHERE l.account_id = of_account;
+    IF now_at > known THEN
+        what := CASE WHEN now_at >= 100 THEN 'quota_exceeded' ELSE 'quota_warning' END;
+    ELSIF mailbox.quota > 0 AND known = ANY (mailbox.thresholds) THEN
+        what := 'quota_under';
+        SELECT min(t) INTO now_at FROM unnest(mailbox.thresholds) AS t WHERE t > now_at;
+    ELSE
+        -- No threshold was crossed: there is none any more.
+        RETURN;
+    END IF;
+    PERFORM v1.add_notice(
+        what, mailbox.tenant_id, of_account,
+        jsonb_build_object('account', mailbox.address, 'percent', now_at, 'quota', mailbox.quota),
+        'quota/' || of_account || '/' || number);
+END $$;
+
+-- What Dovecot says when mail comes or goes; `direction`: over or under.
+CREATE FUNCTION v1.record_crossing(of_local_part text, of_domain text, direction text, percent integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT v1.note_quota(ad.account_id, CASE direction WHEN 'over' THEN percent END,
+                         CASE direction WHEN 'under' THEN percent END, NULL)
+    FROM directory.address ad
+    WHERE ad.local_part = of_local_part AND ad.domain = of_domain AND ad.account_id IS NOT NULL;
+END;
+
+-- Accounts whose usage is to be compared with their quota: those where one changed, or all that have both a quota and
+-- thresholds.
+CREATE FUNCTION v1.quota_accounts(only_changed boolean) RETURNS TABLE (username text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT ad.local_part || '@' || ad.domain
+    FROM directory.address ad
+    JOIN directory.account ac ON ac.id = ad.account_id
+    JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+    WHERE CASE WHEN only_changed
+        THEN EXISTS (SELECT FROM directory.quota_recheck r WHERE r.account_id = ac.id)
+        ELSE coalesce(ac.quota, ts.mailbox_quota, 0) > 0 AND cardinality(ts.quota_notice) > 0 END;
+END;
+
+-- `usage`: KiB in use by username.
+CREATE FUNCTION v1.compare_quotas(usage jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT v1.note_quota(ad.account_id, NULL, NULL, u.value::bigint)
+    FROM jsonb_each_text(usage) u
+    JOIN directory.address ad
+        ON ad.local_part = split_part(u.key, '@', 1) AND ad.domain = split_part(u.key, '@', 2)
+    WHERE ad.account_id IS NOT NULL;
+    DELETE FROM directory.quota_recheck r USING directory.address ad, jsonb_each_text(usage) u
+    WHERE r.account_id = ad.account_id
+    AND ad.local_part = split_part(u.key, '@', 1) AND ad.domain = split_part(u.key, '@', 2);
+END;
+
+-- Whether somebody's usage is to be compared with a quota that changed.
+CREATE FUNCTION v1.quota_recheck_wanted() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM directory.quota_recheck r JOIN directory.address ad ON ad.account_id = r.account_id);
+END;
+
+-- Notices that are due. `account`: its address, if it takes mail; `direct`: the contact is a mailbox here whose mail
+-- goes on to nobody.
+CREATE FUNCTION v1.due_notices()
+RETURNS TABLE (id bigint, kind text, facts jsonb, attempts integer, seconds integer, reached text[],
+               tenant text, language text, account text, contact text, direct boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT n.id, n.kind, n.facts, n.attempts, extract(epoch FROM now() - n.created_at)::integer, n.reached,
+           t.name, t.language,
+           (SELECT s.local_part || '@' || s.domain FROM directory.standing s
+            WHERE s.account_id = n.account_id AND s.may_receive),
+           t.contacts ->> 'technical',
+           EXISTS (
+               SELECT FROM directory.standing s JOIN directory.account ac ON ac.id = s.account_id
+               WHERE s.local_part = split_part(split_part(t.contacts ->> 'technical', '@', 1), '+', 1)
+               AND s.domain = split_part(t.contacts ->> 'technical', '@', 2)
+               AND s.may_receive AND ac.forward_to IS NULL)
+    FROM directory.notice n
+    LEFT JOIN directory.tenant t ON t.id = n.tenant_id
+    WHERE n.sent_at IS NULL AND n.given_up_at IS NULL AND n.due_at <= now()
+    ORDER BY n.due_at, n.id
+    LIMIT 100;
+END;
+
+-- Seconds until one is due; NULL: none waits.
+CREATE FUNCTION v1.next_notice() RETURNS double precision
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT extract(epoch FROM min(greatest(n.due_at, now())) - now())::double precision
+    FROM directory.notice n WHERE n.sent_at IS NULL AND n.given_up_at IS NULL;
+END;
+
+CREATE FUNCTION v1.notice_reached(notice bigint, address text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE directory.notice n SET reached = n.reached || notice_reached.address WHERE n.id = notice_reached.notice;
+END;
+
+CREATE FUNCTION v1.notice_put_off(notice bigint, seconds integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE directory.notice n
+    SET attempts = n.attempts + 1, due_at = now() + make_interval(secs => notice_put_off.seconds)
+    WHERE n.id = notice_put_off.notice;
+END;
+
+CREATE FUNCTION v1.notice_ended(notice bigint, sent boolean) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    UPDATE directory.notice n
+    SET sent_at = CASE WHEN notice_ended.sent THEN now() END,
+        given_up_at = CASE WHEN NOT notice_ended.sent THEN now() END
+    WHERE n.id = notice_ended.notice;
+END;
+
+-- Notices that ended so many days ago; returns how many went.
+CREATE FUNCTION v1.forget_notices(days integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH gone AS (
+        DELETE FROM directory.notice n
+        WHERE coalesce(n.sent_at, n.given_up_at) < now() - make_interval(days => forget_notices.days)
+        RETURNING n.id)
+    SELECT count(*) FROM gone;
+END;
+
+GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.compare_quotas TO vmail;
+GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.next_notice, v1.notice_reached,
+    v1.notice_put_off, v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
+"""
+
+
+def text(roles: Collection[str]) -> str:
+    """The SQL that makes the functions, after the views, and lets those of `roles` call them that have to."""
+    adders = ", ".join(f'"{role}"' for role in _ADDERS if role in roles)
+    return f"{_FUNCTIONS}GRANT EXECUTE ON FUNCTION v1.add_notice TO {adders};\n"

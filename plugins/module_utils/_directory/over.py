@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is over a limit that a run lowers, by how much.  Pure.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+Nothing is refused for it: mail waits or is refused until something is deleted.  What a plan allows in numbers of
+things (max_accounts, max_forwards) is in `rules`, and an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from .changes import Changes, Settings
+from .model import effective
+from .rows import Current
+
+
+class Over(NamedTuple):
+    """An account, or (address None) a tenant, whose bytes in use are more than a new limit."""
+
+    tenant: str
+    address: str | None
+    limit: str  # mailbox_quota or tenant_quota
+    allowed: int
+    used: int
+
+    def __str__(self) -> str:
+        who = self.address or f"tenant {self.tenant}"
+        return (
+            f"{who} uses {self.used} bytes, {self.used - self.allowed} more than its new {self.limit} of {self.allowed}"
+        )
+
+
+def may_be_over(changes: Changes) -> bool:
+    """Whether any limit of bytes may change."""
+    return bool(changes.resettled()) or any("quota" in change.fields for change in changes.accounts)
+
+
+def over(current: Current, changes: Changes, used: dict[int, int]) -> list[Over]:
+    """Tenants first, then accounts by address.  `used`: bytes by account id, as far as they are known."""
+    before, after = Settings(current.plans, current.tenants, current.domains), changes.settings
+    settings = {
+        name: (_limits(before, name), _limits(after, name)) for name in after.tenants if name in current.tenants
+    }
+    sums: Counter[str] = Counter()
+    found = []
+    # By the mailbox, whatever its address will be.
+    changed = {change.row.id: change for change in changes.accounts if change.row}
+    for row in sorted(current.accounts.values(), key=lambda row: row.address):
+        change = changed.get(row.id)
+        if row.tenant not in settings or (change and change.action == "close"):
+            continue
+        size = used.get(row.id, 0)
+        sums[row.tenant] += size
+        was, will_be = settings[row.tenant]
+        quota = change.fields.get("quota", row.quota) if change else row.quota
+        allowed = _allowed(quota, will_be)
+        if allowed and size > allowed and allowed != _allowed(row.quota, was):
+            found.append(Over(row.tenant, change.address if change else row.address, "mailbox_quota", allowed, size))
+    tenants = []
+    for name, (was, will_be) in sorted(settings.items()):
+        pool = will_be.get("tenant_quota")
+        # Of a tenant that was not loaded the sum is not known, and a run changes nothing of it.
+        if pool and sums[name] > pool and pool != was.get("tenant_quota"):
+            tenants.append(Over(name, None, "tenant_quota", pool, sums[name]))
+    return [*tenants, *found]
+
+
+def _limits(settings: Settings, tenant: str) -> dict[str, int | None]:
+    row = settings.tenants[tenant]
+    return effective(settings.plans.get(row.plan, {}), row.overrides)
+
+
+def _allowed(quota: int | None, limits: dict[str, int | None]) -> int:
+    """Bytes that a mailbox may have; 0: no limit."""
+    return (limits["mailbox_quota"] if quota is None else quota) or 0

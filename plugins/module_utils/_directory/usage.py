@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tenants use and what is billed: how it gets into the directory.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+The counters of a day live in Valkey and may be lost with it, while what is stored only grows.  So the directory
+remembers what it read last, and of which life of the store: in the same life the difference is added, and what
+fell behind adds nothing; in a new one everything is new.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .rules import FREE_LOCAL_PARTS
+
+#: Columns of directory.usage_day, and fields of a day's counters in Valkey.
+COUNTERS: Final = tuple(
+    f"{direction}_{what}"
+    for direction in ("sent", "received")
+    for what in ("messages", "recipients", "bytes", "refused")
+)
+
+#: Rows of one tenant or (NULL) all, from a day to a day: an object each.
+DAYS: Final = f"""
+SELECT coalesce(json_agg(r ORDER BY r.day, r.tenant), '[]')::text
+FROM (
+    SELECT day, tenant, addresses, billed, bytes, peak_bytes, {", ".join(COUNTERS)}
+    FROM directory.usage_day
+    WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND day BETWEEN %(first)s AND %(last)s) r
+"""  # noqa: S608 - put together from constants
+
+#: What one tenant or (NULL) all have at this moment: an object each, by name.
+NOW: Final = """
+SELECT coalesce(json_object_agg(r.tenant, to_jsonb(r) - 'tenant'), '{}')::text
+FROM (
+    SELECT b.tenant, b.addresses, b.billed, coalesce(used.accounts, 0) AS accounts, used.bytes, used.quota,
+           (ts.settings ->> 'tenant_quota')::bigint AS pool
+    FROM directory.billing b
+    JOIN v1.tenant_settings ts ON ts.tenant_id = b.tenant_id
+    LEFT JOIN (
+        SELECT a.tenant_id, count(*) AS accounts, sum(n.bytes)::bigint AS bytes,
+               CASE WHEN bool_and(u.quota_storage_size > 0) THEN sum(u.quota_storage_size)::bigint END AS quota
+        FROM v1.usage_account a
+        JOIN v1.userdb u ON u.username = a.username
+        LEFT JOIN directory.usage_now n ON n.account_id = a.account_id
+        GROUP BY a.tenant_id) used ON used.tenant_id = b.tenant_id
+    WHERE %(tenant)s::text IS NULL OR b.tenant = %(tenant)s) r
+"""
+
+#: Bytes in use by account id, of accounts that have an address.
+USED: Final = """
+SELECT coalesce(json_object_agg(n.account_id, n.bytes), '{}')::text
+FROM directory.usage_now n
+JOIN directory.address ad ON ad.account_id = n.account_id
+"""
+
+_SQL: Final = """
+-- Addresses that count (VM-5): accounts and aliases, suspended ones too.
+CREATE VIEW directory.billing AS
+SELECT ts.tenant_id, ts.tenant, a.addresses,
+       (ceil(a.addresses::numeric / s.step) * s.step)::integer AS billed
+FROM v1.tenant_settings ts
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS addresses
+    FROM directory.domain d
+    JOIN directory.address ad ON ad.domain = d.name
+    WHERE d.tenant_id = ts.tenant_id AND ad.kind IN ('account', 'alias') AND ad.local_part NOT IN (%(free)s)) a
+CROSS JOIN LATERAL (SELECT coalesce(ts.billing_step, 1) AS step) s;
+
+-- of_bytes: bytes by account id.
+CREATE FUNCTION v1.record_usage(of_bytes jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO directory.usage_now AS u (account_id, bytes)
+    SELECT ac.id, n.value::bigint
+    FROM jsonb_each_text(of_bytes) n
+    JOIN directory.account ac ON ac.id = n.key::bigint
+    ON CONFLICT (account_id) DO UPDATE SET bytes = excluded.bytes WHERE u.bytes <> excluded.bytes;
+END;
+
+-- Every tenant's row of a day: what counts, what is in use.
+CREATE FUNCTION v1.record_day(of_day date) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO directory.usage_day AS u (day, tenant, addresses, billed, bytes, peak_bytes)
+    SELECT of_day, b.tenant, b.addresses, b.billed, used.bytes, used.bytes
+    FROM directory.billing b
+    LEFT JOIN (
+        SELECT a.tenant_id, sum(n.bytes)::bigint AS bytes
+        FROM v1.usage_account a
+        JOIN directory.usage_now n ON n.account_id = a.account_id
+        GROUP BY a.tenant_id) used ON used.tenant_id = b.tenant_id
+    ON CONFLICT (day, tenant) DO UPDATE SET
+        addresses = excluded.addresses, billed = excluded.billed,
+        bytes = excluded.bytes, peak_bytes = greatest(u.peak_bytes, excluded.peak_bytes)
+    WHERE (u.addresses, u.billed, u.bytes) IS DISTINCT FROM
+        (excluded.addresses, excluded.billed, excluded.bytes);
+END;
+
+-- of_counters: a day's counters by tenant id, as they are in this life (of_epoch) of the store that counts.
+CREATE FUNCTION v1.record_counters(of_day date, of_epoch text, of_counters jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO directory.usage_day AS u (day, tenant, %(columns)s, seen, seen_epoch)
+    SELECT of_day, t.name, %(values)s, n.value, of_epoch || '/' || t.id
+    FROM jsonb_each(of_counters) n
+    JOIN directory.tenant t ON t.id = n.key::bigint
+    ON CONFLICT (day, tenant) DO UPDATE SET
+        %(sums)s,
+        seen = CASE WHEN u.seen_epoch = excluded.seen_epoch THEN jsonb_build_object(%(most)s) ELSE excluded.seen END,
+        seen_epoch = excluded.seen_epoch
+    WHERE (u.seen, u.seen_epoch) IS DISTINCT FROM (excluded.seen, excluded.seen_epoch);
+END;
+GRANT EXECUTE ON FUNCTION v1.record_usage, v1.record_day, v1.record_counters TO vmail;
+"""
+
+
+def text() -> str:
+    """The SQL that makes view and functions, after the views."""
+    before = "CASE WHEN u.seen_epoch = excluded.seen_epoch THEN coalesce((u.seen ->> '{0}')::bigint, 0) ELSE 0 END"
+    now = "coalesce((excluded.seen ->> '{0}')::bigint, 0)"
+    return _SQL % {
+        "free": ", ".join(f"'{local_part}'" for local_part in FREE_LOCAL_PARTS),
+        "columns": ", ".join(COUNTERS),
+        "values": ", ".join(f"coalesce((n.value ->> '{name}')::bigint, 0)" for name in COUNTERS),
+        "sums": ",\n        ".join(
+            f"{name} = u.{name} + greatest(0, {now} - {before})".replace("{0}", name) for name in COUNTERS
+        ),
+        "most": ", ".join(f"'{name}', greatest({now}, {before})".replace("{0}", name) for name in COUNTERS),
+    }

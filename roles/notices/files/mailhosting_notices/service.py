@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One notice after the other: find its text, tell its people, remember who has been told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from . import texts
+from .directory import Notice
+from .mail import compose
+from .people import Recipient, recipients
+from .post import Refused, TryLater
+from .settings import Settings
+
+LOG: Final = logging.getLogger(__name__)
+
+#: Seconds after which the queue is looked at though nothing was notified.
+POLL: Final = 60
+#: Seconds between attempts: doubled each time, up to an hour, for as long as Postfix keeps mail in its queue.
+FIRST_PAUSE, LONGEST_PAUSE, LIFETIME = 5, 3600, 5 * 86400
+
+
+class Queue(Protocol):
+    """What is needed of `directory.Directory`."""
+
+    def due(self) -> list[Notice]:
+        """What is to be sent now; each time others, until there are none."""
+
+    def next(self) -> float | None:
+        """Seconds until something is due; None while nothing waits."""
+
+    def reached(self, notice: Notice, address: str) -> None:
+        """Done with, for a recipient of this address."""
+
+    def put_off(self, notice: Notice, seconds: int) -> None:
+        """Due again in so many seconds."""
+
+    def end(self, notice: Notice, *, sent: bool) -> None:
+        """Due no more."""
+
+
+class Carrier(Protocol):
+    """What is needed of `post.Post`."""
+
+    def deliver(self, recipient: Recipient, mail: bytes) -> None:
+        """TryLater or Refused unless it was taken."""
+
+
+def pause(attempts: int) -> int:
+    """Seconds until the next attempt, after so many that failed before this one."""
+    return min(FIRST_PAUSE << min(attempts, 20), LONGEST_PAUSE)
+
+
+class Service:
+    """Tells people what is due."""
+
+    def __init__(self, queue: Queue, carrier: Carrier, settings: Settings) -> None:
+        self._queue, self._carrier, self._settings = queue, carrier, settings
+
+    def work(self) -> float:
+        """Everything that is due; seconds until something may be again."""
+        while notices := self._queue.due():
+            for notice in notices:
+                self._tell(notice)
+        waiting = self._queue.next()
+        return POLL if waiting is None else min(waiting, POLL)
+
+    def _tell(self, notice: Notice) -> None:
+        try:
+            mail = self._mail(notice)
+        except (texts.UnknownKind, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            LOG.error("notice %s of kind %r is given up: %s", notice.id, notice.kind, error)  # noqa: TRY400 - it is known
+            self._queue.end(notice, sent=False)
+            return
+        waiting = False
+        told = list(notice.reached)
+        for recipient in recipients(notice, self._settings.operator):
+            if recipient.address in notice.reached:
+                continue
+            try:
+                self._carrier.deliver(recipient, mail(recipient.address))
+            except TryLater as error:
+                LOG.warning("notice %s for %s waits: %s", notice.id, recipient.address, error)
+                waiting = True
+                continue
+            except Refused as error:
+                LOG.error("notice %s for %s is refused: %s", notice.id, recipient.address, error)  # noqa: TRY400
+            else:
+                LOG.info("notice %s of kind %s is sent to %s", notice.id, notice.kind, recipient.address)
+                told.append(recipient.address)
+            # At once: who dies between the two tells somebody twice, never nobody.
+            self._queue.reached(notice, recipient.address)
+        if waiting and notice.seconds < LIFETIME:
+            self._queue.put_off(notice, pause(notice.attempts))
+            return
+        if waiting or not told:
+            LOG.error("notice %s of kind %s is given up: nobody could be told", notice.id, notice.kind)
+        self._queue.end(notice, sent=bool(told) and not waiting)
+
+    def _mail(self, notice: Notice) -> Callable[[str], bytes]:
+        """What makes the mail for an address."""
+        settings = self._settings
+        language = notice.language or texts.LANGUAGES[0]
+        values = {
+            **texts.values(notice.facts, notice.tenant, language),
+            "support_name": settings.support_name,
+            "support_address": settings.support_address,
+        }
+        text = texts.fill(texts.find(notice.kind, notice.tenant, language, settings.texts), values)
+        # The same whenever it is sent, so that a mail program can tell a second copy.
+        message_id = f"notice-{notice.id}@{settings.hostname}"
+        moment = datetime.now(tz=UTC).astimezone()
+        return lambda address: compose(text, settings.sender, address, message_id, moment, settings.charset)

@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a notice says: a text for its kind, with the facts in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+#: Notices about a mailbox; the others are about a limit.
+QUOTA_KINDS: Final = ("quota_warning", "quota_exceeded", "quota_under")
+LIMIT_KINDS: Final = ("limit_pause", "mass_mail", "unknown_recipients")
+KINDS: Final = QUOTA_KINDS + LIMIT_KINDS
+LANGUAGES: Final = ("en", "ja")
+
+#: What may stand in braces in a text.
+NAMES: Final = (
+    "account",
+    "count",
+    "direction",
+    "limit",
+    "percent",
+    "quota",
+    "support_address",
+    "support_name",
+    "tenant",
+    "until",
+)
+
+_NAME: Final = re.compile(r"\{([a-z_]+)\}")
+_KEY: Final = re.compile(rf"(?:[a-z0-9][a-z0-9-]*/)?(?:{'|'.join(KINDS)})(?:\.(?:{'|'.join(LANGUAGES)}))?\Z")
+_SUBJECT: Final = "Subject: "
+_MEBIBYTE: Final = 1 << 20
+_OPEN_END: Final = {"en": "it is lifted", "ja": "解除されるまで"}
+_DIRECTIONS: Final = {
+    "en": {"send": "sending", "receive": "receiving"},
+    "ja": {"send": "送信", "receive": "受信"},
+}
+
+
+class UnknownKind(ValueError):
+    """No text is known for a notice; the message names its kind."""
+
+
+class Text(NamedTuple):
+    """A subject in one line, and a body that ends with a newline."""
+
+    subject: str
+    body: str
+
+
+def parse(written: str) -> Text:
+    """A text as an operator writes it: `Subject: …`, an empty line, the body.  ValueError for anything else."""
+    head, empty, body = written.replace("\r\n", "\n").partition("\n\n")
+    if not empty or not head.startswith(_SUBJECT) or "\n" in head or not body.strip():
+        raise ValueError("a text begins with a line 'Subject: …' and an empty line, and has a body")
+    unknown = sorted(set(_NAME.findall(written)) - set(NAMES))
+    if unknown:
+        raise ValueError(f"{{{unknown[0]}}} is nothing that can be filled in; there are {', '.join(NAMES)}")
+    if any(len(line.encode()) > 900 for line in written.split("\n")):
+        raise ValueError("a line is longer than 900 bytes")
+    return Text(head.removeprefix(_SUBJECT).strip(), f"{body.rstrip()}\n")
+
+
+def check(texts: Mapping[str, str]) -> list[str]:
+    """What is wrong with an operator's texts by key, a line each."""
+    problems = []
+    for key, written in texts.items():
+        if not _KEY.match(key):
+            problems.append(
+                f"{key}: not KIND, KIND.LANGUAGE or one of them after TENANT/, "
+                f"with a kind of {', '.join(KINDS)} and a language of {', '.join(LANGUAGES)}"
+            )
+            continue
+        try:
+            parse(written)
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    return problems
+
+
+def find(kind: str, tenant: str | None, language: str, texts: Mapping[str, str]) -> Text:
+    """The nearest text: the tenant's own before everybody's, one of the language before one for all; UnknownKind."""
+    if kind not in KINDS:
+        raise UnknownKind(f"no text is known for notices of kind {kind!r}; known are {', '.join(KINDS)}")
+    names = (f"{kind}.{language}", kind)
+    keys = [f"{tenant}/{name}" for name in names] if tenant else []
+    for key in [*keys, *names]:
+        if key in texts:
+            return parse(texts[key])
+    return _own(kind, language)
+
+
+@cache
+def _own(kind: str, language: str) -> Text:
+    folder = Path(__file__).parent / "texts"
+    for name in (f"{kind}.{language}", kind, f"{kind}.{LANGUAGES[0]}"):
+        path = folder / f"{name}.txt"
+        if path.exists():
+            return parse(path.read_text(encoding="utf-8"))
+    raise UnknownKind(f"{folder} has no text for notices of kind {kind!r}")
+
+
+def fill(text: Text, values: Mapping[str, str]) -> Text:
+    """The text with its names replaced; a value that is missing is a hyphen, and none brings a line of its own."""
+
+    def value(match: re.Match[str]) -> str:
+        return " ".join(values.get(match[1], "-").split()) or "-"
+
+    return Text(_NAME.sub(value, text.subject), _NAME.sub(value, text.body))
+
+
+def values(facts: Mapping[str, Any], tenant: str | None, language: str) -> dict[str, str]:
+    """A notice's facts as they are shown."""
+    shown = {name: str(facts[name]) for name in ("account", "count", "limit", "percent") if facts.get(name) is not None}
+    shown["tenant"] = tenant or "-"
+    if "quota" in facts:
+        shown["quota"] = str(-(-int(facts["quota"]) // _MEBIBYTE))
+    direction = facts.get("direction")
+    if direction:
+        shown["direction"] = _DIRECTIONS.get(language, _DIRECTIONS["en"]).get(str(direction), str(direction))
+    until = facts.get("until")
+    shown["until"] = _moment(str(until)) if until else _OPEN_END.get(language, _OPEN_END["en"])
+    return shown
+
+
+def _moment(text: str) -> str:
+    """An ISO 8601 time in the host's time zone; what is none stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S %z}"
+    except ValueError:
+        return text

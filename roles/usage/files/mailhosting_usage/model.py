@@ -1,0 +1,24 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the parts of the program tell each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Down(Exception):
+    """A source does not answer, or not what it should; the text names it and says what happened."""
+
+
+class NoValkey(Down):
+    """Valkey does not answer: then it may also have missed what Dovecot had to say."""
+
+
+class Account(NamedTuple):
+    """A mailbox."""
+
+    id: int
+    username: str
+    tenant_id: int

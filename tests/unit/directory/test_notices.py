@@ -1,0 +1,321 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a notice is queued, who may, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
+
+from .build import MEBIBYTE, PLANS, account, desired, forward, tenant
+from .conftest import Declare, See
+
+TARO = "taro@acme.example"
+QUOTA = 20 * MEBIBYTE
+SENDER = "mailhosting-notices"
+FUNCTIONS = {
+    "add_notice('x', NULL, NULL, '{}', 'x')": {"vmail", SENDER},
+    "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
+    "quota_accounts(true)": {"vmail"},
+    "compare_quotas('{}')": {"vmail"},
+    "quota_recheck_wanted()": {SENDER},
+    "due_notices()": {SENDER},
+    "next_notice()": {SENDER},
+    "notice_reached(1, 'x')": {SENDER},
+    "notice_put_off(1, 5)": {SENDER},
+    "notice_ended(1, true)": {SENDER},
+    "forget_notices(90)": {SENDER},
+    "note_quota(1, 90, NULL, NULL)": set(),
+}
+
+
+@pytest.fixture
+def acme(declare: Declare) -> None:
+    declare(desired(tenant("acme", TARO, contacts={"technical": TARO})))
+
+
+def cross(see: See, direction: str, percent: int, address: str = TARO) -> None:
+    see("vmail", "SELECT v1.record_crossing(%s, %s, %s, %s)", *address.split("@"), direction, percent)
+
+
+def use(see: See, percent: float, address: str = TARO, quota: int = QUOTA) -> None:
+    usage = json.dumps({address: int(quota / 1024 * percent / 100)})
+    see("vmail", "SELECT v1.compare_quotas(%s::jsonb)", usage)
+
+
+def queued(see: See) -> list[tuple[str, int]]:
+    """(kind, percent) of all notices, oldest first."""
+    return see("mailhosting", "SELECT kind, (facts ->> 'percent')::integer FROM directory.notice ORDER BY id")
+
+
+def due(see: See) -> list[tuple[Any, ...]]:
+    return see(SENDER, "SELECT id, kind, account, contact, direct, reached FROM v1.due_notices()")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("daemon", views.DAEMONS)
+def test_who_may_call_what(see: See, daemon: str, function: str) -> None:
+    if daemon in FUNCTIONS[function]:
+        see(daemon, f"SELECT v1.{function}")
+    else:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            see(daemon, f"SELECT v1.{function}")
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([("over", 90)], [("quota_warning", 90)]),
+        ([("over", 100)], [("quota_exceeded", 100)]),
+        ([("over", 90), ("over", 90)], [("quota_warning", 90)]),
+        ([("over", 90), ("over", 100)], [("quota_warning", 90), ("quota_exceeded", 100)]),
+        # Two reports that overtake each other.
+        ([("over", 100), ("over", 90)], [("quota_exceeded", 100)]),
+        ([("over", 100), ("under", 100)], [("quota_exceeded", 100), ("quota_under", 100)]),
+        ([("over", 100), ("under", 90)], [("quota_exceeded", 100), ("quota_under", 90)]),
+        ([("over", 100), ("under", 90), ("under", 100)], [("quota_exceeded", 100), ("quota_under", 90)]),
+        ([("under", 90), ("under", 100)], []),
+        (
+            [("over", 90), ("under", 90), ("over", 90)],
+            [("quota_warning", 90), ("quota_under", 90), ("quota_warning", 90)],
+        ),
+    ],
+)
+@pytest.mark.usefixtures("acme")
+def test_a_crossing_is_told_once(see: See, steps: list[tuple[str, int]], expected: list[tuple[str, int]]) -> None:
+    for direction, percent in steps:
+        cross(see, direction, percent)
+    assert queued(see) == expected
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "over", "expected"),
+    [
+        ([80], 90, [("quota_warning", 80)]),
+        ([100], 90, []),
+        ([], 100, []),
+        ([50, 75, 95], 90, [("quota_warning", 75)]),
+    ],
+)
+def test_thresholds_are_those_of_the_plan(
+    declare: Declare, see: See, thresholds: list[int], over: int, expected: list[tuple[str, int]]
+) -> None:
+    """Dovecot reports those of all plans of the host."""
+    declare(desired(tenant("acme", TARO, overrides={"quota_notice": thresholds})))
+    cross(see, "over", over)
+    assert queued(see) == expected
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_is_told(see: See) -> None:
+    cross(see, "over", 90)
+    ((kind, facts, tenant_name, language, who, contact),) = see(
+        SENDER, "SELECT kind, facts, tenant, language, account, contact FROM v1.due_notices()"
+    )
+    assert (kind, tenant_name, language, who, contact) == ("quota_warning", "acme", "en", TARO, TARO)
+    assert facts == {"account": TARO, "percent": 90, "quota": QUOTA}
+
+
+@pytest.mark.usefixtures("acme")
+def test_usage_is_compared_like_crossings(see: See) -> None:
+    for percent in (10, 89.9, 90, 91, 99.9, 130, 110, 89, 10):
+        use(see, percent)
+    assert queued(see) == [("quota_warning", 90), ("quota_exceeded", 100), ("quota_under", 90)]
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_dovecot_has_said_is_not_undone_by_a_rounded_figure(see: See) -> None:
+    cross(see, "over", 90)
+    see("vmail", "SELECT v1.compare_quotas(%s::jsonb)", json.dumps({TARO: QUOTA * 9 // 10 // 1024}))
+    see("mailhosting", "UPDATE directory.account SET quota = quota RETURNING id")
+    assert queued(see) == [("quota_warning", 90)]
+
+
+@pytest.mark.usefixtures("acme")
+def test_nothing_is_remembered_of_mailboxes_with_room(see: See) -> None:
+    use(see, 50)
+    cross(see, "under", 90)
+    assert see("mailhosting", "SELECT FROM directory.quota_level") == []
+
+
+def wanted(see: See) -> set[str]:
+    usernames = {username for (username,) in see("vmail", "SELECT username FROM v1.quota_accounts(true)")}
+    assert see(SENDER, "SELECT v1.quota_recheck_wanted()") == [(bool(usernames),)]
+    return usernames
+
+
+def test_a_changed_quota_has_its_accounts_compared(declare: Declare, see: See) -> None:
+    jiro, bill = "jiro@acme.example", "bill@bolt.example"
+    own = {"overrides": {"mailbox_quota": QUOTA}}
+    declare(desired(tenant("acme", TARO, jiro), tenant("bolt", bill, **own)))
+    assert wanted(see) == set()
+
+    declare(desired(tenant("acme", account(TARO, quota=MEBIBYTE), jiro), tenant("bolt", bill, **own)))
+    assert wanted(see) == {TARO}
+    use(see, 120, quota=MEBIBYTE)
+    assert wanted(see) == set()
+    assert queued(see) == [("quota_exceeded", 100)]
+
+    smaller = {"basic": {**PLANS["basic"], "mailbox_quota": MEBIBYTE}}
+    declare(desired(tenant("acme", account(TARO, quota=MEBIBYTE), jiro), tenant("bolt", bill, **own), plans=smaller))
+    assert wanted(see) == {TARO, jiro, bill}
+    for address in (TARO, jiro, bill):
+        use(see, 10, address)
+    declare(
+        desired(
+            tenant("acme", TARO, jiro, overrides={"quota_notice": [50]}), tenant("bolt", bill, **own), plans=smaller
+        )
+    )
+    assert wanted(see) == {TARO, jiro}
+
+
+@pytest.mark.parametrize("change", [{"language": "ja"}, {"state": "no_login"}, {"overrides": {"max_accounts": 7}}])
+def test_other_changes_do_not(declare: Declare, see: See, change: dict[str, Any]) -> None:
+    declare(desired(tenant("acme", TARO)))
+    declare(desired(tenant("acme", TARO, **change)))
+    declare(desired(tenant("acme", account(TARO, state="suspended"), **change)))
+    assert wanted(see) == set()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"mailbox_quota": None}, []),
+        ({"quota_notice": []}, []),
+        ({"quota_notice": [95]}, []),
+        ({"mailbox_quota": 2 * QUOTA}, [("quota_under", 90)]),
+    ],
+)
+def test_who_falls_under_a_threshold_that_is_no_more_is_not_told(
+    declare: Declare, see: See, overrides: dict[str, Any], expected: list[tuple[str, int]]
+) -> None:
+    declare(desired(tenant("acme", TARO)))
+    use(see, 92)
+    declare(desired(tenant("acme", TARO, overrides=overrides)))
+    use(see, 92)
+    assert queued(see) == [("quota_warning", 90), *expected]
+
+
+def test_all_that_are_compared_at_night(declare: Declare, see: See) -> None:
+    declare(
+        desired(
+            tenant("acme", TARO, account("jiro@acme.example", quota=None)),
+            tenant("bolt", "bill@bolt.example", overrides={"quota_notice": []}),
+            tenant("free", account("a@free.example", quota=1), "b@free.example", plan="large"),
+        )
+    )
+    usernames = see("vmail", "SELECT username FROM v1.quota_accounts(false) ORDER BY 1")
+    assert usernames == [("a@free.example",), (TARO,)]
+
+
+def test_a_closed_account_is_nobodys_concern(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", account(TARO, quota=MEBIBYTE), "jiro@acme.example")))
+    declare(desired(tenant("acme", TARO, "jiro@acme.example")))
+    declare(desired(tenant("acme", "jiro@acme.example")), purge=True)
+    assert wanted(see) == set()
+    cross(see, "over", 90)
+    assert queued(see) == []
+
+
+@pytest.mark.parametrize(
+    ("taro", "contact", "expected"),
+    [
+        (account(TARO), TARO, (TARO, TARO, True)),
+        (account(TARO), "taro+admin@acme.example", (TARO, "taro+admin@acme.example", True)),
+        (account(TARO), "x@elsewhere.example", (TARO, "x@elsewhere.example", False)),
+        (account(TARO, forward=forward("x@elsewhere.example")), TARO, (TARO, TARO, False)),
+        (account(TARO, state="suspended"), TARO, (None, TARO, False)),
+        (account(TARO), None, (TARO, None, False)),
+    ],
+)
+def test_where_it_goes(
+    declare: Declare, see: See, taro: Any, contact: str | None, expected: tuple[str | None, str | None, bool]
+) -> None:
+    declare(desired(tenant("acme", taro, contacts={"technical": contact} if contact else {})))
+    cross(see, "over", 90)
+    assert [row[2:5] for row in due(see)] == [expected]
+
+
+@pytest.mark.usefixtures("acme")
+def test_the_queue(see: See) -> None:
+    for once in ("a", "a", "b"):
+        see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+    (first, *_), (second, *_) = due(see)
+    see(SENDER, "SELECT v1.notice_reached(%s, 'x@y.example')", first)
+    assert [row[5] for row in due(see)] == [["x@y.example"], []]
+    see(SENDER, "SELECT v1.notice_put_off(%s, 60)", first)
+    assert [row[0] for row in due(see)] == [second]
+    assert see(SENDER, "SELECT v1.next_notice()") == [(0,)]
+    see("mailhosting", "UPDATE directory.notice SET due_at = now() RETURNING id")
+    assert [attempts for (attempts,) in see(SENDER, "SELECT attempts FROM v1.due_notices() ORDER BY id")] == [1, 0]
+    see(SENDER, "SELECT v1.notice_ended(%s, true)", first)
+    see(SENDER, "SELECT v1.notice_ended(%s, false)", second)
+    assert due(see) == []
+    assert see(SENDER, "SELECT v1.next_notice()") == [(None,)]
+    see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'c')")
+    see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
+    ((seconds,),) = see(SENDER, "SELECT v1.next_notice()")
+    assert 55 < seconds <= 60
+    # What ended is remembered, and not told again.
+    see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'a')")
+    assert due(see) == []
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_was_sent_is_forgotten_in_time_and_what_waits_never(see: See) -> None:
+    for once in ("sent", "given up", "new", "waits"):
+        see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+    ids = [row[0] for row in due(see)]
+    for number, sent in zip(ids[:3], (True, False, True), strict=True):
+        see(SENDER, "SELECT v1.notice_ended(%s, %s)", number, sent)
+    age = "UPDATE directory.notice SET {0} = {0} - interval '91 days' WHERE once = '{1}' RETURNING id"
+    see("mailhosting", age.format("sent_at", "sent"))
+    see("mailhosting", age.format("given_up_at", "given up"))
+    see("mailhosting", age.format("created_at", "waits"))
+    assert see(SENDER, "SELECT v1.forget_notices(90)") == [(2,)]
+    assert see("mailhosting", "SELECT once FROM directory.notice ORDER BY id") == [("new",), ("waits",)]
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_tenant_that_is_gone_gets_none(see: See) -> None:
+    see(SENDER, "SELECT v1.add_notice('limit_pause', 4711, NULL, '{}', 'x')")
+    assert queued(see) == []
+    see(SENDER, "SELECT v1.add_notice('limit_pause', NULL, 4711, '{}', 'x')")
+    assert queued(see) == [("limit_pause", None)]
+
+
+def test_whoever_waits_is_woken(store: Store, see: See, declare: Declare) -> None:
+    declare(desired(tenant("acme", TARO)))
+    woken = []
+    store.connection.add_notify_handler(woken.append)
+    store.connection.execute("LISTEN mailhosting_notices")
+    cross(see, "over", 90)
+    store.connection.execute("SELECT 1")
+    assert len(woken) == 1
+    declare(desired(tenant("acme", account(TARO, quota=1))))
+    assert len(woken) == 2
+
+
+def test_thousands_of_mailboxes_are_compared_in_a_moment(store: Store, see: See) -> None:
+    store.connection.execute(
+        "INSERT INTO directory.plan VALUES ('basic', '{\"mailbox_quota\": 1048576}', 'inventory');"
+        "INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin)"
+        " VALUES ('acme', 'basic', '{}', 'active', 'inventory', 'inventory');"
+        "INSERT INTO directory.domain SELECT 'acme.example', id, '{}', NULL FROM directory.tenant;"
+        "INSERT INTO directory.account (id, tenant_id, state)"
+        " SELECT i, t.id, 'active' FROM directory.tenant t, generate_series(1, 5000) i;"
+        "INSERT INTO directory.address"
+        " SELECT 'user' || i, 'acme.example', 'account', i, NULL, 'inventory' FROM generate_series(1, 5000) i;"
+    )
+    usage = json.dumps({f"user{number}@acme.example": number % 1100 for number in range(1, 501)})
+    plan = see("vmail", "EXPLAIN (ANALYZE, TIMING OFF) SELECT v1.compare_quotas(%s::jsonb)", usage)
+    assert float(plan[-1][0].rpartition(": ")[2].split()[0]) < 2000
+    store.connection.execute("ANALYZE")
+    store.connection.execute("UPDATE directory.plan SET settings = '{\"mailbox_quota\": 1000}'")
+    assert len(wanted(see)) == 5000
