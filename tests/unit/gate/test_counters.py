@@ -476,13 +476,20 @@ def test_pauses_and_windows_are_shown_and_lifted(counters: Counters) -> None:
     assert counters.state("tenant", 7) == ([sends, receives], [])
     pauses, (window,) = counters.state("account", 11)
     assert pauses == []
-    assert window == Window(account, "recipients", 60, 15, window.since, 60)
+    assert window == Window(account, "recipients", 60, 15, 20, window.since, 60)
     assert counters.state("tenant", 70) == ([], [])
 
     assert counters.lift(TENANT) == sends
     assert counters.lift(TENANT) is None
     assert counters.pauses() == [receives]
     assert send(counters, charge(HOUR), 3) == Allowed()
+
+
+def test_there_is_nothing_to_lift_of_who_is_not_paused(counters: Counters) -> None:
+    send(counters, charge(HOUR), 2)
+    assert counters.lift(TENANT) is None
+    (window,) = counters.state("tenant", 7)[1]
+    assert (window.counted, window.most) == (2, 3)
 
 
 def test_a_lifted_pause_that_lasts_until_its_window_ends_does_not_begin_again_at_once(counters: Counters) -> None:

@@ -9,7 +9,7 @@
 --   commit       whether to count
 --   parties[]    pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
 --                stops[] (keys of pauses), text (what is kept of it)
---   windows[]    key, amount, per (seconds)
+--   windows[]    key, amount, per (seconds), most (to be shown)
 --   rooms[]      key, usage (key), needed, quota, username or total (this usage is a sum, which is asked for)
 --   tallies[]    key, counts (by field), keep (seconds)
 -- Answers: {'allowed', rooms of unknown usage...}, {'total', rooms whose sum is missing...},
@@ -129,10 +129,9 @@ end
 local function count_rates()
   for _, window in ipairs(plan.windows) do
     local key = KEYS[window.key]
-    if window.left > 0 then
-      redis.call('HSET', key, 'n', window.n + window.amount)
-    else
-      redis.call('HSET', key, 'n', window.amount, 'since', now)
+    redis.call('HSET', key, 'n', window.n + window.amount, 'most', window.most)
+    if window.left == 0 then
+      redis.call('HSET', key, 'since', now)
       redis.call('PEXPIRE', key, window.per * 1000)
     end
   end

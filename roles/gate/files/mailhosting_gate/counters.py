@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .model import (
     Allowed,
@@ -107,9 +107,11 @@ class Counters:
         """End the pause of a party, if there is one, and begin its windows anew: they would pause it at once."""
         key = _pause_key(party)
         lifted = self._read_pauses([key])
+        if not lifted:
+            return None
         windows = self._scan(f"mh:1:rate:{party.scope}:{party.id}:{party.direction}:*")
         _sound(*self._valkey.ask(("DEL", key, *windows)))
-        return lifted[0] if lifted else None
+        return lifted[0]
 
     def _decide(self, plan: _Plan) -> Verdict:
         answer = self._run(plan)
@@ -184,11 +186,12 @@ class Counters:
 
     def _read_windows(self, keys: Iterable[str]) -> list[Window]:
         windows = []
-        for parts, left, (counted, since) in self._read(keys, "n", "since"):
+        for parts, left, (counted, most, since) in self._read(keys, "n", "most", "since"):
             with suppress(ValueError):
-                party, per = _party(parts[:3]), int(parts[4])
+                party, unit, per = _party(parts[:3]), _unit(parts[3]), int(parts[4])
+                seconds = min(left, per)
                 windows.append(
-                    Window(party, _unit(parts[3]), per, _number(counted) or 0, _number(since) or 0, min(left, per))
+                    Window(party, unit, per, _number(counted) or 0, _number(most), _number(since) or 0, seconds)
                 )
         return windows
 
@@ -246,12 +249,14 @@ class _Plan:
         }
 
     def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
-        key = _rate_key(charge.party, limit)
-        if key not in self._windows:
-            self._windows[key] = {"key": self._number(key), "amount": getattr(charge, limit.unit), "per": limit.per}
+        key, most = _rate_key(charge.party, limit), cast("int", limit.most)
+        window = self._windows.setdefault(
+            key, {"key": self._number(key), "amount": getattr(charge, limit.unit), "per": limit.per, "most": most}
+        )
+        window["most"] = min(most, window["most"])
         told = {
             "window": list(self._windows).index(key) + 1,
-            "most": limit.most,
+            "most": most,
             "stops": [self._number(_pause_key(replace(charge.party, direction=stop))) for stop in limit.stops],
             "text": _limit_text(limit),
         }

@@ -119,11 +119,12 @@ class Pause:
 
 @dataclass(frozen=True)
 class Window:
-    """What a party has used of a window, and when it began (Unix time)."""
+    """What a party has used of a window, of how much, and when it began (Unix time)."""
 
     party: Party
     unit: Unit
     per: int
     counted: int
+    most: int | None
     since: int
     seconds_left: int
