@@ -14,8 +14,6 @@ description:
   - Says who may not send or receive because a limit was exceeded, and how much of its limits somebody has used.
   - Lifts a pause before it ends by itself. The limits of whoever was paused begin anew with it.
   - Runs the command C(mailhosting-limits) of P(mailhosting.stack.gate#role) on the host, as root.
-extends_documentation_fragment:
-  - mailhosting.stack._attributes
 options:
   name:
     description:
@@ -36,9 +34,13 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Says which pauses would be lifted, and lifts none.
   diff_mode:
     support: full
     description: Shows the pauses.
+  idempotent:
+    support: full
+    description: A second run lifts nothing.
 seealso:
   - module: mailhosting.stack.mail_info
 """

@@ -4,6 +4,15 @@
 """Limits, pools and counts of the day, in Valkey: a mail is checked, and later counted everywhere at once or nowhere.
 
 Nothing is held between the two, so a mail that is given up, or a process that dies, has nothing to give back.
+
+Keys, which begin with `mh:1:`; all but Dovecot's expire, and times are Unix's:
+
+- `rate:SCOPE:ID:DIRECTION:UNIT:PER`: hash n, most, since; a window that lasts PER seconds.
+- `pause:SCOPE:ID:DIRECTION`: hash limit (as `_limit_text` writes it), since, length in seconds.
+- `usage:ID/USERNAME/quota/storage`: bytes in a mailbox, by Dovecot; `usage:epoch` and `usage:wanted` below.
+- `total:TENANT`: bytes in all its mailboxes, or UNKNOWN.
+- `room:SCOPE:ID`: hash base, reserved, since, newer, older; what was accepted and has not arrived (counters.lua).
+- `day:YYYY-MM-DD:TENANT`: hash of counts by name, of a day in UTC.
 """
 
 from __future__ import annotations
@@ -205,13 +214,14 @@ class _Plan:
         self.charges: Final = _merged_charges(charges)
         self.rooms: Final = _merged_rooms(rooms)
         self._numbers: Final[dict[str, int]] = {EPOCH: 1, WANTED: 2}
-        self._windows: Final[dict[str, dict[str, int]]] = {}
+        self._windows: Final[list[dict[str, int]]] = []
+        self._window_numbers: Final[dict[str, int]] = {}
         # The limits that are asked about, by party: not those that cannot be exceeded.
         self._limits: Final[list[list[Limit]]] = []
         plan = {
             "commit": commit,
             "parties": [self._party(charge) for charge in self.charges],
-            "windows": list(self._windows.values()),
+            "windows": self._windows,
             "rooms": [self._room(room) for room in self.rooms],
             "tallies": [
                 {"key": self._number(key), "counts": counts, "keep": DAY_LASTS}
@@ -249,18 +259,25 @@ class _Plan:
         }
 
     def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
-        key, most = _rate_key(charge.party, limit), cast("int", limit.most)
-        window = self._windows.setdefault(
-            key, {"key": self._number(key), "amount": getattr(charge, limit.unit), "per": limit.per, "most": most}
-        )
-        window["most"] = min(most, window["most"])
+        most = cast("int", limit.most)
         told = {
-            "window": list(self._windows).index(key) + 1,
+            "window": self._window(charge, limit, most),
             "most": most,
             "stops": [self._number(_pause_key(replace(charge.party, direction=stop))) for stop in limit.stops],
             "text": _limit_text(limit),
         }
         return told if limit.pause is None else {**told, "pause": limit.pause}
+
+    def _window(self, charge: Charge, limit: Limit, most: int) -> int:
+        """The number of a limit's window; two limits may have the same."""
+        key = _rate_key(charge.party, limit)
+        number = self._window_numbers.setdefault(key, len(self._windows) + 1)
+        if number > len(self._windows):
+            amount = getattr(charge, limit.unit)
+            self._windows.append({"key": self._number(key), "amount": amount, "per": limit.per, "most": most})
+        window = self._windows[number - 1]
+        window["most"] = min(most, window["most"])
+        return number
 
     def _room(self, room: Room) -> dict[str, Any]:
         told: dict[str, Any] = {

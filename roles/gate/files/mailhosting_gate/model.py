@@ -22,7 +22,8 @@ class Limit:
     """At most `most` messages or recipients within a window of `per` seconds, which begins with its first message.
 
     Who exceeds it is paused in the directions `stops`: for `pause` seconds, after which a new window begins, or (None)
-    until the window ends.  A `most` of 0 lets nothing pass, None everything.
+    until the window ends.  A mail beyond `most` by itself is refused and pauses nobody: it has used nothing up.  So a
+    `most` of 0 lets nothing pass; None lets everything pass.
     """
 
     unit: Unit

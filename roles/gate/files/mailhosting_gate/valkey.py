@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 #: Seconds for a question, and for the one that finds out whether a Valkey that hung answers again.
 PATIENCE: Final = 1.0
-PROBE_PATIENCE: Final = 0.1
+PROBE_PATIENCE: Final = 0.25
 #: Seconds that a Valkey that hung is left alone.
 REST: Final = 1.0
 #: Connections that are kept open when nobody uses them.
