@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -289,6 +290,38 @@ def test_what_was_accepted_and_has_not_arrived_takes_room(counters: Counters, se
     uses(server, TARO, 600)
     assert counters.commit([], [in_mailbox(TARO, 400)]) == Allowed()
     assert refused_by(counters.check([], [in_mailbox(TARO, 1)])).kind == "full"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_while_nothing_is_deleted_room_is_exact_whenever_mail_arrives(
+    counters: Counters, server: Server, seed: int
+) -> None:
+    choose = random.Random(seed)  # noqa: S311
+    queue: list[int] = []
+    accepted = arrived = 0
+    uses(server, TARO, 0)
+    for _step in range(200):
+        if choose.random() < 0.5:
+            size = choose.randint(1, 60)
+            passed = counters.commit([], [in_mailbox(TARO, size, 2000)]) == Allowed()
+            assert passed == (accepted + size <= 2000)
+            if passed:
+                accepted += size
+                queue.append(size)
+        elif queue:
+            arrived += queue.pop(choose.randrange(len(queue)))
+            if choose.random() < 0.7:  # Dovecot writes what is in use, and not always at once
+                uses(server, TARO, arrived)
+    assert accepted > 1900
+
+
+def test_what_users_store_themselves_is_not_taken_for_arrivals(counters: Counters, server: Server) -> None:
+    uses(server, TARO, 0)
+    assert counters.commit([], [in_mailbox(TARO, 10)]) == Allowed()
+    uses(server, TARO, 510)
+    assert counters.commit([], [in_mailbox(TARO, 400)]) == Allowed()
+    assert refused_by(counters.check([], [in_mailbox(TARO, 91)])).kind == "full"
+    assert counters.commit([], [in_mailbox(TARO, 90)]) == Allowed()
 
 
 def test_a_mailbox_that_was_emptied_takes_mail_again(counters: Counters, server: Server) -> None:

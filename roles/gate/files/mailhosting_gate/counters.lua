@@ -100,8 +100,9 @@ local function find_exceeded()
 end
 
 -- What was accepted for a room and is not in `usage` yet, as it is to be kept: `reserved` bytes that count from when
--- `base` were in use. Deletions hide arrivals, so it is never more than what was accepted `newer` and `older`, in the
--- present and the last period of HELD seconds, of which the present one began at `since`.
+-- `base` were in use. Whatever else is stored looks like arrivals, so counting begins anew when nothing is left.
+-- Deletions hide arrivals, so it is never more than what was accepted `newer` and `older`, in the present and the last
+-- period of HELD seconds, of which the present one began at `since`.
 local function read_reservation(room, usage)
   local key = KEYS[room.key]
   left(key, 2 * HELD * 1000)
@@ -119,9 +120,10 @@ local function read_reservation(room, usage)
     held.newer, held.since = 0, now
   end
   local recent = held.newer + held.older
-  held.outstanding = math.max(0, held.reserved - math.max(0, usage - held.base))
-  if held.outstanding > recent then
-    held.base, held.reserved, held.outstanding = usage, recent, recent
+  held.outstanding = held.reserved - math.max(0, usage - held.base)
+  if held.outstanding <= 0 or held.outstanding > recent then
+    held.outstanding = math.max(0, math.min(held.outstanding, recent))
+    held.base, held.reserved = usage, held.outstanding
   end
   return held
 end
