@@ -6,7 +6,7 @@
 What a reader sees is read as words, without numbers, links and addresses; two in a row are a passage.  A mail's
 fingerprint is a sample of its passages, those whose checksums are the lowest: mails that have passages in common choose
 the same.  Two mails are the same if they agree in QUORUM of SAMPLE, which is when about two thirds of their passages
-are; how many mails are the same is told by counting each passage.
+are; `crowds` counts how many are.
 """
 
 from __future__ import annotations

@@ -4,18 +4,22 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
 -- What a sender sends too much of: mail of the same content, or to recipients that nobody is.
--- KEYS: counts by digest of content, counts of unknown recipients; both hashes have `held` once a hold has begun.
+-- KEYS[1]: recipients by content; its name is the digests, four bytes each, of the first mail that had it.
+-- KEYS[2]: `count` of unknown recipients. Both hashes have `begun` once a hold has begun.
 -- ARGV: the most recipients of the same content and the most unknown ones (0: any number), the window (seconds),
 --   unknown recipients to add, recipients of a mail, how many of its digests make it another's, its digests...
 -- Answers: nothing, or the kind of hold, the count, whether it begins with this call, milliseconds until it ends.
 
--- Digests that are counted at a time. With `held` few enough for Valkey's compact hashes (hash-max-listpack-entries).
-local ROOM = 480
+-- Contents that are counted at a time. With their names few and short enough for Valkey's compact hashes.
+local ROOM = 30
 
 local most_same, most_unknown = tonumber(ARGV[1]), tonumber(ARGV[2])
 local window = tonumber(ARGV[3]) * 1000
 local unknown, recipients, quorum = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local digests = {unpack(ARGV, 7)}
+local digests = {}
+for number = 7, #ARGV do
+  digests[number - 6] = struct.pack('>I4', tonumber(ARGV[number]))
+end
 
 -- Milliseconds until a window ends, which begins with what is first counted. The clock may have been set back.
 local function left(key)
@@ -28,42 +32,49 @@ local function left(key)
 end
 
 local function hold(kind, key, count)
-  return {kind, count, redis.call('HSETNX', key, 'held', 1), left(key)}
+  return {kind, count, redis.call('HSETNX', key, 'begun', 1), left(key)}
 end
 
--- The counts of the digests.
-local function read_counts()
-  local counts = redis.call('HMGET', KEYS[1], unpack(digests))
-  for number, count in ipairs(counts) do
-    counts[number] = tonumber(count) or 0
+local function read_contents()
+  local contents = {}
+  local all = redis.call('HGETALL', KEYS[1])
+  for at = 1, #all, 2 do
+    if all[at] ~= 'begun' then
+      contents[#contents + 1] = {name = all[at], count = tonumber(all[at + 1])}
+    end
   end
-  return counts
+  return contents
 end
 
--- The count that a quorum of them has reached.
-local function reached(counts)
-  local sorted = {unpack(counts)}
-  table.sort(sorted)
-  return sorted[#sorted - quorum + 1] or 0
+-- The content that has most in common with the mail, if that is enough.
+local function nearest(contents)
+  local of_mail, best, most = {}, nil, quorum - 1
+  for _, digest in ipairs(digests) do of_mail[digest] = true end
+  for _, content in ipairs(contents) do
+    local common = 0
+    for at = 1, #content.name, 4 do
+      if of_mail[content.name:sub(at, at + 3)] then common = common + 1 end
+    end
+    if common > most then best, most = content, common end
+  end
+  return best
 end
 
 -- Forget what was rare: counts that are no hold yet lose what the half of them have, so none is ever too high, and each
 -- is too low by a fifteenth of all the sender's recipients at most.
-local function make_room()
-  local all = redis.call('HGETALL', KEYS[1])
+local function make_room(contents)
   local counts = {}
-  for at = 1, #all, 2 do
-    if all[at] ~= 'held' then counts[#counts + 1] = tonumber(all[at + 1]) end
+  for _, content in ipairs(contents) do
+    if content.count < most_same then counts[#counts + 1] = content.count end
   end
   table.sort(counts)
   local rare = counts[math.ceil(#counts / 2)]
-  for at = 1, #all, 2 do
-    if all[at] ~= 'held' then
-      local counted = tonumber(all[at + 1])
-      if counted <= rare and counted < most_same then
-        redis.call('HDEL', KEYS[1], all[at])
-      elseif counted < most_same then
-        redis.call('HINCRBY', KEYS[1], all[at], -rare)
+  for _, content in ipairs(contents) do
+    if content.count < most_same then
+      if content.count <= rare then
+        redis.call('HDEL', KEYS[1], content.name)
+      else
+        redis.call('HINCRBY', KEYS[1], content.name, -rare)
       end
     end
   end
@@ -79,22 +90,17 @@ if most_unknown > 0 and missed >= most_unknown then
 end
 
 if most_same == 0 or #digests == 0 then return {} end
-local counts = read_counts()
-if reached(counts) < most_same then
-  if redis.call('HLEN', KEYS[1]) + #digests > ROOM then
-    make_room()
-    counts = read_counts()
-  end
-  local fields = {}
-  for number, digest in ipairs(digests) do
-    counts[number] = counts[number] + recipients
-    fields[#fields + 1] = digest
-    fields[#fields + 1] = counts[number]
-  end
-  redis.call('HSET', KEYS[1], unpack(fields))
+local contents = read_contents()
+local content = nearest(contents)
+if not content then
+  if #contents >= ROOM then make_room(contents) end
+  content = {name = table.concat(digests), count = 0}
+end
+if content.count < most_same then
+  content.count = redis.call('HINCRBY', KEYS[1], content.name, recipients)
   left(KEYS[1])
 end
-if reached(counts) >= most_same then
-  return hold('mass_mail', KEYS[1], reached(counts))
+if content.count >= most_same then
+  return hold('mass_mail', KEYS[1], content.count)
 end
 return {}

@@ -37,7 +37,7 @@ class Valkey(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """How many recipients of the same content, and how many unknown ones, are too many in `per` seconds; None: never."""
+    """How many recipients of the same content, and how many unknown ones, are too many in `per` seconds; None: none."""
 
     same_content: int | None
     unknown_recipients: int | None
