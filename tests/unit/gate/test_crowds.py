@@ -119,6 +119,14 @@ def test_a_long_row_of_other_mail_leaves_the_count_of_a_run(valkey: Client) -> N
     assert size < 4000
 
 
+def test_counts_may_be_too_low_but_never_too_high(valkey: Client) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 9)
+    for number in range(30):
+        crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
+    answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(2)]
+    assert answers == [None, Hold("mass_mail", 10, True, 3600)]
+
+
 def test_a_hold_stays_when_the_rare_is_forgotten(valkey: Client) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 10)
     for number in range(100):
