@@ -80,7 +80,7 @@ def release(valkey: Valkey, sender: str) -> None:
 def unknown_recipients(delivery_status: str) -> int:
     """How many recipients a report on delivery (RFC 3464) says that nobody is."""
     found = 0
-    for block in re.split(r"\r?\n[ \t]*\r?\n", delivery_status):
+    for block in re.split(r"\n\s*\n", delivery_status):
         fields = dict(re.findall(r"^([a-z-]{1,40}):\s*(.*(?:\r?\n[ \t].*)*)", block.lower(), re.MULTILINE))
         status, diagnosis = fields.get("status", ""), fields.get("diagnostic-code", "")
         if fields.get("action", "").strip() == "failed":
