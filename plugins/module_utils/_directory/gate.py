@@ -30,17 +30,14 @@ WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
 """
 
 _FUNCTIONS: Final = """
--- Who an address of ours belongs to: its account if it is one, its tenant; `held` says why its mail is stopped.
+-- Who an address of ours belongs to: its account if it is one, and its tenant.
 CREATE FUNCTION v1.gate_owner(of_local_part text, of_domain text)
-RETURNS TABLE (account_id bigint, tenant_id bigint, username text, held text)
+RETURNS TABLE (account_id bigint, tenant_id bigint, username text)
 {question} AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT ad.account_id, d.tenant_id,
-        CASE WHEN ad.account_id IS NOT NULL THEN ad.local_part || '@' || ad.domain END,
-        (SELECT h.reason FROM directory.hold h
-         WHERE h.origin = 'gate' AND h.scope = 'send' AND h.account_id = ad.account_id
-         AND coalesce(h.until > now(), true) LIMIT 1)
+        CASE WHEN ad.account_id IS NOT NULL THEN ad.local_part || '@' || ad.domain END
     FROM directory.domain d
     LEFT JOIN directory.address ad ON ad.domain = d.name AND ad.local_part = of_local_part
     WHERE d.name = of_domain;
@@ -133,19 +130,9 @@ BEGIN
     JOIN directory.address ad ON ad.account_id = ac.id
     WHERE ac.tenant_id = of_tenant;
 END $$;
-
--- Stops an account's sending until it is lifted; true for whoever was first.
-CREATE FUNCTION v1.gate_hold(of_account bigint, why text) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    WITH placed AS (
-        INSERT INTO directory.hold (account_id, scope, reason, origin) VALUES (of_account, 'send', why, 'gate')
-        ON CONFLICT DO NOTHING RETURNING id)
-    SELECT EXISTS (SELECT FROM placed);
-END;
 """
 
-_NAMES: Final = ("gate_owner", "gate_destinations", "gate_tenant", "gate_mailboxes", "gate_hold")
+_NAMES: Final = ("gate_owner", "gate_destinations", "gate_tenant", "gate_mailboxes")
 
 
 def text() -> str:

@@ -19,10 +19,10 @@ from mailhosting_gate.valkey import Down, Refusal, Reply, Valkey, Word
 
 #: What the gate may do: its scripts name all keys, their commands are held to the rest.
 GATE_RULES = (
-    "~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:* ~mh:1:usage:*"
+    "~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:* ~mh:1:usage:* ~mh:1:mass:* ~mh:1:unknown:*"
     " +evalsha +eval +time +scan"
-    " (~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:*"
-    " +exists +get +set +hget +hmget +hset +hincrby +pttl +expire +pexpire +del)"
+    " (~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:* ~mh:1:mass:* ~mh:1:unknown:*"
+    " +exists +get +set +hget +hgetall +hmget +hset +hsetnx +hincrby +hdel +pttl +expire +pexpire +del)"
     " (%R~mh:1:usage:* +exists +get +mget)"
     " (~mh:1:usage:wanted +sadd)"
 )
