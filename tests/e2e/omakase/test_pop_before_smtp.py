@@ -337,7 +337,7 @@ def test_a_user_of_valkey_may_do_its_part_only(host, user_: str | None, command:
 
 
 @pytest.mark.usefixtures("plan")
-@pytest.mark.parametrize("who", ["nobody", "postfix", "dovecot", "vmail"])
+@pytest.mark.parametrize("who", ["nobody", "postfix", "dovecot"])
 def test_only_the_group_gets_to_valkey(host, who: str) -> None:
     assert "Permission denied" in host.run(f"runuser -u {who} -- {VALKEY} PING").stderr
 
