@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from .crowds import Rule
 
 Scope = Literal["host", "tenant", "account"]
 Direction = Literal["send", "receive"]
@@ -129,3 +132,67 @@ class Window:
     most: int | None
     since: int
     seconds_left: int
+
+
+class Address(NamedTuple):
+    """An address as the directory has it: lower case, no quotes, no extension."""
+
+    local_part: str
+    domain: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose an address is: a tenant's, and an account's if it is one (`username` is its login)."""
+
+    account_id: int | None
+    tenant_id: int
+    username: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A mailbox that a mail ends in; `quota` is in bytes, 0 for none."""
+
+    mailbox: Mailbox
+    tenant_id: int
+    quota: int
+
+
+@dataclass(frozen=True)
+class Onward:
+    """An address elsewhere, and who of ours sends mail on to it: None for who wrote to it themselves."""
+
+    target: str
+    account_id: int | None
+    tenant_id: int | None
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Where the mail for a recipient ends."""
+
+    places: tuple[Place, ...]
+    onward: tuple[Onward, ...]
+
+
+@dataclass(frozen=True)
+class MassMail:
+    """When a sender's mail is taken for mass mail, and whether it is then kept in the queue or refused."""
+
+    rule: Rule
+    hold: bool
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """What a tenant's plan says; sizes are bytes, None is no limit."""
+
+    id: int
+    name: str
+    max_message_size: int | None
+    quota: int | None
+    send_limits: tuple[Limit, ...]
+    receive_limits: tuple[Limit, ...]
+    account_send_limits: tuple[Limit, ...]
+    mass_mail: MassMail | None
