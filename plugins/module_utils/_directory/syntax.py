@@ -381,7 +381,7 @@ def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
         raise ValueError("stops: there is nothing to stop without a pause")
     if pause is not None and not 0 < pause <= LONGEST_PAUSE:
         raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
-    limit = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
+    limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
     if "stops" in keys:
         limit["stops"] = _directions(written.get("stops", DIRECTIONS))
     return limit
