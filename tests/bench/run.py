@@ -16,7 +16,17 @@ from common import CHECKOUT, RUN, Figure
 BENCH = Path(__file__).resolve().parent
 #: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host:
 #: the last three make and unmake whole directories.
-BENCHMARKS = ("site", "logins", "pop_before_smtp", "delivery", "host_names", "accounts", "addresses", "retention")
+BENCHMARKS = (
+    "site",
+    "logins",
+    "pop_before_smtp",
+    "limit_decisions",
+    "delivery",
+    "host_names",
+    "accounts",
+    "addresses",
+    "retention",
+)
 
 
 def main() -> None:

@@ -36,7 +36,25 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
     "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
+    "max_message_size": None,  # bytes of one mail, as they come by the wire (WA-5)
+    "tenant_quota": None,  # bytes in use by all of the tenant's mailboxes together (WA-2)
+    "send_limits": [],  # of the whole tenant (WA-7): mappings of a unit, per, pause and stops, see LIMIT_UNITS
+    "receive_limits": [],
+    "account_send_limits": [],
+    "mass_mail": None,  # when an account's sending is stopped (MV-5): a mapping of MASS_MAIL_COUNTS, per and action
 }
+
+#: What a limit counts in `per` seconds: mails, or recipients of mails.  When there are more, all that is in `stops`
+#: rests for `pause` seconds; without one (None) the rest of the time is refused what is too much.
+LIMIT_UNITS: Final = ("messages", "recipients")
+DIRECTIONS: Final = ("send", "receive")
+#: WA-7: a pause ends after two hours at the latest.
+LONGEST_PAUSE: Final = 2 * 3600
+
+#: What an account may have in `per` seconds: recipients of substantially the same content, and such as do not exist.
+MASS_MAIL_COUNTS: Final = ("same_content", "unknown_recipients")
+#: What becomes of the mail of an account that had more: it waits in the queue, or it is refused.
+MASS_MAIL_ACTIONS: Final = ("hold", "refuse")
 
 #: Who may write to all@: logins of the same tenant, or everybody.
 ALL_SENDERS: Final = ("tenant", "everybody")

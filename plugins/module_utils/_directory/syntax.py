@@ -24,7 +24,17 @@ from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
 
-from .model import ALL_SENDERS, PROTOCOLS, RETENTION, Autoreply
+from .model import (
+    ALL_SENDERS,
+    DIRECTIONS,
+    LIMIT_UNITS,
+    LONGEST_PAUSE,
+    MASS_MAIL_ACTIONS,
+    MASS_MAIL_COUNTS,
+    PROTOCOLS,
+    RETENTION,
+    Autoreply,
+)
 
 idna: ModuleType | None
 try:
@@ -70,6 +80,7 @@ _PASSWORD_HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}[!-~]{1,1000}\Z")
 
 _BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_PERIOD: Final = 31 * 86400
 _LARGEST_SIZE: Final = (1 << 63) - 1  # bigint
 _LARGEST_COUNT: Final = (1 << 31) - 1  # integer
 
@@ -345,6 +356,80 @@ def _retention(value: object) -> dict[str, int]:
         raise ValueError(f"{error}; by what: {', '.join(RETENTION)}") from None
 
 
+def _limits(*, of_account: bool = False) -> Callable[[object], list[dict[str, Any]]]:
+    """What reads a list of limits; an account's pause stops its sending and nothing else."""
+    keys = (*LIMIT_UNITS, "per", "pause", *(() if of_account else ("stops",)))
+
+    def limits(value: object) -> list[dict[str, Any]]:
+        if value is None:
+            return []
+        items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+        if items is None:
+            raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
+        return [_limit(item, keys) for item in items]
+
+    return limits
+
+
+def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
+    written = _mapping(value, keys)
+    units = [unit for unit in LIMIT_UNITS if unit in written]
+    if len(units) != 1 or "per" not in written:
+        raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
+    pause = _off_or_duration(written.get("pause"))
+    if pause is None and "stops" in written:
+        raise ValueError("stops: there is nothing to stop without a pause")
+    if pause is not None and not 0 < pause <= LONGEST_PAUSE:
+        raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
+    limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
+    if "stops" in keys:
+        limit["stops"] = _directions(written.get("stops", DIRECTIONS))
+    return limit
+
+
+def _period(value: object) -> int:
+    seconds = duration(value)
+    if not 0 < seconds <= _LONGEST_PERIOD:
+        raise ValueError(f"per: {shown(value)} is not from 1s to {_LONGEST_PERIOD // 86400}d")
+    return seconds
+
+
+def _directions(value: object) -> list[str]:
+    names = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for name in names:
+        choice(name, DIRECTIONS)
+    return [name for name in DIRECTIONS if name in names]
+
+
+def _mass_mail(value: object) -> dict[str, Any] | None:
+    if value is None or value is False:
+        return None
+    written = _mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
+    counts = {key: count(written[key]) for key in MASS_MAIL_COUNTS if written.get(key) is not None}
+    if not counts:
+        raise ValueError(f"there is nothing to count: {' or '.join(MASS_MAIL_COUNTS)}")
+    return {
+        **dict.fromkeys(MASS_MAIL_COUNTS),
+        **counts,
+        "per": _period(written.get("per", "1d")),
+        "action": choice(written.get("action", MASS_MAIL_ACTIONS[0]), MASS_MAIL_ACTIONS),
+    }
+
+
+def _mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
+    written = value if isinstance(value, Mapping) else None
+    if written is None:
+        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")
+    for key in written:
+        if key not in keys:
+            raise ValueError(f"{printable(str(key))}: {unknown_key(keys)}")
+    return written
+
+
+def _names(written: Mapping[str, Any]) -> str:
+    return ", ".join(written) or "none"
+
+
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
     "max_quota": _max_quota,
@@ -360,6 +445,12 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "quota_notice": _percents,
     "billing_step": _step,
     "retention": _retention,
+    "max_message_size": quota,
+    "tenant_quota": quota,
+    "send_limits": _limits(),
+    "receive_limits": _limits(),
+    "account_send_limits": _limits(of_account=True),
+    "mass_mail": _mass_mail,
 }
 
 

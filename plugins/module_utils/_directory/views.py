@@ -15,12 +15,13 @@ import hashlib
 import json
 from typing import Final
 
-from . import lookups, notices, usage
+from . import gate, lookups, notices, usage
 from .model import PLAN_DEFAULTS
 
 #: Operating system users that are database roles of the same name (peer authentication).
 DAEMONS: Final = (
     "dovecot",
+    gate.USER,
     "mailhosting-notices",
     "mailhosting-password",
     "mailhosting-policy",
@@ -31,6 +32,7 @@ DAEMONS: Final = (
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
     "dovecot": ("passdb", "legacy_passdb", "userdb"),
+    gate.USER: ("relay_login",),
     "mailhosting-policy": ("sender", "relay_login", "domain_member"),
     "postfix": (
         "domain",
@@ -71,7 +73,13 @@ SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
        s.settings ->> 'all_address' AS all_address,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
        (s.settings ->> 'billing_step')::integer AS billing_step,
-       s.settings -> 'retention' AS retention
+       s.settings -> 'retention' AS retention,
+       (s.settings ->> 'max_message_size')::bigint AS max_message_size,
+       (s.settings ->> 'tenant_quota')::bigint AS tenant_quota,
+       s.settings -> 'send_limits' AS send_limits,
+       s.settings -> 'receive_limits' AS receive_limits,
+       s.settings -> 'account_send_limits' AS account_send_limits,
+       nullif(s.settings -> 'mass_mail', 'null') AS mass_mail
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
@@ -355,7 +363,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
-DROP VIEW IF EXISTS directory.billing, directory.receiver, directory.expansion, directory.undeclared,
+DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
     directory.hosted, directory.own_address, directory.standing;
 """
 
@@ -370,6 +378,7 @@ def text() -> str:
         + notices.text(DAEMONS)
         + lookups.text()
         + usage.text()
+        + gate.text()
         + "\n".join(_grants())
         + "\n"
     )

@@ -185,6 +185,28 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
         ("protocols", ["submission", "pop3", "pop3"], ["pop3", "submission"]),
         ("protocols", [], []),
         ("cleartext_auth", True, True),
+        ("max_message_size", "20M", 20971520),
+        ("send_limits", None, []),
+        (
+            "send_limits",
+            [{"messages": 1000, "per": "1h", "pause": "2h"}, {"recipients": 0, "per": "1d"}],
+            [
+                {"messages": 1000, "per": 3600, "pause": 7200, "stops": ["send", "receive"]},
+                {"recipients": 0, "per": 86400, "pause": None, "stops": ["send", "receive"]},
+            ],
+        ),
+        (
+            "receive_limits",
+            [{"messages": 5, "per": "1m", "pause": "1m", "stops": "receive"}],
+            [{"messages": 5, "per": 60, "pause": 60, "stops": ["receive"]}],
+        ),
+        ("account_send_limits", [{"messages": 9, "per": "1h"}], [{"messages": 9, "per": 3600, "pause": None}]),
+        ("mass_mail", False, None),
+        (
+            "mass_mail",
+            {"same_content": 5000},
+            {"same_content": 5000, "unknown_recipients": None, "per": 86400, "action": "hold"},
+        ),
         ("quota_notice", [100, "80", 80, 1], [1, 80, 100]),
         ("quota_notice", [], []),
         ("quota_notice", False, []),
@@ -206,6 +228,32 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ("protocols", None, f"null is not a list of {', '.join(PROTOCOLS)}"),
         ("protocols", ["pop"], f'"pop" is none of {", ".join(PROTOCOLS)}'),
         ("cleartext_auth", "yes", '"yes" is neither true nor false'),
+        ("send_limits", {"messages": 1}, "a mapping is not a list of limits, such as [{messages: 1000, per: 1h}]"),
+        ("send_limits", [5], "5 is not a mapping of messages, recipients, per, pause, stops"),
+        (
+            "send_limits",
+            [{"messages": 5, "recipients": 5, "per": "1h"}],
+            "a limit has one of messages, recipients, and per; a mapping has messages, recipients, per",
+        ),
+        (
+            "send_limits",
+            [{"messages": 5}],
+            "a limit has one of messages, recipients, and per; a mapping has messages",
+        ),
+        ("send_limits", [{"messages": 5, "per": "0s"}], 'per: "0s" is not from 1s to 31d'),
+        ("send_limits", [{"messages": 5, "per": "1h", "pause": "3h"}], 'pause: "3h" is not from 1s to 2h'),
+        (
+            "send_limits",
+            [{"messages": 5, "per": "1h", "stops": ["send"]}],
+            "stops: there is nothing to stop without a pause",
+        ),
+        (
+            "account_send_limits",
+            [{"messages": 5, "per": "1h", "pause": "1h", "stops": "send"}],
+            "stops: unknown key; known here: messages, recipients, per, pause",
+        ),
+        ("mass_mail", {}, "there is nothing to count: same_content or unknown_recipients"),
+        ("mass_mail", {"same_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
         *(
             ("quota_notice", value, f"{said} is not a list of percents: {PERCENTS}")
             for value, said in [([0], "a list"), ([101], "a list"), ([90.5], "a list"), (90, "90"), ("90", '"90"')]

@@ -635,8 +635,8 @@ def test_plans() -> None:
         ),
         ({"basic": {"mailbox_quota": "50 Megs"}}, f'mail_plans.basic.mailbox_quota: "50 Megs" {SIZE}'),
         (
-            {"basic": {"tenant_quota": None}},
-            f"mail_plans.basic.tenant_quota: unknown key; known here: {', '.join(PLAN_DEFAULTS)}",
+            {"basic": {"virus": None}},
+            f"mail_plans.basic.virus: unknown key; known here: {', '.join(PLAN_DEFAULTS)}",
         ),
     ],
 )

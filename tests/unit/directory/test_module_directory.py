@@ -214,6 +214,7 @@ domains:
         "all_address": False,
         "cleartext_auth": False,
         "legacy_auth": False,
+        "max_message_size": 0,
         "pop_before_smtp": 0,
         "quota_notice": [90, 100],
         "protocols": ["pop3s", "submission"],

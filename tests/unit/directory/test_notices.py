@@ -20,7 +20,7 @@ TARO = "taro@acme.example"
 QUOTA = 20 * MEBIBYTE
 SENDER = "mailhosting-notices"
 FUNCTIONS = {
-    "add_notice('x', NULL, NULL, '{}', 'x')": {"vmail", SENDER},
+    "add_notice('x', NULL, NULL, '{}', 'x')": {"mailhosting-gate", "vmail", SENDER},
     "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
     "quota_accounts(true)": {"vmail"},
     "compare_quotas('{}')": {"vmail"},

@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run one instance of the gate: the arguments are a JSON file with settings, and the name of its socket."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+# Run by its path: the folder above is where the package is.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import Milter
+
+from mailhosting_gate.counters import Counters
+from mailhosting_gate.directory import Directory
+from mailhosting_gate.glue import Conversation
+from mailhosting_gate.plan import read_limits
+from mailhosting_gate.session import Gate, Reply, Texts
+from mailhosting_gate.valkey import Valkey
+
+
+def _reply(text: str) -> Reply:
+    """A reply as the setting has it: a code, perhaps an enhanced one, and words."""
+    code, _space, words = text.partition(" ")
+    return Reply(code, None, words)
+
+
+def main() -> None:
+    """Serve until something ends the process."""
+    _program, file, instance = sys.argv
+    settings = json.loads(Path(file).read_text(encoding="utf-8"))
+    Milter.factory = Conversation
+    Milter.set_flags(Milter.QUARANTINE)
+    Milter.set_exception_policy(Milter.TEMPFAIL)
+    directory = Directory(settings["directory"])
+    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"])
+    Conversation.gate = Gate(
+        directory=directory,
+        valkey=valkey,
+        counters=Counters(valkey, directory.mailboxes),
+        texts=Texts(**{name: _reply(text) for name, text in settings["texts"].items()}),
+        host_limits={
+            "send": read_limits(settings["send_limits"], ("send",)),
+            "receive": read_limits(settings["receive_limits"], ("receive",)),
+        },
+    )
+    Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

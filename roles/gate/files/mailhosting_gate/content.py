@@ -1,0 +1,274 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which mails have substantially the same content.  Pure; whatever comes, no exception, and bounded time and memory.
+
+What a reader sees is read as words, without numbers, links and addresses; two in a row are a passage.  A mail's
+fingerprint is a sample of its passages, those whose checksums are the lowest: mails that have passages in common choose
+the same.  Two mails are the same if they agree in QUORUM of SAMPLE, which is when about two thirds of their passages
+are; `crowds` counts how many are.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from binascii import Error as NoBase64
+from binascii import a2b_base64, a2b_qp
+from codecs import utf_8_decode
+from hashlib import blake2b
+from heapq import nsmallest
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zlib import crc32
+
+#: Passages in a fingerprint, and how many of them make two mails the same (of fewer passages: the same share).
+SAMPLE: Final = 16
+QUORUM: Final = 11
+#: Fewer different passages than this say too little.
+FEWEST: Final = 12
+#: Bytes of text that are read of a mail, as they are on the wire.
+MOST_TEXT: Final = 1 << 16
+#: Bytes of a report on delivery, which says some 250 of a recipient.
+MOST_REPORT: Final = 1 << 20
+#: Characters that are read of what a reader sees.
+MOST_CHARACTERS: Final = 1 << 12
+#: Bytes of a part's header; a longer one is no text's.
+MOST_HEADER: Final = 1 << 14
+#: Parts of a mail, and how many multiparts among them.
+MOST_PARTS: Final = 64
+MOST_BOUNDARIES: Final = 8
+#: Bytes of attachments: fewer are no content, more are not looked at.
+LEAST_ATTACHED: Final = 1 << 12
+MOST_ATTACHED: Final = 1 << 16
+
+_TEXTS: Final = frozenset({"text/plain", "text/html"})
+_REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_TYPE: Final = re.compile(r"\s*([\w.+-]{1,80}/[\w.+-]{1,80})")
+_BOUNDARY: Final = re.compile(r'\bboundary\s{0,9}=\s{0,9}(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_CHARSET: Final = re.compile(r'\bcharset\s{0,9}=\s{0,9}["\']?([\w.-]{1,40})', re.IGNORECASE)
+_HEADER: Final = re.compile(
+    rb"^(content-(?:type|transfer-encoding|disposition)):(.*(?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE
+)
+_END_OF_HEADER: Final = re.compile(rb"\r?\n\r?\n")
+#: Charsets that Python decodes in linear time; it has others that are no charsets.
+_KNOWN_CHARSET: Final = re.compile(
+    r"(?:iso-?8859|windows-?12|cp\d|koi8|gb|hz|big5|euc|shift|sjis|ms_?kanji|iso-2022|us-ascii|ascii|tis)[\w-]*",
+    re.IGNORECASE,
+)
+#: What never ends goes on to the end, for browsers too.
+_UNSEEN: Final = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE
+)
+_CHARACTER: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
+#: A line break is no break of a word where words have none between them.
+_WRAP: Final = re.compile(r"\r?\n[ \t]*(?=[\u3005-\u9fff])")
+#: Words; in Japanese what is written in one script in a row, which says where words begin well enough.
+_WORD: Final = re.compile(r"[^\W_\u3005-\u9fff]+|[\u3005\u3400-\u9fff]+|[\u3041-\u309f]+|[\u30a1-\u30ff]+")
+_ASCII_WORDS: Final = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 0x20 for code in range(0x80)).ljust(
+    0x100
+)
+_ADDRESS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+-_="
+_URL: Final = "".join(map(chr, range(0x21, 0x7F)))
+
+
+class Fingerprint(NamedTuple):
+    """Digests of a mail's content, decimal numbers, and how many must be another's for both to be the same."""
+
+    digests: tuple[str, ...]
+    quorum: int
+
+    def same(self, other: Fingerprint) -> bool:
+        """Whether two mails have substantially the same content."""
+        return len(set(self.digests).intersection(other.digests)) >= max(self.quorum, other.quorum)
+
+
+class _Part:
+    """A part that is read: its bytes as they are on the wire, and what its header says of them."""
+
+    def __init__(self, kind: str, encoding: str, charset: str) -> None:
+        self.kind = kind
+        self.encoding = encoding
+        self.charset = charset
+        self.pieces: list[bytes] = []
+
+    def text(self) -> str:
+        """What a reader sees, by words; other text as it is."""
+        raw = _transferred(b"".join(self.pieces), self.encoding)
+        text = _decoded(raw, self.charset)
+        if self.kind == "text/html":
+            text = _CHARACTER.sub(lambda match: html.unescape(match[0]), _UNSEEN.sub("\n", text))
+        return text
+
+
+class Reader:
+    """Reads a mail as it comes by."""
+
+    def __init__(self) -> None:
+        self._top = {"content-type": "", "content-transfer-encoding": "", "content-disposition": ""}
+        self._texts: list[_Part] = []
+        self._reports: list[_Part] = []
+        self._attached = blake2b(digest_size=4)
+        self._attached_room = MOST_ATTACHED
+        self._part: _Part | None = None
+        self._boundaries: list[bytes] = []
+        self._pending = b""
+        self._started = self._in_header = False
+        self._text_room = MOST_TEXT
+        self._report_room = 0
+        self._parts = MOST_PARTS
+
+    def header(self, name: str, value: str) -> None:
+        """One header field of the mail."""
+        if name.lower() in self._top:
+            self._top[name.lower()] = value
+
+    def body(self, chunk: bytes) -> None:
+        """The next bytes of the body."""
+        if not self._started:
+            self._started = True
+            self._open(self._top)
+            if self._top["content-type"].lstrip().lower().startswith("multipart/report"):
+                self._report_room = MOST_REPORT
+            chunk = b"\n" + chunk  # a boundary may be its first line
+        if self._parts <= 0 or self._text_room <= 0 >= self._report_room:
+            return
+        data, at = self._pending + chunk, 0
+        self._pending = b""
+        while at >= 0:
+            at = self._read_header(data, at) if self._in_header else self._read_content(data, at)
+
+    def _read_header(self, data: bytes, at: int) -> int:
+        """Read a part's header; where its content begins, -1 if that is yet to come."""
+        end = _END_OF_HEADER.search(data, at, at + MOST_HEADER)
+        if end is None:
+            if len(data) - at < MOST_HEADER:
+                self._pending = data[at:]
+                return -1
+            self._in_header, self._part = False, None
+            return at
+        self._in_header = False
+        if data.startswith(b"--", at):  # the last boundary of a multipart
+            self._part = None
+            return at
+        fields = {
+            name.decode("ascii").lower(): value.decode("latin-1")
+            for name, value in _HEADER.findall(data, at, end.end())
+        }
+        self._open({**dict.fromkeys(self._top, ""), **fields})
+        return end.end() - 1  # a boundary may follow at once
+
+    def _open(self, fields: dict[str, str]) -> None:
+        content_type = fields["content-type"]
+        match = _TYPE.match(content_type)
+        kind = match[1].lower() if match else "text/plain"
+        self._part = None
+        if kind.startswith("multipart/"):
+            boundary = _BOUNDARY.search(content_type)
+            if boundary and len(self._boundaries) < MOST_BOUNDARIES:
+                self._boundaries.append(b"\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace"))
+        elif kind == "message/rfc822":
+            self._parts -= 1
+            self._in_header = self._parts > 0
+        elif (kept := self._kept(kind, fields["content-disposition"])) is not None:
+            charset = _CHARSET.search(content_type)
+            encoding = fields["content-transfer-encoding"].strip().lower()
+            self._part = _Part(kind, encoding, charset[1] if charset else "")
+            kept.append(self._part)
+
+    def _kept(self, kind: str, disposition: str) -> list[_Part] | None:
+        """Where parts of a type are kept; None for attachments."""
+        if kind in _REPORTS:
+            return self._reports
+        return self._texts if kind in _TEXTS and not disposition.lstrip().lower().startswith("attach") else None
+
+    def _read_content(self, data: bytes, at: int) -> int:
+        """Read a part's content; where the next part's header begins, -1 if that is yet to come."""
+        found = [(place, -len(line), line) for line in self._boundaries if (place := data.find(line, at)) >= 0]
+        if found:
+            place, _length, line = min(found)
+            self._take(data[at:place])
+            self._in_header, self._part = True, None
+            self._parts -= 1
+            return place + len(line) if self._parts > 0 else -1
+        # The end may be the beginning of a boundary.
+        kept = min(max(map(len, self._boundaries), default=1) - 1, len(data) - at)
+        self._take(data[at : len(data) - kept])
+        self._pending = data[len(data) - kept :]
+        return -1
+
+    def _take(self, piece: bytes) -> None:
+        part = self._part
+        if part is None:
+            if self._attached_room > 0:
+                self._attached.update(piece[: self._attached_room])
+                self._attached_room -= len(piece)
+        elif part.kind in _REPORTS:
+            part.pieces.append(piece[: max(0, self._report_room)])
+            self._report_room -= len(piece)
+        else:
+            part.pieces.append(piece[: max(0, self._text_room)])
+            self._text_room -= len(piece)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """What the mail's content is known by; None if there is too little of it."""
+        text = "\n".join(part.text() for part in self._texts)[:MOST_CHARACTERS]
+        passages = set(map(crc32, map(b" ".join, pairwise(_words(text)))))
+        if len(passages) >= FEWEST:
+            digests = nsmallest(SAMPLE, passages)
+            return Fingerprint(tuple(map(str, digests)), -(-QUORUM * len(digests) // SAMPLE))
+        if MOST_ATTACHED - self._attached_room >= LEAST_ATTACHED:
+            return Fingerprint((str(int.from_bytes(self._attached.digest())),), 1)
+        return None
+
+    def delivery_status(self) -> str:
+        """What a report says of each recipient: the fields of RFC 3464, empty in what is no report."""
+        return "\n\n".join(part.text() for part in self._reports)
+
+
+def _transferred(raw: bytes, encoding: str) -> bytes:
+    """Bytes without their Content-Transfer-Encoding; of broken base64 what can be had."""
+    if encoding == "quoted-printable":
+        return a2b_qp(raw)
+    if encoding != "base64":
+        return raw
+    digits = re.sub(rb"[^A-Za-z0-9+/]", b"", raw)
+    try:
+        return a2b_base64(digits[: len(digits) & ~3])
+    except NoBase64:
+        return b""
+
+
+def _decoded(raw: bytes, charset: str) -> str:
+    """Text in the charset that it is in, which is not always the one it is said to be in."""
+    if b"\x1b$" in raw:
+        return raw.decode("iso2022_jp_ext", "replace")
+    try:
+        return utf_8_decode(raw, "strict", False)[0]  # False: the text may have been cut
+    except UnicodeDecodeError:
+        pass
+    if _KNOWN_CHARSET.fullmatch(charset):
+        charset = "cp932" if charset.lower().startswith("shift") else charset
+        try:
+            return raw.decode(charset, "replace")
+        except LookupError:
+            pass
+    try:
+        return raw.decode("cp932")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _words(text: str) -> list[bytes]:
+    """Words without numbers, links and addresses, in lower case."""
+    head, *links = text.split("://")
+    text = " ".join([head, *(link.lstrip(_URL) for link in links)])
+    if "@" in text:
+        text = " ".join(piece.strip(_ADDRESS) for piece in text.split("@"))
+    if text.isascii():
+        return list(filter(bytes.isalpha, text.encode().translate(_ASCII_WORDS).split()))
+    # In pieces: marks upon one letter take the square of their number to be put in order.
+    text = "".join(unicodedata.normalize("NFKC", text[at : at + 1024]) for at in range(0, len(text), 1024)).lower()
+    words = _WORD.findall(_WRAP.sub("", text))
+    return "\n".join(filter(str.isalpha, words)).encode().split(b"\n")

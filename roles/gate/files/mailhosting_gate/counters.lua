@@ -1,0 +1,173 @@
+#!lua
+-- Copyright: (c) 2026, the mailhosting.stack authors
+-- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+-- SPDX-License-Identifier: GPL-3.0-or-later
+--
+-- Whether a mail may pass; if so, and if it is to be committed, it is counted everywhere at once.
+-- KEYS[1] is the epoch of usage, KEYS[2] the set of usernames whose usage is wanted. ARGV[1] is JSON, made by
+-- counters.py, and names the other keys by number:
+--   commit       whether to count
+--   parties[]    pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
+--                stops[] (keys of pauses), text (what is kept of it)
+--   windows[]    key, amount, per (seconds), most (to be shown)
+--   rooms[]      key, usage (key), needed, quota, username or total (this usage is a sum, which is asked for)
+--   tallies[]    key, counts (by field), keep (seconds)
+-- Answers: {'allowed', rooms of unknown usage...}, {'total', rooms whose sum is missing...},
+--   {'paused', party, text, milliseconds}, {'exceeded', party, limit, milliseconds, began} or {'full', room};
+--   numbers from 1, -1 milliseconds for never.
+
+local HELD = 300 -- seconds that an accepted mail may take to its mailbox, at least; twice that at most
+
+local plan = cjson.decode(ARGV[1])
+local now = tonumber(redis.call('TIME')[1])
+
+-- Milliseconds until a key expires, 0 if there is none. Never more than `most`: the clock may have been set back.
+local function left(key, most)
+  local milliseconds = redis.call('PTTL', key)
+  if milliseconds == -1 or milliseconds > most then
+    redis.call('PEXPIRE', key, most)
+    return most
+  end
+  return math.max(0, milliseconds)
+end
+
+local function pause_left(key)
+  if redis.call('EXISTS', key) == 0 then return 0 end
+  local length = tonumber(redis.call('HGET', key, 'length')) or 0
+  return left(key, length * 1000)
+end
+
+-- Bytes in use by room: nothing where unknown.
+local function read_usage()
+  local usage, unknown, missing = {}, {'allowed'}, {'total'}
+  local whole = #plan.rooms > 0 and redis.call('EXISTS', KEYS[1]) == 1
+  for number, room in ipairs(plan.rooms) do
+    local value = redis.call('GET', KEYS[room.usage])
+    if whole and room.total and not value then
+      missing[#missing + 1] = number
+    else
+      usage[number] = whole and tonumber(value) or nil
+      if not usage[number] then
+        unknown[#unknown + 1] = number
+        if room.username then redis.call('SADD', KEYS[2], room.username) end
+      end
+    end
+  end
+  return usage, unknown, missing
+end
+
+-- Pauses whom `limit` stops, once: who is paused already stays so as long as before. Milliseconds, and whether.
+local function begin_pause(limit, window)
+  local key = KEYS[window.key]
+  local length = limit.pause and limit.pause * 1000 or window.left
+  local began = 0
+  for _, stop in ipairs(limit.stops) do
+    if length > 0 and pause_left(KEYS[stop]) == 0 then
+      redis.call('HSET', KEYS[stop], 'limit', limit.text, 'since', now, 'length', math.ceil(length / 1000))
+      redis.call('PEXPIRE', KEYS[stop], length)
+      began = 1
+    end
+  end
+  if began == 0 then return window.left, 0 end
+  -- A pause of its own length is in place of the rest of the window, or it would not lift by itself.
+  if limit.pause then redis.call('DEL', key) end
+  return length, 1
+end
+
+-- The answer of the first pause or limit that is in the way.
+local function find_exceeded()
+  for _, window in ipairs(plan.windows) do
+    window.left = left(KEYS[window.key], window.per * 1000)
+    window.n = window.left > 0 and tonumber(redis.call('HGET', KEYS[window.key], 'n')) or 0
+  end
+  for number, party in ipairs(plan.parties) do
+    local milliseconds = pause_left(KEYS[party.pause])
+    if milliseconds > 0 then
+      return {'paused', number, redis.call('HGET', KEYS[party.pause], 'limit') or '', milliseconds}
+    end
+  end
+  for number, party in ipairs(plan.parties) do
+    for which, limit in ipairs(party.limits) do
+      local window = plan.windows[limit.window]
+      if window.amount > limit.most then
+        return {'exceeded', number, which, -1, 0}
+      elseif window.n + window.amount > limit.most then
+        local milliseconds, began = begin_pause(limit, window)
+        return {'exceeded', number, which, milliseconds, began}
+      end
+    end
+  end
+end
+
+-- What was accepted for a room and is not in `usage` yet, as it is to be kept: `reserved` bytes that count from when
+-- `base` were in use. Whatever else is stored looks like arrivals, so counting begins anew when nothing is left.
+-- Deletions hide arrivals, so it is never more than what was accepted `newer` and `older`, in the present and the last
+-- period of HELD seconds, of which the present one began at `since`.
+local function read_reservation(room, usage)
+  local key = KEYS[room.key]
+  left(key, 2 * HELD * 1000)
+  local values = redis.call('HMGET', key, 'base', 'reserved', 'since', 'newer', 'older')
+  local held = {
+    base = tonumber(values[1]) or usage,
+    reserved = tonumber(values[2]) or 0,
+    since = math.min(now, tonumber(values[3]) or now),
+    newer = tonumber(values[4]) or 0,
+    older = tonumber(values[5]) or 0,
+  }
+  local age = now - held.since
+  if age >= HELD then
+    held.older = age < 2 * HELD and held.newer or 0
+    held.newer, held.since = 0, now
+  end
+  local recent = held.newer + held.older
+  held.outstanding = held.reserved - math.max(0, usage - held.base)
+  if held.outstanding <= 0 or held.outstanding > recent then
+    held.outstanding = math.max(0, math.min(held.outstanding, recent))
+    held.base, held.reserved = usage, held.outstanding
+  end
+  return held
+end
+
+local function count_rates()
+  for _, window in ipairs(plan.windows) do
+    local key = KEYS[window.key]
+    redis.call('HSET', key, 'n', window.n + window.amount, 'most', window.most)
+    if window.left == 0 then
+      redis.call('HSET', key, 'since', now)
+      redis.call('PEXPIRE', key, window.per * 1000)
+    end
+  end
+end
+
+local function reserve(room, held)
+  redis.call(
+    'HSET', KEYS[room.key], 'base', held.base, 'reserved', held.reserved + room.needed,
+    'since', held.since, 'newer', held.newer + room.needed, 'older', held.older
+  )
+  redis.call('EXPIRE', KEYS[room.key], 2 * HELD)
+end
+
+local usage, unknown, missing = read_usage()
+if #missing > 1 then return missing end
+
+local exceeded = find_exceeded()
+if exceeded then return exceeded end
+
+local reservations = {}
+for number, room in ipairs(plan.rooms) do
+  if usage[number] then
+    local held = read_reservation(room, usage[number])
+    if usage[number] + held.outstanding + room.needed > room.quota then return {'full', number} end
+    reservations[number] = held
+  end
+end
+
+if plan.commit then
+  count_rates()
+  for number, held in pairs(reservations) do reserve(plan.rooms[number], held) end
+  for _, tally in ipairs(plan.tallies) do
+    for field, count in pairs(tally.counts) do redis.call('HINCRBY', KEYS[tally.key], field, count) end
+    redis.call('EXPIRE', KEYS[tally.key], tally.keep, 'NX')
+  end
+end
+return unknown

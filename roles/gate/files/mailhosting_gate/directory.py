@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate asks the directory: functions of schema v1, each over a connection that nobody else uses meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+
+from .model import Address, Destinations, Mailbox, Onward, Owner, Place, Tenant
+from .plan import read_tenant
+
+#: Seconds that a tenant's settings are taken for true.
+SETTINGS_LAST: Final = 1.0
+#: Addresses that one address leads to, at most: as many as Postfix expands.
+MOST_DESTINATIONS: Final = 20_000
+#: Connections that are kept open when nobody uses them.
+SPARE: Final = 16
+
+_OWNER: Final = "SELECT account_id, tenant_id, username FROM v1.gate_owner(%s, %s)"
+_DESTINATIONS: Final = "SELECT account_id, tenant_id, username, quota, target FROM v1.gate_destinations(%s, %s, %s)"
+_TENANT: Final = "SELECT name, settings FROM v1.gate_tenant(%s)"
+_MAILBOXES: Final = "SELECT account_id, username FROM v1.gate_mailboxes(%s)"
+_RELAY_LOGINS: Final = "SELECT username FROM v1.relay_logins(%s, %s)"
+_NOTICE: Final = "SELECT v1.add_notice(%s, %s, %s, %s, %s)"
+
+
+class Unavailable(Exception):
+    """The directory does not answer; the text says what happened."""
+
+
+class Directory:
+    """Answers questions of any thread.  Unavailable from every method."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo: Final = conninfo
+        self._lock: Final = threading.Lock()
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._tenants: dict[int, tuple[float, Tenant | None]] = {}
+
+    def owner(self, address: Address) -> Owner | None:
+        """Whose an address is; None for one elsewhere."""
+        rows = self._ask(_OWNER, *address)
+        return Owner(*rows[0]) if rows else None
+
+    def destinations(self, address: Address) -> Destinations:
+        """Where mail for an address ends.  One elsewhere ends there, and nobody of ours sends it on."""
+        places: list[Place] = []
+        onward: list[Onward] = []
+        for account_id, tenant_id, username, quota, target in self._ask(_DESTINATIONS, *address, MOST_DESTINATIONS):
+            if target is None:
+                places.append(Place(Mailbox(account_id, username), tenant_id, quota))
+            else:
+                onward.append(Onward(target, account_id, tenant_id))
+        return Destinations(tuple(places), tuple(onward))
+
+    def tenant(self, tenant_id: int) -> Tenant | None:
+        """What a tenant's plan says, as it was a second ago at the earliest; None for one that is gone."""
+        now = time.monotonic()
+        known = self._tenants.get(tenant_id)
+        if known and now - known[0] < SETTINGS_LAST:
+            return known[1]
+        rows = self._ask(_TENANT, tenant_id)
+        tenant = read_tenant(tenant_id, *rows[0]) if rows else None
+        self._tenants[tenant_id] = (now, tenant)
+        return tenant
+
+    def mailboxes(self, tenant_id: int) -> list[Mailbox]:
+        """All mailboxes of a tenant."""
+        return [Mailbox(*row) for row in self._ask(_MAILBOXES, tenant_id)]
+
+    def relay_logins(self, sender: Address) -> list[str]:
+        """The logins that may relay as a sender after they have logged in by POP or IMAP."""
+        return [username for (username,) in self._ask(_RELAY_LOGINS, *sender)]
+
+    def add_notice(
+        self, kind: str, tenant_id: int | None, account_id: int | None, facts: Mapping[str, Any], once: str
+    ) -> None:
+        """Have somebody told; a second time with the same `once` does nothing."""
+        self._ask(_NOTICE, kind, tenant_id, account_id, json.dumps(facts), once)
+
+    def _ask(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        try:
+            with self._connection() as connection:
+                return connection.execute(query.encode(), arguments).fetchall()
+        except psycopg.Error as error:
+            raise Unavailable(f"the directory: {' '.join(str(error).split())}") from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            # PostgreSQL may have been restarted since.
+            with suppress(psycopg.OperationalError):
+                connection.execute("")
+            if connection.closed:
+                connection = None
+        if connection is None:
+            connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=1)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if len(self._idle) < SPARE:
+                self._idle.append(connection)
+                return
+        connection.close()

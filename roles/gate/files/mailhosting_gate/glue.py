@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The milter: what Postfix says goes to a transaction, and its replies go back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import Milter
+
+from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
+
+LOG: Final = logging.getLogger(__name__)
+
+#: Who speaks for the host itself: mail that is handed in by sendmail has no port.
+_LOCAL: Final = "local"
+
+
+@Milter.header_leading_space
+class Conversation(Milter.Base):
+    """A connection of Postfix's; one mail after the other comes by it."""
+
+    gate: Gate  # of the process
+
+    def __init__(self) -> None:
+        self._client = ""
+        self._port = 0
+        self._transaction: Transaction | None = None
+        self._recipients = 0
+
+    def connect(self, _name: str, _family: str, client: Any) -> int:
+        """A client connects: (address, port), or nothing for what has neither."""
+        if isinstance(client, tuple) and len(client) > 1:
+            self._client, self._port = str(client[0]).removeprefix("IPv6:"), int(client[1] or 0)
+        return int(Milter.CONTINUE)
+
+    def envfrom(self, sender: str, *parameters: str) -> int:
+        """MAIL."""
+        sizes = [value for name, _is, value in (word.partition("=") for word in parameters) if name.upper() == "SIZE"]
+        size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
+        listener = self.getsymval("{daemon_name}") or _LOCAL
+        self._transaction = Transaction(
+            gate=self.gate,
+            queue_id="-",
+            client=self._client,
+            listener=_LOCAL if self._port == 0 and listener != OWN else listener,
+            login=self.getsymval("{auth_authen}") or None,
+            sender=address(sender),
+            declared_size=size,
+        )
+        return self._answer(self._safely(self._transaction.mail))
+
+    def envrcpt(self, recipient: str, *_parameters: str) -> int:
+        """RCPT."""
+        transaction = self._transaction
+        if transaction is None:
+            return int(Milter.CONTINUE)
+        transaction.queue_id = self.getsymval("i") or "-"
+        return self._answer(self._safely(lambda: transaction.recipient(recipient)))
+
+    def header(self, name: str, value: str) -> int:
+        """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""
+        if self._transaction is not None:
+            octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
+            self._transaction.header(name, value, octets)
+        return int(Milter.CONTINUE)
+
+    def body(self, chunk: bytes) -> int:
+        """A piece of the body."""
+        if self._transaction is not None:
+            self._transaction.body(chunk)
+        return int(Milter.CONTINUE)
+
+    def eom(self) -> int:
+        """The end of the mail."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return int(Milter.CONTINUE)
+        transaction.queue_id = self.getsymval("i") or transaction.queue_id
+        try:
+            outcome = transaction.end()
+        except Exception:
+            LOG.exception("%s: put off", transaction.queue_id)
+            outcome = Outcome(TRY_LATER)
+        if outcome.quarantine is not None:
+            self.quarantine(outcome.quarantine)
+        return self._answer(outcome.reply)
+
+    def abort(self) -> int:
+        """The client gave up, or begins anew."""
+        self._transaction = None
+        return int(Milter.CONTINUE)
+
+    def close(self) -> int:
+        """The connection ends."""
+        self._transaction = None
+        return int(Milter.CONTINUE)
+
+    def _safely(self, ask: Any) -> Reply | None:
+        try:
+            reply: Reply | None = ask()
+        except Exception:
+            LOG.exception("put off")
+            return TRY_LATER
+        return reply
+
+    def _answer(self, reply: Reply | None) -> int:
+        if reply is None:
+            return int(Milter.CONTINUE)
+        self.setreply(reply.code, reply.enhanced, reply.text)
+        return int(Milter.TEMPFAIL if reply.code.startswith("4") else Milter.REJECT)
+
+
+def _octets(value: str) -> int:
+    """Octets of a field's body on the wire."""
+    return len(value.encode("utf-8", "surrogateescape")) + value.count("\n")

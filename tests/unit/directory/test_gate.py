@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate is told: whose mail it is, where it ends, what the plan allows, and that it can stop an account."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate
+
+from .build import MEBIBYTE, PLANS, account, alias, desired, forward, tenant
+from .conftest import Declare, See
+
+OUTSIDE = "partner@elsewhere.example"
+
+
+def ends(see: See, address: str, most: int = 20000) -> tuple[list[str], list[str]]:
+    """The mailboxes and the addresses elsewhere that mail for `address` ends in."""
+    query = "SELECT username, target FROM v1.gate_destinations(%s, %s, %s) ORDER BY 1, 2"
+    rows = see(gate.USER, query, *address.split("@"), most)
+    return [username for username, _ in rows if username], [target for _, target in rows if target]
+
+
+def plans(**settings: Any) -> dict[str, dict[str, Any]]:
+    return {name: {**plan, **settings} for name, plan in PLANS.items()}
+
+
+def test_a_mailbox_with_its_quota(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", account("jiro@acme.example", quota=MEBIBYTE))))
+    query = "SELECT * FROM v1.gate_destinations(%s, 'acme.example', 10)"
+    assert see(gate.USER, query, "taro")[0][2:] == ("taro@acme.example", 20 * MEBIBYTE, None)
+    assert see(gate.USER, query, "jiro")[0][2:] == ("jiro@acme.example", MEBIBYTE, None)
+    assert see(gate.USER, query, "nobody") == []
+
+
+def test_aliases_forwards_and_roles_are_followed_to_the_end(declare: Declare, see: See) -> None:
+    acme = tenant(
+        "acme",
+        "taro@acme.example",
+        account("keeps@acme.example", forward=forward(OUTSIDE)),
+        account("passes@acme.example", forward=forward("taro@acme.example", keep=False)),
+        account("off@acme.example", state="suspended"),
+        alias("sales@acme.example", "keeps@acme.example", "passes+tag@acme.example", "off@acme.example"),
+        alias("team@acme.example", "sales@acme.example", "sales@acme.example", "b@elsewhere.example"),
+        contacts={"technical": "team@acme.example"},
+    )
+    acme.domains["acme.example"].catch_all = "taro@acme.example"
+    declare(desired(acme))
+    assert ends(see, "keeps@acme.example") == (["keeps@acme.example"], [OUTSIDE])
+    assert ends(see, "passes@acme.example") == (["taro@acme.example"], [])
+    assert ends(see, "team@acme.example") == (
+        ["keeps@acme.example", "taro@acme.example"],
+        ["b@elsewhere.example", OUTSIDE],
+    )
+    assert ends(see, "postmaster@acme.example") == ends(see, "team@acme.example")
+    assert ends(see, "whoever@acme.example") == (["taro@acme.example"], [])
+    assert ends(see, "off@acme.example") == ([], [])
+
+
+def test_who_sends_it_on_to_the_outside(declare: Declare, see: See) -> None:
+    acme = tenant(
+        "acme", account("taro@acme.example", forward=forward("x@far.example")), alias("a@acme.example", OUTSIDE)
+    )
+    other = tenant("other", alias("b@other.example", "taro@acme.example", "a@acme.example"))
+    declare(desired(acme, other))
+    ids = dict(see("postgres", "SELECT name, id FROM directory.tenant"))
+    (number,) = see("postgres", "SELECT id FROM directory.account")
+    rows = see(gate.USER, "SELECT target, account_id, tenant_id FROM v1.gate_destinations('b', 'other.example', 10)")
+    assert {row for row in rows if row[0]} == {("x@far.example", *number, ids["acme"]), (OUTSIDE, None, ids["acme"])}
+
+
+def test_all_of_a_large_domain(declare: Declare, see: See) -> None:
+    members = [f"u{number}@acme.example" for number in range(3000)]
+    declare(desired(tenant("acme", *members), plans=plans(all_address="tenant")))
+    began = time.monotonic()
+    mailboxes, _ = ends(see, "all@acme.example")
+    assert time.monotonic() - began < 3
+    assert mailboxes == sorted(members)
+    assert len(ends(see, "all@acme.example", most=100)[0]) == 100
+
+
+def test_a_chain_of_fifty_ends(declare: Declare, see: See) -> None:
+    chain = [alias(f"a{number}@acme.example", f"a{number + 1}@acme.example") for number in range(48)]
+    declare(desired(tenant("acme", "a48@acme.example", *chain), plans=plans(max_forwards=None)))
+    assert ends(see, "a0@acme.example") == (["a48@acme.example"], [])
+
+
+def test_an_owner(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", alias("a@acme.example", OUTSIDE))))
+    ask = "SELECT account_id IS NULL, tenant_id IS NULL, username FROM v1.gate_owner(%s, %s)"
+    assert see(gate.USER, ask, "taro", "acme.example") == [(False, False, "taro@acme.example")]
+    assert see(gate.USER, ask, "a", "acme.example") == [(True, False, None)]
+    assert see(gate.USER, ask, "nobody", "acme.example") == [(True, False, None)]
+    assert see(gate.USER, ask, "x", "elsewhere.example") == []
+
+
+def test_what_the_plan_says(declare: Declare, see: See) -> None:
+    limits = [{"messages": 5, "per": 60, "pause": None, "stops": ["send"]}]
+    declare(desired(tenant("acme", overrides={"max_message_size": 7}), plans=plans(send_limits=limits)))
+    (tenant_id,) = see("postgres", "SELECT id FROM directory.tenant")[0]
+    ((name, settings),) = see(gate.USER, "SELECT * FROM v1.gate_tenant(%s)", tenant_id)
+    assert name == "acme"
+    assert settings == {
+        "max_message_size": 7,
+        "tenant_quota": None,
+        "send_limits": limits,
+        "receive_limits": [],
+        "account_send_limits": [],
+        "mass_mail": None,
+    }

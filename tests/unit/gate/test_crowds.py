@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mail sent to too many, and to recipients that nobody is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+from mailhosting_gate import crowds
+from mailhosting_gate.content import Fingerprint
+from mailhosting_gate.crowds import Hold, Rule
+from mailhosting_gate.valkey import Valkey
+
+from .server import Server
+
+RULE = Rule(same_content=10, unknown_recipients=5, per=3600)
+SENDER = "account:17"
+KEYS = [f"mh:1:mass:{SENDER}", f"mh:1:unknown:{SENDER}"]
+REPORT = """\
+Reporting-MTA: dns; mx1.mail.example
+X-Postfix-Sender: rfc822; taro@acme.example
+
+Final-Recipient: rfc822; nobody@far.example
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <nobody@far.example>: no such user
+
+Final-Recipient: rfc822; old@far.example
+Action: failed
+Status: 5.0.0
+Diagnostic-Code: smtp; 550 User unknown
+
+Final-Recipient: rfc822; x@gone.example
+Action: failed
+Status: 5.4.4
+Diagnostic-Code: X-Postfix; Host or domain name not found. Name service error
+    for name=gone.example type=AAAA: Host not found
+
+Final-Recipient: rfc822; full@far.example
+Action: failed
+Status: 5.2.2
+Diagnostic-Code: smtp; 552 5.2.2 mailbox full
+
+Final-Recipient: rfc822; wary@far.example
+Action: failed
+Status: 5.7.1
+Diagnostic-Code: smtp; 550 5.7.1 looks like spam
+
+Final-Recipient: rfc822; later@far.example
+Action: delayed
+Status: 4.4.1
+"""
+
+
+@pytest.fixture
+def valkey(server: Server) -> Iterator[Valkey]:
+    """A client that may look at everything."""
+    with closing(Valkey(server.path, "default")) as client:
+        yield client
+
+
+def content(*, kept: int = 16, of: str = "run") -> Fingerprint:
+    """The fingerprint of a mail that has `kept` of its 16 passages in common with all `of` the same name."""
+    common = random.Random(of)  # noqa: S311
+    digests = [str(common.getrandbits(32)) for _number in range(kept)]
+    return Fingerprint((*digests, *(str(random.getrandbits(32)) for _number in range(16 - kept))), 11)
+
+
+def test_the_mail_that_reaches_the_limit_begins_a_hold(valkey: Valkey) -> None:
+    answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(12)]
+    assert answers[:9] == [None] * 9
+    assert answers[9:] == [Hold("mass_mail", 10, begins, 3600) for begins in (True, False, False)]
+
+
+def test_recipients_count_not_mails(valkey: Valkey) -> None:
+    assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+
+
+def test_other_mail_and_other_senders_are_not_held(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 10)
+    assert crowds.mail(valkey, SENDER, RULE, content(of="letter"), 1) is None
+    assert crowds.mail(valkey, SENDER, RULE, None, 100) is None
+    assert crowds.mail(valkey, "account:18", RULE, content(), 1) is None
+
+
+def test_of_each_mail_a_part_may_differ(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 1)
+    answers = [crowds.mail(valkey, SENDER, RULE, content(kept=11), 1) for _number in range(9)]
+    assert [bool(answer) for answer in answers] == [False] * 8 + [True]
+
+
+def test_too_many_parts_that_differ_are_other_mail(valkey: Valkey) -> None:
+    assert not any(crowds.mail(valkey, SENDER, RULE, content(kept=10), 1) for _number in range(20))
+
+
+def test_one_of_many_at_once_learns_that_a_hold_begins(server: Server) -> None:
+    def send(_number: int) -> list[Hold | None]:
+        with closing(Valkey(server.path, "gate")) as own:
+            return [crowds.mail(own, SENDER, RULE, content(), 1) for _mail in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [answer for answers in pool.map(send, range(8)) for answer in answers]
+    assert answers.count(None) == 9
+    assert [hold.begins for hold in answers if hold].count(True) == 1
+
+
+def test_a_long_row_of_other_mail_leaves_the_count_of_a_run(valkey: Valkey) -> None:
+    rule = Rule(same_content=500, unknown_recipients=None, per=3600)
+    sent = 0
+    while not crowds.mail(valkey, SENDER, rule, content(), 1):
+        sent += 1
+        for number in range(2):
+            assert not crowds.mail(valkey, SENDER, rule, content(of=f"{sent} {number}"), 1)
+    assert 499 <= sent < 600
+    # Valkey's compact form.
+    (form, size) = valkey.ask(*(["OBJECT", "ENCODING", KEYS[0]], ["MEMORY", "USAGE", KEYS[0]]))
+    assert form == b"listpack"
+    assert size < 4000
+
+
+def test_counts_may_be_too_low_but_never_too_high(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 9)
+    for number in range(30):
+        crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
+    answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(2)]
+    assert answers == [None, Hold("mass_mail", 10, True, 3600)]
+
+
+def test_a_hold_stays_when_the_rare_is_forgotten(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 10)
+    for number in range(100):
+        crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, False, 3600)
+
+
+def test_unknown_recipients_hold_all_mail(valkey: Valkey) -> None:
+    assert crowds.unknown(valkey, SENDER, RULE, 4) is None
+    assert crowds.mail(valkey, SENDER, RULE, None, 1) is None
+    assert crowds.unknown(valkey, SENDER, RULE) == Hold("unknown_recipients", 5, True, 3600)
+    assert crowds.unknown(valkey, SENDER, RULE) == Hold("unknown_recipients", 6, False, 3600)
+    for what in (None, content()):
+        assert crowds.mail(valkey, SENDER, RULE, what, 1) == Hold("unknown_recipients", 6, False, 3600)
+    assert crowds.mail(valkey, "account:18", RULE, None, 1) is None
+
+
+def test_what_is_not_limited_is_not_held(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 10)
+    crowds.unknown(valkey, SENDER, RULE, 5)
+    only_content = Rule(same_content=10, unknown_recipients=None, per=3600)
+    assert crowds.mail(valkey, SENDER, only_content, content(of="letter"), 1) is None
+    assert crowds.mail(valkey, SENDER, only_content, content(), 1)
+    assert crowds.unknown(valkey, SENDER, only_content, 99) is None
+    only_unknown = Rule(same_content=None, unknown_recipients=99, per=3600)
+    assert crowds.mail(valkey, SENDER, only_unknown, content(), 1) is None
+
+
+def test_nobody_is_asked_where_nothing_is_limited() -> None:
+    class Nobody:
+        def ask(self, *commands: Sequence[str | int]) -> list[Any]:
+            raise AssertionError(commands)
+
+    assert crowds.mail(Nobody(), SENDER, Rule(None, None, 3600), content(), 1) is None
+    assert crowds.unknown(Nobody(), SENDER, Rule(5, None, 3600)) is None
+
+
+def test_a_window_is_fixed_and_ends(valkey: Valkey) -> None:
+    for _number in range(2):
+        crowds.mail(valkey, SENDER, RULE, content(), 1)
+        crowds.unknown(valkey, SENDER, RULE)
+        for key in KEYS:
+            (left,) = valkey.ask(["PTTL", key])
+            assert 0 < left <= 3_600_000
+            valkey.ask(["PEXPIRE", key, 5000])
+    for key in KEYS:
+        (left,) = valkey.ask(["PTTL", key])
+        assert 0 < left <= 5000
+    # The clock was set back, or the window is shorter now.
+    crowds.mail(valkey, SENDER, Rule(10, 5, 2), content(), 1)
+    (left,) = valkey.ask(["PTTL", KEYS[0]])
+    assert left <= 2000
+
+
+def test_release_begins_anew(valkey: Valkey) -> None:
+    crowds.mail(valkey, SENDER, RULE, content(), 10)
+    crowds.unknown(valkey, SENDER, RULE, 5)
+    crowds.release(valkey, SENDER)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+
+
+def test_an_answer_that_is_none_is_an_error(valkey: Valkey) -> None:
+    valkey.ask(["SET", KEYS[0], "x"])
+    with pytest.raises(ValueError, match="WRONGTYPE"):
+        crowds.mail(valkey, SENDER, RULE, content(), 1)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_report_says_who_is_nobody(line_end: str) -> None:
+    assert crowds.unknown_recipients(REPORT.replace("\n", line_end)) == 3
+
+
+@pytest.mark.parametrize("text", ["", "Action: failed", "Status: 5.1.1", "\0\n\n:\n\nAction\n\n Action: failed"])
+def test_what_says_nothing_counts_nothing(text: str) -> None:
+    assert crowds.unknown_recipients(text) == 0

@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mailhosting-limits with a real Valkey and a real directory, and the module that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Options
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Desired, Domain, Tenant
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.modules import mail_limits
+from mailhosting_gate.counters import Counters
+from mailhosting_gate.model import HOST, Charge, Direction, Limit, Party, Scope
+from mailhosting_gate.valkey import Valkey
+
+from .server import Server
+
+COMMAND = Path(__file__).parents[3] / "roles" / "gate" / "files" / "limits_command.py"
+LIMIT = Limit("messages", 2, 86400, 5400, ("send", "receive"))
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Task = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ids(place: Place) -> dict[str, int]:
+    """The ids of a tenant and of an account of it, by name."""
+    account = Account("taro", "acme.example")
+    tenant = Tenant(
+        "acme", "basic", domains={"acme.example": Domain("acme.example")}, accounts={"taro@acme.example": account}
+    )
+    with closing(connect(place)) as connection:
+        store = Store(connection)
+        desired = Desired(plans={"basic": {}}, tenants={"acme": tenant})
+        store.apply(reconcile(store.load(), desired, Options()), grace=0)
+        (number,) = connection.execute("SELECT tenant_id FROM v1.tenant_settings").fetchone() or (0,)
+        return {"acme": number, "taro@acme.example": store.load().accounts["taro@acme.example"].id}
+
+
+@pytest.fixture
+def environment(server: Server, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command reads, as on a host whose sockets are elsewhere."""
+    monkeypatch.setenv("GATE_VALKEY_SOCKET", server.path)
+    monkeypatch.setenv("GATE_DIRECTORY", f"host={place.host} user={place.user} dbname={place.database}")
+
+
+@pytest.fixture
+def run(environment: None) -> Run:  # noqa: ARG001
+    """The command as a process."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-B", COMMAND, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return call
+
+
+def exceed(valkey: Valkey, scope: Scope, number: int, limit: Limit = LIMIT) -> None:
+    counters = Counters(valkey, lambda _tenant_id: [])
+    for _number in range(3):
+        counters.commit([Charge(Party(scope, number, "send"), (limit,), 1, 5)], [])
+
+
+def test_nothing_is_paused(run: Run) -> None:
+    shown = run("show")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "nothing is paused\n", "")
+
+
+def test_pauses_are_shown_by_name(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
+    exceed(valkey, "tenant", ids["acme"])
+    exceed(valkey, "account", ids["taro@acme.example"], Limit("recipients", 10, 60, None, ("send",)))
+    exceed(valkey, "host", HOST, Limit("messages", 2, 60, 60, ("send",)))
+    exceed(valkey, "account", 999, Limit("messages", 2, 60, 60, ("send",)))
+    lines = run("show").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "account taro@acme.example, sending",
+        "account #999, sending",
+        "host, sending",
+        "tenant acme, receiving",
+        "tenant acme, sending",
+    ]
+    assert lines[0].endswith("1 min left; it exceeded 10 recipients in 1 min")
+    assert lines[-1].endswith("1 h 30 min left; it exceeded 2 messages in 1 d")
+
+
+def test_what_somebody_has_used_is_shown(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
+    counters = Counters(valkey, lambda _tenant_id: [])
+    account = Party("account", ids["taro@acme.example"], "send")
+    counters.commit([Charge(account, (Limit("messages", 200, 3600, None, ()), LIMIT), 1, 1)], [])
+    lines = run("show", "Taro@acme.example").stdout.splitlines()
+    assert [line.partition(" since")[0] for line in lines] == [
+        "account taro@acme.example, sending: 1 of 200 messages in 1 h",
+        "account taro@acme.example, sending: 1 of 2 messages in 1 d",
+    ]
+    assert run("show", "acme").stdout == "nothing is paused\n"
+
+
+@pytest.mark.parametrize(("direction", "left"), [(None, []), ("send", ["receive"]), ("receive", ["send"])])
+def test_a_pause_is_lifted(
+    run: Run, valkey: Valkey, ids: dict[str, int], direction: Direction | None, left: list[Direction]
+) -> None:
+    exceed(valkey, "tenant", ids["acme"])
+    lifted = run("lift", "acme", *([direction] if direction else []))
+    assert lifted.returncode == 0
+    assert "tenant acme, " in lifted.stdout
+    assert [pause["direction"] for pause in json.loads(run("show", "acme", "--json").stdout)["pauses"]] == left
+    again = run("lift", "acme", *([direction] if direction else []))
+    assert (again.returncode, again.stdout) == (0, "nothing was paused\n")
+
+
+def test_programs_get_json(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
+    exceed(valkey, "account", ids["taro@acme.example"])
+    shown = json.loads(run("show", "--json", "--", "taro@acme.example").stdout)
+    assert shown["windows"] == []
+    pause = shown["pauses"][0]
+    since = pause.pop("since")
+    assert pause == {
+        "scope": "account",
+        "id": ids["taro@acme.example"],
+        "name": "taro@acme.example",
+        "direction": "send",
+        "limit": {"unit": "messages", "most": 2, "per": 86400, "pause": 5400, "stops": ["send", "receive"]},
+        "seconds_left": 5400,
+    }
+    lifted = json.loads(run("lift", "--json", "--", "taro@acme.example", "send").stdout)
+    assert lifted == {"lifted": [{**pause, "since": since}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["show", "nobody"], "nobody: there is no such tenant"),
+        (["lift", "nobody@acme.example"], "nobody@acme.example: there is no such account"),
+        (["lift", "@"], "@: there is no such account"),
+    ],
+)
+def test_who_is_not_there_is_named(run: Run, ids: dict[str, int], arguments: list[str], complaint: str) -> None:
+    assert ids
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", complaint)
+
+
+@pytest.mark.parametrize("arguments", [[], ["lift"], ["lift", "acme", "both"], ["raise", "acme"]])
+def test_what_is_no_command_is_explained(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: mailhosting-limits" in done.stderr
+
+
+def test_without_the_directory_pauses_are_shown_by_number(
+    run: Run, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exceed(valkey, "tenant", 7)
+    monkeypatch.setenv("GATE_DIRECTORY", "host=/nonexistent dbname=none")
+    done = run("show")
+    assert done.returncode == 0
+    assert "tenant #7, sending" in done.stdout
+    assert done.stderr.startswith("the directory: ")
+    assert run("lift", "acme").returncode == 1
+
+
+def test_without_valkey_it_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE_VALKEY_SOCKET", "/nonexistent")
+    done = run("show")
+    assert (done.returncode, done.stderr.startswith("Valkey: ")) == (1, True)
+
+
+# The module
+
+
+@pytest.fixture
+def task(
+    environment: None,  # noqa: ARG001
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Task:
+    """`task(check=False, **options)`: the module's result."""
+    program = tmp_path / "mailhosting-limits"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -B {COMMAND} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
+
+    def call(check: bool = False, **options: Any) -> dict[str, Any]:
+        given = {**options, "_ansible_check_mode": check, "_ansible_diff": True}
+        with patch_module_args(given), pytest.raises(SystemExit):
+            mail_limits.main()
+        result: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return result
+
+    return call
+
+
+def test_the_module_shows_and_lifts(task: Task, valkey: Valkey, ids: dict[str, int]) -> None:
+    assert task()["pauses"] == []
+    exceed(valkey, "tenant", ids["acme"])
+    found = task()
+    assert (found["changed"], found["lifted"], found["windows"]) == (False, [], [])
+    assert [(pause["name"], pause["direction"]) for pause in found["pauses"]] == [("acme", "receive"), ("acme", "send")]
+    assert [pause["direction"] for pause in task(name="acme", direction="send")["pauses"]] == ["send"]
+
+    for check in (True, False):
+        lifted = task(name="acme", state="lifted", direction="send", check=check)
+        assert lifted["changed"]
+        assert [pause["direction"] for pause in lifted["lifted"]] == ["send"]
+        assert [pause["direction"] for pause in lifted["pauses"]] == (["send"] if check else [])
+        assert lifted["diff"] == {"before": "tenant acme may not send\n", "after": ""}
+    again = task(name="acme", state="lifted", direction="send")
+    assert (again["changed"], again["lifted"]) == (False, [])
+    assert len(task(name="acme", state="lifted")["lifted"]) == 1
+    assert task()["pauses"] == []
+
+
+def test_the_module_says_what_is_wrong(task: Task, ids: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ids
+    assert "name" in task(state="lifted")["msg"]
+    assert task(name="nobody", state="lifted")["msg"] == "nobody: there is no such tenant"
+    assert task(name="--json")["msg"] == "--json: there is no such tenant"
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert "mailhosting.stack.gate" in task()["msg"]
