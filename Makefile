@@ -48,7 +48,7 @@ demo-verify:
 
 .PHONY: test
 test: ## Everything below up to acme; well under an hour from nothing
-	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase variomail acme
+	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase variomail webarena acme
 
 .PHONY: lint
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
@@ -86,6 +86,10 @@ omakase: ## The Omakase service: its inventory on a host, as its customers see i
 .PHONY: variomail
 variomail: ## The VarioMail service
 	@$(MAKE) molecule S=variomail
+
+.PHONY: webarena
+webarena: ## The WebARENA Suite service
+	@$(MAKE) molecule S=webarena
 
 .PHONY: acme
 acme: ## Certificates from a real ACME server

@@ -116,6 +116,20 @@ def receive(server: Server, sender: str, *recipients: str, size: int = 0) -> str
     return str(made["Subject"])
 
 
+def size_limit(server: Server, user: User, most: int) -> None:
+    """Fails unless a stranger and the user may say that a mail has `most` octets, and not one more (RFC 1870)."""
+    for sender, session in (
+        ("stranger@outside.example", protocols.smtp(server, "smtp")),
+        (user.address, submission(server, user)),
+    ):
+        with session as smtp:
+            for size, code in ((most, 250), (most + 1, 552)):
+                said = smtp.docmd("MAIL", f"FROM:<{sender}> SIZE={size}")
+                said = smtp.docmd("RCPT", f"TO:<{user.address}>") if said[0] == 250 else said
+                assert said[0] == code, said
+                smtp.docmd("RSET")
+
+
 @contextlib.contextmanager
 def inbox(server: Server, user: User, mailbox: str = "INBOX") -> Iterator[imaplib.IMAP4]:
     """`user`'s mailbox over IMAPS, selected."""

@@ -16,7 +16,7 @@
 --   {'paused', party, text, milliseconds}, {'exceeded', party, limit, milliseconds, began} or {'full', room};
 --   numbers from 1, -1 milliseconds for never.
 
-local HELD = 300 -- seconds that an accepted mail may take to its mailbox, at least; twice that at most
+local HELD = 20 -- seconds that an accepted mail may take until its bytes are in the sum, at least; twice that at most
 
 local plan = cjson.decode(ARGV[1])
 local now = tonumber(redis.call('TIME')[1])
@@ -157,7 +157,7 @@ local reservations = {}
 for number, room in ipairs(plan.rooms) do
   if usage[number] then
     local held = read_reservation(room, usage[number])
-    if usage[number] + held.outstanding + room.needed > room.quota then return {'full', number} end
+    if usage[number] + held.outstanding + room.free > room.quota then return {'full', number} end
     reservations[number] = held
   end
 end

@@ -283,6 +283,7 @@ class _Plan:
         told: dict[str, Any] = {
             "key": self._number(f"mh:1:room:{room.scope}:{room.id}"),
             "needed": room.needed,
+            "free": room.needed if room.free is None else room.free,
             "quota": room.quota,
         }
         if room.mailbox is None:

@@ -338,7 +338,7 @@ class Transaction:
         rooms = []
         if len(places) <= MOST_ROOMS:
             rooms = [
-                Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox)
+                Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
                 for place in places
                 if place.quota
             ]

@@ -1,0 +1,323 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The limits of a WebARENA Suite contract, as clients see them on the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import poplib
+import smtplib
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from ..clients import User, message, submission, until
+from ..control import Control
+
+ABE = User("abe@kita.example", "Kita-Abe-1")
+BABA = User("baba@kita.example", "Kita-Baba-2")
+ENDO = User("endo@minami.example", "Minami-Endo-1")
+FUJITA = User("fujita@minami.example", "Minami-Fujita-2")
+GOTO = User("goto@higashi.example", "Higashi-Goto-1")
+HARA = User("hara@higashi.example", "Higashi-Hara-2")
+IKEDA = User("ikeda@nishi.example", "Nishi-Ikeda-1")
+JINNO = User("jinno@nishi.example", "Nishi-Jinno-2")
+STRANGER = "stranger@outside.example"
+
+TOO_LARGE = (552, b"sorry, that message size exceeds my databytes limit (#5.3.4)")
+TOO_MANY = (423, b"sorry, that message exceeds my limit")
+FULL = (452, b"sorry, mailbox is full (#4.5.2)")
+PUT_OFF = 451
+MEBIBYTE = 1 << 20
+POOL = 3 * MEBIBYTE
+
+
+@pytest.fixture(autouse=True)
+def as_new(host: testinfra.host.Host) -> None:
+    """Nobody has used anything of a limit, and nobody is paused."""
+    valkey = "valkey-cli -s /run/valkey/valkey.sock --user gate --pass none --no-auth-warning"
+    for kind in ("rate", "pause"):
+        host.check_output(f"{valkey} --scan --pattern 'mh:1:{kind}:*' | xargs --no-run-if-empty {valkey} del")
+
+
+@contextlib.contextmanager
+def incoming(server: Server) -> Iterator[smtplib.SMTP]:
+    """A session on port 25, of a stranger."""
+    with protocols.smtp(server, "smtp") as session:
+        yield session
+
+
+@contextlib.contextmanager
+def session_of(server: Server, sender: str | User) -> Iterator[smtplib.SMTP]:
+    with incoming(server) if isinstance(sender, str) else submission(server, sender) as session:
+        yield session
+
+
+def octets(size: int) -> bytes:
+    """A mail of exactly `size` octets, header and the line ends included."""
+    header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
+    line = b"y" * 76 + b"\r\n"
+    lines, rest = divmod(size - len(header) - len(line), len(line))
+    return header + line * lines + b"z" * (rest + len(line) - 2) + b"\r\n"
+
+
+def answer(
+    session: smtplib.SMTP, sender: str, *recipients: str, content: bytes = b"", declared: int | None = None
+) -> tuple[int, bytes]:
+    """What the host says that is no success, or at last of a mail that it takes."""
+    size = "" if declared is None else f" SIZE={declared}"
+    said = session.docmd("MAIL", f"FROM:<{sender}>{size}")
+    taken = 0
+    for recipient in recipients if said[0] == 250 else ():
+        reply = session.docmd("RCPT", f"TO:<{recipient}>")
+        taken += reply[0] == 250
+        said = reply if reply[0] != 250 or said[0] == 250 else said
+    if taken:
+        session.docmd("DATA")
+        session.sock.sendall((content or octets(200)) + b".\r\n")
+        final = session.getreply()
+        said = said if said[0] != 250 and final[0] == 250 else final
+    session.docmd("RSET")
+    return said
+
+
+def handed_in(server: Server, recipient: User, content: bytes = b"") -> tuple[int, bytes]:
+    """What a stranger is told about one mail."""
+    with incoming(server) as session:
+        return answer(session, STRANGER, recipient.address, content=content)
+
+
+@contextlib.contextmanager
+def maildrop(server: Server, user: User) -> Iterator[poplib.POP3]:
+    session = poplib.POP3(server.address, 110, timeout=30)
+    session.user(user.address)
+    session.pass_(user.password)
+    yield session
+    session.quit()
+
+
+def in_maildrop(server: Server, user: User) -> int:
+    with maildrop(server, user) as session:
+        return session.stat()[0]
+
+
+def empty(server: Server, *users: User) -> None:
+    for user in users:
+        with maildrop(server, user) as session:
+            for number in range(session.stat()[0]):
+                session.dele(number + 1)
+
+
+@pytest.mark.requirement("WA-5")
+@pytest.mark.requirement("AS-14")
+@pytest.mark.parametrize(
+    ("sender", "recipient", "most"),
+    [(STRANGER, BABA, 20971520), (ABE, BABA, 20971520), (STRANGER, HARA, MEBIBYTE), (GOTO, BABA, MEBIBYTE)],
+    ids=["received", "sent", "received by another plan", "sent by another plan"],
+)
+def test_a_message_may_have_so_many_octets_and_not_one_more(
+    server: Server, sender: str | User, recipient: User, most: int
+) -> None:
+    envelope = sender if isinstance(sender, str) else sender.address
+    with session_of(server, sender) as session:
+        assert answer(session, envelope, recipient.address, content=octets(most))[0] == 250
+        assert answer(session, envelope, recipient.address, content=octets(most), declared=most)[0] == 250
+        assert answer(session, envelope, recipient.address, content=octets(most + 1)) == TOO_LARGE
+        assert answer(session, envelope, recipient.address, declared=most + 1) == TOO_LARGE
+        assert answer(session, envelope, recipient.address, content=octets(most + 1), declared=100) == TOO_LARGE
+    empty(server, recipient)
+
+
+def test_a_message_to_two_tenants_is_judged_for_each(server: Server) -> None:
+    """Too large for one of them: that recipient is refused where the size was said, else the whole message."""
+    content = octets(2 * MEBIBYTE)
+    with incoming(server) as session:
+        said = answer(session, STRANGER, HARA.address, BABA.address, content=content, declared=len(content))
+        assert said == TOO_LARGE
+        assert until(lambda: in_maildrop(server, BABA) == 1)
+        assert answer(session, STRANGER, HARA.address, BABA.address, content=content) == TOO_LARGE
+    time.sleep(1)
+    assert in_maildrop(server, BABA) == 1
+    assert in_maildrop(server, HARA) == 0
+    empty(server, BABA)
+
+
+@pytest.mark.requirement("WA-7")
+def test_a_contract_that_receives_too_much_rests_and_others_do_not(server: Server, host: testinfra.host.Host) -> None:
+    empty(server, IKEDA)
+    assert [handed_in(server, JINNO)[0] for _mail in range(4)] == [250] * 4
+    began = time.monotonic()
+    assert handed_in(server, JINNO) == TOO_MANY
+    assert handed_in(server, IKEDA) == TOO_MANY
+    assert handed_in(server, BABA)[0] == 250
+    # It may send: this contract's pause is for what it receives.
+    with submission(server, IKEDA) as session:
+        assert answer(session, IKEDA.address, BABA.address)[0] == 250
+    assert "receiving: paused" in host.check_output("mailhosting-limits show nishi")
+    assert until(lambda: handed_in(server, JINNO)[0] == 250, 30)
+    assert 13 < time.monotonic() - began < 20
+    # The contact was told, once.
+    assert until(lambda: in_maildrop(server, IKEDA) == 1)
+    empty(server, IKEDA, JINNO, BABA)
+
+
+@pytest.mark.requirement("WA-7")
+def test_a_contract_that_sends_too_much_rests_in_both_directions(server: Server) -> None:
+    with submission(server, GOTO) as session:
+        assert [answer(session, GOTO.address, BABA.address)[0] for _mail in range(5)] == [250] * 5
+        began = time.monotonic()
+        assert answer(session, GOTO.address, BABA.address) == TOO_MANY
+    with submission(server, HARA) as session:
+        assert answer(session, HARA.address, BABA.address) == TOO_MANY
+    assert handed_in(server, HARA) == TOO_MANY
+    assert handed_in(server, BABA)[0] == 250
+    assert until(lambda: handed_in(server, HARA)[0] == 250, 30)
+    assert 13 < time.monotonic() - began < 20
+    empty(server, BABA, HARA, GOTO)
+
+
+def test_what_is_given_up_or_refused_counts_nothing(server: Server) -> None:
+    for _attempt in range(6):
+        with incoming(server) as session:
+            session.docmd("MAIL", f"FROM:<{STRANGER}>")
+            session.docmd("RCPT", f"TO:<{JINNO.address}>")
+            session.docmd("DATA")
+            session.sock.sendall(b"Subject: in the middle\r\n\r\n")
+            session.sock.shutdown(socket.SHUT_RDWR)
+            session.close()
+    assert [handed_in(server, JINNO)[0] for _mail in range(5)] == [250, 250, 250, 250, 423]
+    empty(server, JINNO)
+
+
+def test_many_at_once_pass_exactly_as_many_as_may(server: Server) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        said = list(pool.map(lambda _number: handed_in(server, JINNO)[0], range(12)))
+    assert sorted(said) == [250] * 4 + [423] * 8
+    empty(server, JINNO)
+
+
+@pytest.mark.requirement("WA-2")
+def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server) -> None:
+    empty(server, ENDO, FUJITA)
+    time.sleep(6)  # the sum of before
+    assert handed_in(server, ENDO, octets(2 * MEBIBYTE))[0] == 250
+    assert handed_in(server, FUJITA, octets(1_200_000)) == FULL
+    with incoming(server) as session:
+        assert answer(session, STRANGER, FUJITA.address, declared=1_200_000) == FULL
+    assert handed_in(server, FUJITA, octets(900_000))[0] == 250
+    assert handed_in(server, BABA, octets(1_200_000))[0] == 250
+    # Of two, one of another contract: it gets its mail.
+    with incoming(server) as session:
+        assert answer(session, STRANGER, FUJITA.address, BABA.address, content=octets(1_200_000))[0] == 250
+    assert until(lambda: in_maildrop(server, ENDO) == 1)
+    empty(server, ENDO)
+    assert until(lambda: handed_in(server, FUJITA, octets(500_000))[0] == 250, 60)
+    empty(server, ENDO, FUJITA, BABA)
+
+
+@pytest.mark.requirement("WA-2")
+def test_many_at_once_do_not_overfill_the_disk(server: Server) -> None:
+    empty(server, ENDO, FUJITA)
+    time.sleep(6)
+    size = 300_000
+    with ThreadPoolExecutor(16) as pool:
+        users = [ENDO, FUJITA] * 12
+        said = list(pool.map(lambda user: handed_in(server, user, octets(size))[0], users))
+    assert set(said) == {250, 452}
+    assert said.count(250) * size <= POOL
+    assert until(lambda: in_maildrop(server, ENDO) + in_maildrop(server, FUJITA) == said.count(250))
+    empty(server, ENDO, FUJITA)
+
+
+@pytest.mark.requirement("WA-4")
+def test_587_wants_a_login_whatever_pop_has_opened(server: Server) -> None:
+    with maildrop(server, ABE):
+        pass
+    with protocols.smtp(server, "submission") as session:
+        assert session.docmd("MAIL", f"FROM:<{ABE.address}>")[0] in (530, 250)
+        assert session.docmd("RCPT", "TO:<x@outside.example>")[0] in (503, 530, 554)
+
+
+def test_mail_to_too_many_of_the_same_content_waits(server: Server, host: testinfra.host.Host) -> None:
+    host.check_output("postsuper -d ALL hold >/dev/null 2>&1 || true")
+    empty(server, ENDO)
+    words = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh")
+    with submission(server, ENDO) as session:
+        for number in range(25):
+            mail = message(ENDO.address, BABA.address)
+            mail.set_content(f"Dear customer {number},\n\n{words}\n")
+            session.send_message(mail)
+    assert until(lambda: in_maildrop(server, BABA) == 19, 20)
+    assert "6 " in host.check_output('postqueue -j | grep -c \'"queue_name": "hold"\'') + " "
+    assert until(lambda: in_maildrop(server, ENDO) == 1)  # the contact, once
+    host.check_output("postsuper -d ALL hold")
+    empty(server, BABA, ENDO)
+
+
+def test_an_operator_ends_a_pause(server: Server, control: Control) -> None:
+    while handed_in(server, JINNO)[0] == 250:
+        pass
+    assert control.module("mail_limits", name="nishi", state="lifted")["changed"]
+    assert handed_in(server, JINNO)[0] == 250
+    empty(server, JINNO)
+
+
+def test_without_valkey_mail_flows_and_without_the_gate_it_waits(server: Server, host: testinfra.host.Host) -> None:
+    host.check_output("systemctl kill --signal=STOP valkey-server")
+    try:
+        assert [handed_in(server, JINNO)[0] for _mail in range(6)] == [250] * 6
+    finally:
+        host.check_output("systemctl kill --signal=CONT valkey-server")
+    host.check_output("systemctl stop mailhosting-gate@in")
+    try:
+        with incoming(server) as session:
+            assert session.docmd("MAIL", f"FROM:<{STRANGER}>")[0] == PUT_OFF
+    finally:
+        host.check_output("systemctl start mailhosting-gate@in")
+    assert until(lambda: handed_in(server, BABA)[0] == 250)
+    assert until(lambda: in_maildrop(server, JINNO) == 6)
+    empty(server, JINNO, BABA)
+
+
+def test_without_the_directory_mail_is_put_off(server: Server, host: testinfra.host.Host) -> None:
+    host.check_output("systemctl stop postgresql@17-main")
+    try:
+        assert handed_in(server, BABA)[0] == PUT_OFF
+    finally:
+        host.check_output("systemctl start postgresql@17-main")
+    assert until(lambda: handed_in(server, BABA)[0] == 250)
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "open('/etc/mailhosting/x', 'w')",
+        "open('/var/spool/postfix/private/x', 'w')",
+        "open('/var/vmail')",
+        "open('/etc/shadow')",
+        "__import__('socket').create_connection(('127.0.0.1', 25), 2)",
+        "__import__('psycopg').connect('dbname=mailhosting user=mailhosting-gate').execute('SELECT * FROM v1.passdb')",
+        "__import__('psycopg').connect('dbname=mailhosting user=mailhosting-gate').execute('TABLE directory.account')",
+    ],
+)
+def test_the_gate_gets_out_of_nothing(host: testinfra.host.Host, forbidden: str) -> None:
+    """The forbidden act, done as the service does its own: in a unit with the same settings."""
+    host.check_output(
+        "mkdir -p /run/systemd/system/mailhosting-gate@try.service.d && "
+        "printf '[Service]\\nType=oneshot\\nRestart=no\\nExecStart=\\nExecStart=/usr/bin/python3 -I -c \"%s\"\\n' "
+        f'"{forbidden}" > /run/systemd/system/mailhosting-gate@try.service.d/try.conf && systemctl daemon-reload'
+    )
+    try:
+        tried = host.run("systemctl start mailhosting-gate@try")
+        said = host.check_output("journalctl --unit=mailhosting-gate@try --no-pager --lines=5")
+    finally:
+        host.check_output("rm -r /run/systemd/system/mailhosting-gate@try.service.d; systemctl daemon-reload")
+    assert tried.rc != 0
+    assert any(word in said for word in ("Permission", "Read-only", "InsufficientPrivilege", "not supported")), said
