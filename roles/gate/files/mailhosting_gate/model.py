@@ -67,8 +67,8 @@ class Mailbox:
 class Room:
     """The bytes that a mail needs in a mailbox, or in all mailboxes of a tenant together, out of `quota` bytes.
 
-    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs no Room.  It is full unless all that
-    is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
+    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs no Room.  It is full unless all
+    that is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
     """
 
     scope: Literal["account", "tenant"]
