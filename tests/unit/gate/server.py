@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from mailhosting_gate.valkey import Down, Refusal, Reply, Valkey, Word
 
-#: What the gate may do: its scripts name all keys, their commands are held to the rest.
-GATE_RULES = (
-    "~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:* ~mh:1:usage:* ~mh:1:mass:* ~mh:1:unknown:*"
-    " +evalsha +eval +time +scan"
-    " (~mh:1:rate:* ~mh:1:pause:* ~mh:1:room:* ~mh:1:total:* ~mh:1:day:* ~mh:1:mass:* ~mh:1:unknown:*"
-    " +exists +get +set +hget +hgetall +hmget +hset +hsetnx +hincrby +hdel +pttl +expire +pexpire +del)"
-    " (%R~mh:1:usage:* +exists +get +mget)"
-    " (~mh:1:usage:wanted +sadd)"
-)
+ROLE = Path(__file__).parents[3] / "roles" / "valkey"
+
+
+def gate_rules() -> str:
+    """What the role lets the gate do: its scripts name all keys, their commands are held to the rest."""
+    users = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())["valkey_users"]
+    return next(str(user["rules"]) for user in users if user["name"] == "gate")
 
 
 def _server() -> list[str | Path]:
@@ -61,7 +60,7 @@ class Server:
                     break
                 time.sleep(0.02)
             else:
-                self.ask("ACL", "SETUSER", "gate", "on", "nopass", "resetkeys", "-@all", *_words(GATE_RULES))
+                self.ask("ACL", "SETUSER", "gate", "on", "nopass", "resetkeys", "-@all", *_words(gate_rules()))
                 return
         pytest.fail(f"Valkey did not start: {(self.folder / 'log').read_text()}")
 

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose mail it is, who is charged, and what is answered; with a real Valkey and a directory of a few lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+from mailhosting_gate.counters import Counters
+from mailhosting_gate.directory import Directory, Unavailable
+from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
+from mailhosting_gate.session import TRY_LATER, Gate, Reply, Texts, Transaction, address
+from mailhosting_gate.valkey import Valkey
+
+from .server import Server
+
+ACME, BOLT = 1, 2
+TARO, HANAKO, BILL = (
+    Mailbox(11, "taro@acme.example"),
+    Mailbox(12, "hanako@acme.example"),
+    Mailbox(21, "bill@bolt.example"),
+)
+TEXTS = Texts(
+    Reply("552", None, "large"), Reply("423", None, "limit"), Reply("452", None, "full"), Reply("550", None, "mass")
+)
+
+
+def tenant(number: int, **settings: Any) -> Tenant:
+    absent = {"max_message_size": None, "quota": None, "mass_mail": None}
+    none: dict[str, Any] = {"send_limits": (), "receive_limits": (), "account_send_limits": ()}
+    return Tenant(number, f"t{number}", **{**absent, **none, **settings})
+
+
+def at_most(messages: int, unit: Any = "messages") -> tuple[Limit, ...]:
+    return (Limit(unit, messages, 3600, 60, ("send", "receive")),)
+
+
+@dataclass
+class Told:
+    """What the gate knows of the directory, and whom it had told."""
+
+    tenants: dict[int, Tenant] = field(default_factory=lambda: {ACME: tenant(ACME), BOLT: tenant(BOLT)})
+    logins: list[str] = field(default_factory=list)
+    notices: list[tuple[Any, ...]] = field(default_factory=list)
+    ends: dict[str, Destinations] = field(
+        default_factory=lambda: {
+            "taro@acme.example": Destinations((Place(TARO, ACME, 0),), ()),
+            "hanako@acme.example": Destinations((Place(HANAKO, ACME, 0),), ()),
+            "bill@bolt.example": Destinations((Place(BILL, BOLT, 0),), ()),
+            "ken@acme.example": Destinations((), (Onward("ken@home.example", 13, ACME),)),
+        }
+    )
+    down: bool = False
+
+    def owner(self, whose: Address) -> Owner | None:
+        if self.down:
+            raise Unavailable("the directory: gone")
+        for mailbox in (TARO, HANAKO, BILL):
+            if mailbox.username == "@".join(whose):
+                return Owner(mailbox.account_id, BOLT if mailbox is BILL else ACME, mailbox.username)
+        return Owner(None, ACME, None) if whose.domain == "acme.example" else None
+
+    def destinations(self, to: Address) -> Destinations:
+        if self.down:
+            raise Unavailable("the directory: gone")
+        outside = Destinations((), (Onward("@".join(to), None, None),))
+        return self.ends.get("@".join(to), outside)
+
+    def tenant(self, number: int) -> Tenant | None:
+        return self.tenants.get(number)
+
+    def mailboxes(self, number: int) -> list[Mailbox]:
+        return [TARO, HANAKO] if number == ACME else [BILL]
+
+    def relay_logins(self, _sender: Address) -> list[str]:
+        return self.logins
+
+    def add_notice(self, *notice: Any) -> None:
+        self.notices.append(notice)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def gate(told: Told, valkey: Valkey) -> Gate:
+    directory = cast("Directory", told)
+    return Gate(directory, valkey, Counters(valkey, told.mailboxes), TEXTS, {"send": (), "receive": ()})
+
+
+def begun(gate: Gate, sender: str = "x@far.example", login: str | None = None, **attributes: Any) -> Transaction:
+    known = {"queue_id": "Q", "client": "192.0.2.7", "listener": "smtp", "declared_size": 0, **attributes}
+    return Transaction(gate=gate, login=login, sender=address(sender), **known)
+
+
+def sent(gate: Gate, *recipients: str, size: int = 100, headers: tuple[tuple[str, str], ...] = (), **who: Any) -> str:
+    """The code of the first refusal, 250 for a mail that is taken."""
+    mail = begun(gate, **who)
+    replies = [mail.mail(), *(mail.recipient(to) for to in recipients)]
+    for name, value in headers:
+        mail.header(name, value, len(name) + len(value) + 3)
+    mail.body(b"x" * size)
+    replies += [mail.end().reply] if not any(replies) else []
+    return next((reply.code for reply in replies if reply), "250")
+
+
+def test_a_login_is_charged_whatever_the_envelope_says(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(2))
+    codes = [sent(gate, "a@far.example", sender="x@elsewhere.example", login=TARO.username) for _mail in range(3)]
+    assert codes == ["250", "250", "423"]
+    assert sent(gate, "a@far.example", sender=BILL.username, login=BILL.username) == "250"
+
+
+def test_an_account_has_limits_of_its_own(gate: Gate, told: Told) -> None:
+    stops = (replace(at_most(1)[0], stops=("send",)),)
+    told.tenants[ACME] = tenant(ACME, account_send_limits=stops)
+    assert [sent(gate, "a@far.example", login=TARO.username) for _mail in range(2)] == ["250", "423"]
+    assert sent(gate, "a@far.example", login=HANAKO.username) == "250"
+    (notice,) = told.notices
+    assert notice[:3] == ("limit_pause", ACME, 11)
+    assert notice[3]["account"] == TARO.username
+
+
+def test_recipients_may_be_what_counts(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(3, "recipients"))
+    assert sent(gate, *(f"{number}@far.example" for number in range(3)), login=TARO.username) == "250"
+    assert sent(gate, "a@far.example", login=TARO.username) == "423"
+
+
+def test_a_pop_login_is_who_relays(gate: Gate, told: Told, server: Server) -> None:
+    told.logins = [HANAKO.username, TARO.username]
+    server.ask("SET", f"mh:1:login:192.0.2.7/{TARO.username}", 1)
+    told.tenants[ACME] = tenant(ACME, account_send_limits=at_most(1))
+    assert [sent(gate, "a@far.example", sender=HANAKO.username) for _mail in range(2)] == ["250", "423"]
+    assert told.notices[0][2] == TARO.account_id
+
+
+def test_a_stranger_who_names_us_is_not_charged_to_us(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(0))
+    assert sent(gate, BILL.username, sender=TARO.username) == "250"
+
+
+def test_a_forward_to_outside_is_its_owners(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(2))
+    assert [sent(gate, "ken@acme.example") for _mail in range(3)] == ["250", "250", "423"]
+
+
+def test_what_a_filter_sends_on_is_its_owners(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    redirected = (("X-Sieve-Redirected-From", f" {TARO.username}"), ("X-Sieve-Redirected-From", " forged@bolt.example"))
+    codes = [sent(gate, "a@far.example", listener="own", headers=redirected) for _mail in range(2)]
+    assert codes == ["250", "423"]
+
+
+def test_sizes_are_told_at_mail_at_rcpt_and_at_the_end(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, max_message_size=1000)
+    assert begun(gate, login=TARO.username, declared_size=1001).mail() == TEXTS.message_size
+    assert begun(gate, declared_size=1001).recipient(TARO.username) == TEXTS.message_size
+    assert begun(gate, declared_size=1001).recipient(BILL.username) is None
+    assert [sent(gate, TARO.username, size=size) for size in (998, 999)] == ["250", "552"]
+    assert sent(gate, TARO.username, BILL.username, size=999) == "552"
+
+
+def test_a_full_mailbox_is_refused_alone(gate: Gate, told: Told, server: Server) -> None:
+    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 5000),), ())
+    told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 5000), Place(HANAKO, ACME, 0)), ())
+    server.ask("SET", f"mh:1:usage:11/{TARO.username}/quota/storage", 4999)
+    assert begun(gate).recipient(TARO.username) is None
+    server.ask("SET", f"mh:1:usage:11/{TARO.username}/quota/storage", 5000)
+    assert begun(gate).recipient(TARO.username) == TEXTS.full
+    assert begun(gate).recipient("both@acme.example") is None
+    mail = begun(gate)
+    assert [mail.recipient(HANAKO.username), mail.recipient(TARO.username)] == [None, TEXTS.full]
+    assert mail.end().reply is None
+
+
+def test_usage_that_is_not_known_is_not_zero_and_refuses_nobody(gate: Gate, told: Told, server: Server) -> None:
+    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
+    assert sent(gate, TARO.username) == "250"
+    assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [TARO.username.encode()]
+
+
+def test_what_is_counted_of_a_day(gate: Gate, server: Server) -> None:
+    assert sent(gate, BILL.username, "a@far.example", login=TARO.username, size=98) == "250"
+    found: dict[bytes, dict[bytes, bytes]] = {}
+    for key in cast("list[bytes]", server.ask("KEYS", "mh:1:day:*")):
+        pairs = cast("list[bytes]", server.ask("HGETALL", key.decode()))
+        found[key.rpartition(b":")[2]] = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    assert found == {
+        b"1": {b"sent_messages": b"1", b"sent_recipients": b"2", b"sent_bytes": b"100"},
+        b"2": {b"received_messages": b"1", b"received_recipients": b"1", b"received_bytes": b"100"},
+    }
+
+
+def test_without_valkey_mail_flows(gate: Gate, told: Told, server: Server) -> None:
+    told.tenants[ACME] = tenant(ACME, receive_limits=at_most(0))
+    assert sent(gate, TARO.username) == "423"
+    with server.hung():
+        assert sent(gate, TARO.username) == "250"
+
+
+def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
+    told.down = True
+    assert begun(gate, login=TARO.username).mail() == TRY_LATER
+    assert begun(gate).recipient(TARO.username) == TRY_LATER
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("<Taro+box@ACME.example>", ("taro", "acme.example")),
+        ('<"12:30"@acme.example>', ("12:30", "acme.example")),
+        ("<>", None),
+        ("<postmaster>", None),
+        ("<\u592a\u90ce@acme.example>", ("\u592a\u90ce", "acme.example")),
+        ("<a@b\x00c>", None),
+    ],
+)
+def test_addresses_of_envelopes(written: str, expected: tuple[str, str] | None) -> None:
+    assert address(written) == expected
