@@ -316,7 +316,7 @@ def test_the_gate_gets_out_of_nothing(host: testinfra.host.Host, forbidden: str)
     )
     try:
         tried = host.run("systemctl start mailhosting-gate@try")
-        said = host.check_output("journalctl --unit=mailhosting-gate@try --no-pager --lines=5")
+        said = host.check_output("journalctl -I --unit=mailhosting-gate@try --no-pager")
     finally:
         host.check_output("rm -r /run/systemd/system/mailhosting-gate@try.service.d; systemctl daemon-reload")
     assert tried.rc != 0

@@ -339,6 +339,12 @@ def test_a_mailbox_takes_one_mail_more_while_it_is_not_full(counters: Counters, 
     assert refused_by(counters.commit([], [room])).kind == "full"
 
 
+def test_what_is_full_is_measured_anew(counters: Counters, server: Server) -> None:
+    uses(server, TARO, 1000)
+    assert refused_by(counters.check([], [in_mailbox(TARO, 1)])).kind == "full"
+    assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [TARO.username.encode()]
+
+
 def test_deletions_hide_arrivals_for_forty_seconds_at_most(counters: Counters, server: Server) -> None:
     """Of a mailbox that is read and emptied all the time, mail that arrived long ago takes no room."""
     uses(server, TARO, 0)

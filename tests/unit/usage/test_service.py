@@ -267,6 +267,13 @@ def test_keys_of_accounts_that_are_gone_go(settled: Any) -> None:
     assert settled.valkey.sizes == {renamed: 100, HANAKO: 200}
 
 
+def test_who_is_asked_for_is_put_right_at_once(settled: Any) -> None:
+    settled.valkey.sizes[BILL] = 1
+    settled.valkey.missed.append(BILL.username)
+    settled.look(NOON + 4)
+    assert settled.valkey.sizes == RIGHT
+
+
 def test_many_accounts_are_measured_in_parts_and_whoever_waits_comes_between(host: Any) -> None:
     many = [Account(number, f"u{number}@acme.example", 10) for number in range(1200)]
     host.directory.there = [*many, TARO._replace(id=9999)]

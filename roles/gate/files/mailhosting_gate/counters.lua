@@ -4,7 +4,7 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
 -- Whether a mail may pass; if so, and if it is to be committed, it is counted everywhere at once.
--- KEYS[1] is the epoch of usage, KEYS[2] the set of usernames whose usage is wanted. ARGV[1] is JSON, made by
+-- KEYS[1] is the epoch of usage, KEYS[2] the set of usernames whose usage is to be measured. ARGV[1] is JSON, made by
 -- counters.py, and names the other keys by number:
 --   commit       whether to count
 --   parties[]    pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
@@ -157,7 +157,11 @@ local reservations = {}
 for number, room in ipairs(plan.rooms) do
   if usage[number] then
     local held = read_reservation(room, usage[number])
-    if usage[number] + held.outstanding + room.free > room.quota then return {'full', number} end
+    if usage[number] + held.outstanding + room.free > room.quota then
+      -- It is measured anew, lest a number that somebody failed to write keeps mail out.
+      if room.username then redis.call('SADD', KEYS[2], room.username) end
+      return {'full', number}
+    end
     reservations[number] = held
   end
 end

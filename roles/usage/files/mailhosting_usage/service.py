@@ -93,8 +93,10 @@ class Service:
     def _wanted(self) -> None:
         names = self.valkey.wanted()
         if names:
-            filled = self._fill(self.directory.accounts(names))
-            LOG.info("filled in %d of %d that were missed", filled, len(names))
+            known = self.valkey.used(self.directory.accounts(names))
+            filled = self._fill([account for account, size in known.items() if size is None])
+            corrected = self._correct([account for account, size in known.items() if size is not None])
+            LOG.info("asked for %d: %d were missing, %d wrong", len(names), filled, corrected)
 
     def _fill(self, accounts: Sequence[Account]) -> int:
         """Measure and write those of `accounts` that Valkey does not have; how many."""
@@ -128,9 +130,7 @@ class Service:
         filled = self._fill_all(accounts)
         corrected = 0
         for batch in self._batches(accounts):
-            wrong = self._wrong(batch)
-            # A mail may have come between the two looks; who is wrong twice is wrong.
-            corrected += self.valkey.correct(self._wrong(list(wrong))) if wrong else 0
+            corrected += self._correct(batch)
         gone = self.valkey.known() - {(account.id, account.username) for account in accounts}
         # An account may have been made since.
         gone -= {(account.id, account.username) for account in self.directory.accounts(name for _id, name in gone)}
@@ -138,6 +138,12 @@ class Service:
         LOG.info(
             "compared %d accounts: %d were missing, %d wrong, %d gone", len(accounts), filled, corrected, forgotten
         )
+
+    def _correct(self, accounts: Sequence[Account]) -> int:
+        """Replace what Valkey has wrong of `accounts`; how many."""
+        wrong = self._wrong(accounts) if accounts else {}
+        # A mail may have come between the two looks; who is wrong twice is wrong.
+        return self.valkey.correct(self._wrong(list(wrong))) if wrong else 0
 
     def _wrong(self, accounts: Sequence[Account]) -> dict[Account, tuple[int, int]]:
         """What Valkey had before the mailboxes were measured, and what they have."""
