@@ -63,7 +63,8 @@ UNKNOWN: Final = "?"
 #: Seconds that the counts of a day are kept.
 DAY_LASTS: Final = 40 * 86400
 
-_SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
+# The first line tells Valkey to hold the script to what its kind may do.
+_SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 # What EVALSHA knows a script by.
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 #: Keys of an MGET or SCAN: others are served in between.

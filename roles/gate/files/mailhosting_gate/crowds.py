@@ -20,7 +20,8 @@ from .content import Fingerprint
 Kind = Literal["mass_mail", "unknown_recipients"]
 _KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipients": "unknown_recipients"}
 
-_SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
+# The first line tells Valkey to hold the script to what its kind may do.
+_SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 
 #: RFC 3463: the address is bad, or its host is not there.
 _UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.\d{1,3}|4\.4)")
