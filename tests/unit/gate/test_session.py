@@ -215,6 +215,8 @@ def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
     [
         ("<Taro+box@ACME.example>", ("taro", "acme.example")),
         ('<"12:30"@acme.example>', ("12:30", "acme.example")),
+        (r'<"ta\ro"@acme.example>', ("taro", "acme.example")),
+        ("<taro@acme.example.>", ("taro", "acme.example")),
         ("<>", None),
         ("<postmaster>", None),
         ("<\u592a\u90ce@acme.example>", ("\u592a\u90ce", "acme.example")),

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -88,30 +88,30 @@ class Directory:
 
     def _ask(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         try:
-            with self._connection() as connection:
-                return connection.execute(query.encode(), arguments).fetchall()
+            # PostgreSQL may have been restarted since these were used.
+            while kept := self._take():
+                with suppress(psycopg.OperationalError):
+                    return self._run(kept, query, arguments)
+            fresh = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=1)
+            return self._run(fresh, query, arguments)
         except psycopg.Error as error:
             raise Unavailable(f"the directory: {' '.join(str(error).split())}") from error
 
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _take(self) -> psycopg.Connection[Any] | None:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is not None:
-            # PostgreSQL may have been restarted since.
-            with suppress(psycopg.OperationalError):
-                connection.execute("")
-            if connection.closed:
-                connection = None
-        if connection is None:
-            connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=1)
+            return self._idle.pop() if self._idle else None
+
+    def _run(
+        self, connection: psycopg.Connection[Any], query: str, arguments: tuple[Any, ...]
+    ) -> list[tuple[Any, ...]]:
         try:
-            yield connection
+            rows = connection.execute(query.encode(), arguments).fetchall()
         except BaseException:
             connection.close()
             raise
         with self._lock:
             if len(self._idle) < SPARE:
                 self._idle.append(connection)
-                return
+                return rows
         connection.close()
+        return rows

@@ -28,7 +28,6 @@ class Conversation(Milter.Base):
         self._client = ""
         self._port = 0
         self._transaction: Transaction | None = None
-        self._recipients = 0
 
     def connect(self, _name: str, _family: str, client: Any) -> int:
         """A client connects: (address, port), or nothing for what has neither."""

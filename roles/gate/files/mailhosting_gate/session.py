@@ -10,6 +10,7 @@ counted at once.  So a mail that is given up has nothing to give back.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -454,9 +455,11 @@ def address(written: str, delimiter: str = "+") -> Address | None:
         text = text[1:-1]
     local_part, at, domain = text.rpartition("@")
     if len(local_part) > 1 and local_part.startswith('"') and local_part.endswith('"'):
-        local_part = local_part[1:-1]
+        # RFC 5321 4.1.2: a backslash in it stands for the character after it.
+        local_part = re.sub(r"\\(.)", r"\1", local_part[1:-1])
     if delimiter:
         local_part = local_part.partition(delimiter)[0]
+    domain = domain.removesuffix(".")
     if not (at and local_part and domain) or not text.isprintable():
         return None
     return Address(local_part.lower(), domain.lower())
