@@ -64,6 +64,12 @@ def reachable(server: Server, port: int) -> bool:
     return False
 
 
+def told(host) -> str:
+    """What the jails made of the failed logins, for whoever looks at a failed test."""
+    jails = "for jail in mail-tried mail-address; do fail2ban-client status $jail; done"
+    return host.check_output(f"{jails}; journalctl --unit=dovecot --unit=fail2ban --since=-3min --output=short-precise")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_guessed_login_is_refused_to_this_client_alone(
     server: Server, host, bill: User, taro: User, protocol: str
@@ -128,7 +134,7 @@ def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(serv
 
     guess(server, "submission", logins[-1:])
     # fail2ban reads its own log for this, after all that Dovecot's says.
-    assert until(lambda: not reachable(server, 993))
+    assert until(lambda: not reachable(server, 993)), told(host)
     assert not any(reachable(server, port) for port in (25, 110, 143, 465, 587, 995, 4190))
     assert reachable(server, 22)
 
