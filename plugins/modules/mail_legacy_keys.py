@@ -157,7 +157,8 @@ def _write_conf(module: AnsibleModule, keys: list[legacy.Key]) -> bool:
             f"{error.filename}: {error.strerror}; the role mailhosting.stack.dovecot makes it "
             "where a plan has legacy_auth"
         ) from None
-    text = "".join(template.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in keys)
+    # The current key last: a secret that comes under it while a login is looked up is found under one or the other.
+    text = "".join(template.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in reversed(keys))
     try:
         with open(conf, encoding="utf-8") as file:
             if file.read() == text and os.fstat(file.fileno()).st_mode & 0o077 == 0:
