@@ -140,38 +140,11 @@ undeclared:
   returned: success
   sample: []
 over:
-  description:
-    - Accounts and tenants whose bytes in use, as last seen by the role P(mailhosting.stack.usage#role), are more than a
-      limit that this run lowers, at most 100. Each is a warning too; check mode tells before anything changes.
+  description: As of M(mailhosting.stack.mail_directory).
   type: list
   elements: dict
   returned: success
-  contains:
-    tenant:
-      description: Name of the tenant.
-      type: str
-    address:
-      description: The account, or V(null) for the tenant as a whole.
-      type: str
-    limit:
-      description: The plan key, V(mailbox_quota) or V(tenant_quota).
-      type: str
-    allowed:
-      description: Bytes, as the limit will be.
-      type: int
-    used:
-      description: Bytes in use.
-      type: int
-    excess:
-      description: How many bytes too many.
-      type: int
-  sample:
-    - tenant: acme
-      address: taro@acme.example
-      limit: mailbox_quota
-      allowed: 10485760
-      used: 15728640
-      excess: 5242880
+  sample: []
 """
 
 from typing import Any
