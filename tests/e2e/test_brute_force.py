@@ -47,7 +47,7 @@ def guess(server: Server, protocol: str, logins: Sequence[str]) -> None:
 
     def wrong(number: int) -> None:
         # Not for a reason of another kind, such as a server that is busy: that is no guess.
-        with pytest.raises(Refused, match="535 |(?i:authentication failed)"):
+        with pytest.raises(Refused, match=r"535 |(?i:authentication failed)"):
             log_in(server, protocol, User(logins[number], f"wrong {number}"))
 
     with ThreadPoolExecutor(len(logins)) as pool:

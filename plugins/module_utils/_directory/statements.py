@@ -184,6 +184,14 @@ INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
 SELECT account_id, local_part, domain, now() + make_interval(secs => grace) FROM gone
 """
 
+_FORGET_FORMER_ADDRESSES: Final = """
+DELETE FROM directory.former_address f
+USING json_to_recordset(%s) AS r (tenant text)
+JOIN directory.tenant t ON t.name = r.tenant
+JOIN directory.account ac ON ac.tenant_id = t.id
+WHERE f.account_id = ac.id AND f.expires_at <= now()
+"""
+
 _RENAME: Final = """
 WITH renamed AS (
     SELECT r.*, ad.local_part AS before, ad.domain, ad.account_id
@@ -304,6 +312,7 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 OPEN_ENDED: Final = (
     _HANDOVERS,
     _FORGET_SECRETS,
+    _FORGET_FORMER_ADDRESSES,
     _RELEASE,
     _RENAME_DOMAINS_OF_CLOSED,
     _RENAME_FORWARDS,
@@ -326,6 +335,8 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
     yield _REMOVE_ALIASES, [_address(alias) for alias in changes.aliases if alias.targets is None]
     yield _CLOSE, [{"id": change.row.id, "grace": grace} for change in changes.of("close") if change.row]
     yield _DOMAINS, [domain.after._asdict() for domain in changes.domains if domain.after]
+    renamed = [change for change in changes.of("change") if change.renamed]
+    yield _FORGET_FORMER_ADDRESSES, [{"tenant": name} for name in sorted({change.tenant for change in renamed})]
     yield (
         _RENAME,
         [
@@ -334,8 +345,8 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
                 "local_part": change.local_part,
                 "former": changes.settings.renamed_alias(change.tenant),
             }
-            for change in changes.of("change")
-            if change.renamed and change.row
+            for change in renamed
+            if change.row
         ],
     )
     restored = changes.of("restore")

@@ -148,6 +148,9 @@ def test_a_renamed_account_has_its_old_address_for_a_while(declare: Declare, see
     assert recipient(see, "old@acme.example") == "OK"
     see("mailhosting", "UPDATE directory.former_address SET expires_at = now() RETURNING 1")
     assert recipient(see, "old@acme.example") is None
+    # The tenant's next rename forgets it.
+    declare(desired(acme(account("newest@acme.example", renamed_from="new")), plans=plans(renamed_alias=3600)))
+    assert see("mailhosting", "SELECT local_part FROM directory.former_address") == [("new",)]
 
 
 def test_a_renamed_account_is_the_same_to_the_retention_of_its_mail(declare: Declare, see: See) -> None:
