@@ -182,7 +182,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._directory import passwords, syntax
+from ..module_utils._directory import password_hashes, passwords, syntax
 from ..module_utils._directory.changes import Options, Scope
 from ..module_utils._directory.final import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
@@ -316,7 +316,7 @@ def _autoreply(given: dict[str, Any]) -> Autoreply | None:
 
 def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any]) -> None:
     if parameters["password_hash"] is not None:
-        account.password_hash = value("password_hash", syntax.password_hash, parameters["password_hash"])
+        account.password_hash = value("password_hash", password_hashes.password_hash, parameters["password_hash"])
     if parameters["password"] is not None:
         plain = value("password", syntax.password, parameters["password"])
         always = UPDATE_PASSWORD[parameters["update_password"]]

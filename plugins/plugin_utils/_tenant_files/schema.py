@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from ...module_utils._directory import syntax
+from ...module_utils._directory import password_hashes, syntax
 from ...module_utils._directory.model import (
     ACCOUNT_STATES,
     CONTACTS,
@@ -237,7 +237,7 @@ def _accounts(report: Report, domain: str, node: Node, path: str) -> list[Accoun
     known: dict[str, Convert] = {
         "state": _written(partial(syntax.choice, allowed=ACCOUNT_STATES)),
         "quota": _typed(syntax.quota),
-        "password_hash": lambda node, _: syntax.password_hash(report.secret(node)),
+        "password_hash": lambda node, _: password_hashes.password_hash(report.secret(node)),
         "forward": partial(_forward, report, domain),
         "autoreply": partial(_autoreply, report),
         "renamed_from": _written(syntax.local_part),
