@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,27 @@ def server(variables: dict[str, Any], ca_file: str) -> Server:
     context = TLSContext(variables["mail_hostname"], Path(ca_file).read_text())
     # Dovecot makes an address wait for up to 15 s after failed logins.
     return Server(variables["ansible_host"], context, timeout=30)
+
+
+@pytest.fixture
+def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Server]:
+    """The mail host by an address of a network that this machine and the host share for one test."""
+    network = f"fd00:e2e:{server.address.rpartition('.')[2]}:"
+
+    def device(answer: str, name: str) -> str:
+        return str(json.loads(answer)[0][name])
+
+    here = device(subprocess.check_output(["ip", "-json", "route", "get", server.address], text=True), "dev")
+    there = device(host.check_output(f"ip -json -4 address show to {server.address}"), "ifname")
+    ours = ["ip", "address", "replace", f"{network}:1/64", "dev", here, "nodad"]
+    theirs = f"ip address replace {network}:2/64 dev {there} nodad"
+    subprocess.run(ours, check=True)
+    try:
+        host.check_output(theirs)
+        yield replace(server, address=f"{network}:2")
+    finally:
+        subprocess.run(["ip", "address", "delete", *ours[3:6]], check=True)
+        host.check_output(theirs.replace("replace", "delete"))
 
 
 @pytest.fixture

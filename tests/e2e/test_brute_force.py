@@ -11,6 +11,7 @@ import shlex
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
@@ -52,6 +53,11 @@ def guess(server: Server, protocol: str, logins: Sequence[str]) -> None:
 
     with ThreadPoolExecutor(len(logins)) as pool:
         list(pool.map(wrong, range(len(logins))))
+
+
+def guess_and_be_shut_out(server: Server, login: str) -> None:
+    """The one guess too much: the answer comes, but not the one to QUIT."""
+    guess(replace(server, timeout=10), "submission", [login])
 
 
 def may_log_in_from(host, address: str, user: User) -> bool:
@@ -134,7 +140,7 @@ def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(serv
     guess(server, "submission", logins[:5])
     assert not until(lambda: not reachable(server, 993), 2)
 
-    guess(server, "submission", logins[-1:])
+    guess_and_be_shut_out(server, logins[-1])
     # fail2ban reads its own log for this, after all that Dovecot's says.
     assert until(lambda: not reachable(server, 993)), told(host)
     assert not any(reachable(server, port) for port in (25, 110, 143, 465, 587, 995, 4190))
@@ -143,6 +149,22 @@ def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(serv
     host.check_output("fail2ban-client unban --all")
     assert until(lambda: reachable(server, 993))
     assert may_log_in(server, "imaps", bill)
+
+
+def test_guessing_over_ipv6_is_counted_by_network(
+    server: Server, server_over_ipv6: Server, host, bill: User, taro: User
+) -> None:
+    guess(server_over_ipv6, "imaps", [bill.address] * limit(host, "mail-login"))
+    assert until(lambda: not may_log_in(server_over_ipv6, "imaps", bill), 5)
+    assert not may_log_in(server_over_ipv6, "submission", bill)
+    assert may_log_in(server_over_ipv6, "imaps", taro)
+    assert may_log_in(server, "imaps", bill)
+
+    others = [f"guess-{number}@acme.example" for number in range(limit(host, "mail-address") - 1)]
+    guess(server_over_ipv6, "imaps", others[:-1])
+    guess_and_be_shut_out(server_over_ipv6, others[-1])
+    assert until(lambda: not reachable(server_over_ipv6, 993)), told(host)
+    assert reachable(server, 993)
 
 
 @pytest.mark.parametrize(
