@@ -181,3 +181,4 @@ class Service:
             {account.id: size for account, size in used.items() if size is not None}, today, counters, epoch
         )
         self._collected = now
+        LOG.info("collected what %d accounts use", len(used))
