@@ -145,9 +145,9 @@ class Conversation:
         """Yield a `Step` as each is done: mail sent, read back, removed, then the refusals."""
         if self.sender and self.recipient:
             sender, recipient = self.sender, self.recipient
-            for protocol in ("submission", "submissions"):
-                if protocol in self.protocols:
-                    yield self._run(f"send by {_named(protocol)}", partial(self._send, protocol, sender, recipient))
+            senders: list[str] = [protocol for protocol in ("submission", "submissions") if protocol in self.protocols]
+            for protocol in senders:
+                yield self._run(f"send by {_named(protocol)}", partial(self._send, protocol, sender, recipient))
             readers = {"pop3": self._by_pop3, "pop3s": self._by_pop3, "imap": self._by_imap, "imaps": self._by_imap}
             for protocol, seen in readers.items():
                 if protocol in self.protocols:
@@ -155,8 +155,12 @@ class Conversation:
                         f"read by {_named(protocol)}", partial(self._read, partial(seen, protocol, recipient))
                     )
             yield self._run("remove what was sent", lambda: self._remove(recipient))
-            yield self._run("forged envelope sender refused (587)", lambda: self._forge(sender, recipient))
-            yield self._run("wrong password refused (587)", lambda: self._wrong_password(sender))
+            for protocol in senders[:1]:
+                port = PORTS[protocol]
+                yield self._run(
+                    f"forged envelope sender refused ({port})", partial(self._forge, protocol, sender, recipient)
+                )
+                yield self._run(f"wrong password refused ({port})", partial(self._wrong_password, protocol, sender))
             yield self._run(
                 "unknown recipient refused (25)", lambda: self._unknown_recipient(recipient.address.partition("@")[2])
             )
@@ -236,15 +240,15 @@ class Conversation:
             maildrop.quit()
         return f"{len(self._sent)} mails removed by {_named(protocol)}"
 
-    def _forge(self, sender: Login, recipient: Login) -> str:
-        with smtp(self.server, "submission") as session:
+    def _forge(self, protocol: str, sender: Login, recipient: Login) -> str:
+        with smtp(self.server, protocol) as session:
             session.login(sender.address, sender.password)
             # Who writes to itself has no other customer to pass itself off as.
             session.mail(recipient.address if recipient != sender else "somebody@relay-test.example")
             return _refused(session.rcpt(recipient.address), (553,))
 
-    def _wrong_password(self, sender: Login) -> str:
-        with smtp(self.server, "submission") as session:
+    def _wrong_password(self, protocol: str, sender: Login) -> str:
+        with smtp(self.server, protocol) as session:
             try:
                 session.user, session.password = sender.address, sender.password + "x"
                 session.auth("PLAIN", session.auth_plain)

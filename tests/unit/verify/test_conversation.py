@@ -52,3 +52,20 @@ def test_a_password_in_clear_is_looked_at_only_where_a_plan_allows_it(
     steps = conversation.Conversation(server, (), cleartext_auth=cleartext_auth).steps()
     (step,) = [step for step in steps if step.name == NAME]
     assert step.ok is ok, step
+
+
+@pytest.mark.parametrize(
+    ("protocols", "ports"),
+    [(("submission", "submissions"), {"587"}), (("submissions", "pop3"), {"465"}), (("pop3", "smtp"), set())],
+)
+def test_what_is_tried_after_a_login_is_tried_where_the_plan_has_one(
+    submission: Callable[[str], None], protocols: tuple[str, ...], ports: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission("535 5.7.8 Error: authentication failed")
+    monkeypatch.setattr(conversation, "PORTS", {**conversation.PORTS, "submission": 587, "submissions": 465})
+    login = conversation.Login("taro@acme.example", "x")
+    server = conversation.Server("127.0.0.1", conversation.TLSContext("mx.example"), timeout=0.1)
+    steps = conversation.Conversation(server, protocols, login, login, delivery_timeout=0).steps()
+    names = [step.name for step in steps if step.name.startswith(("forged", "wrong password"))]
+    assert {name.rpartition("(")[2].rstrip(")") for name in names} == ports
+    assert len(names) == 2 * len(ports)
