@@ -44,7 +44,7 @@ BEGIN
 END $$;
 
 -- Where mail for an address ends: mailboxes, and addresses elsewhere with the account and tenant that send it there.
--- At most `most` addresses a level are followed, and fifty levels: Postfix has given up by then.
+-- At most `most` addresses a level are followed, and as many levels as Postfix follows (virtual_alias_recursion_limit).
 CREATE FUNCTION v1.gate_destinations(of_local_part text, of_domain text, most integer)
 RETURNS TABLE (account_id bigint, tenant_id bigint, username text, quota bigint, target text)
 {question} AS $$
@@ -61,7 +61,7 @@ BEGIN
         FROM directory.keeper k WHERE k.local_part = of_local_part AND k.domain = of_domain;
         RETURN;
     END IF;
-    FOR level IN 1..50 LOOP
+    FOR level IN 1..1001 LOOP
         RETURN QUERY SELECT DISTINCT ON (f.address) f.account, f.tenant, NULL::text, NULL::bigint, f.address
         FROM unnest(addresses, accounts, tenants) AS f (address, account, tenant)
         WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2));

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate
 
 from .build import MEBIBYTE, PLANS, account, alias, desired, forward, tenant
@@ -81,10 +82,11 @@ def test_all_of_a_large_domain(declare: Declare, see: See) -> None:
     assert len(ends(see, "all@acme.example", most=100)[0]) == 100
 
 
-def test_a_chain_of_fifty_ends(declare: Declare, see: See) -> None:
-    chain = [alias(f"a{number}@acme.example", f"a{number + 1}@acme.example") for number in range(48)]
-    declare(desired(tenant("acme", "a48@acme.example", *chain), plans=plans(max_forwards=None)))
-    assert ends(see, "a0@acme.example") == (["a48@acme.example"], [])
+@pytest.mark.parametrize("length", [48, 1000])
+def test_a_chain_is_followed_as_far_as_postfix_does(declare: Declare, see: See, length: int) -> None:
+    chain = [alias(f"a{number}@acme.example", f"a{number + 1}@acme.example") for number in range(length)]
+    declare(desired(tenant("acme", f"a{length}@acme.example", *chain), plans=plans(max_forwards=None)))
+    assert ends(see, "a0@acme.example") == ([f"a{length}@acme.example"], [])
 
 
 def test_an_owner(declare: Declare, see: See) -> None:
