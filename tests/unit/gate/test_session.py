@@ -220,7 +220,15 @@ def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
         ("<>", None),
         ("<postmaster>", None),
         ("<\u592a\u90ce@acme.example>", ("\u592a\u90ce", "acme.example")),
-        ("<a@b\x00c>", None),
+        ("<taro+\u3000@acme.example>", ("taro", "acme.example")),
+        ('<"taro+\x01"@acme.example>', ("taro", "acme.example")),
+        ('<"taro\\\n"@acme.example>', ("taro\n", "acme.example")),
+        ("<taro+\udcff@acme.example>", ("taro", "acme.example")),
+        # What nobody is called may still be for a catch-all.
+        ("<+box@acme.example>", ("+box", "acme.example")),
+        ('<"a@far.example"@acme.example>', ("a\ufffdfar.example", "acme.example")),
+        ("<ta\udcffro@acme.example>", ("ta\ufffdro", "acme.example")),
+        ("<a@b\x00c>", ("a", "b\ufffdc")),
     ],
 )
 def test_addresses_of_envelopes(written: str, expected: tuple[str, str] | None) -> None:

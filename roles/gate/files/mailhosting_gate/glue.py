@@ -46,7 +46,7 @@ class Conversation(Milter.Base):
             client=self._client,
             listener=_LOCAL if self._port == 0 and listener != OWN else listener,
             login=self.getsymval("{auth_authen}") or None,
-            sender=address(sender),
+            sender=address(self.getsymval("{mail_addr}") or sender),
             declared_size=size,
         )
         return self._answer(self._safely(self._transaction.mail))
@@ -57,7 +57,9 @@ class Conversation(Milter.Base):
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or "-"
-        return self._answer(self._safely(lambda: transaction.recipient(recipient)))
+        # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
+        resolved = self.getsymval("{rcpt_addr}") or recipient
+        return self._answer(self._safely(lambda: transaction.recipient(resolved)))
 
     def header(self, name: str, value: str) -> int:
         """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""

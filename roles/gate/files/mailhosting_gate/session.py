@@ -449,17 +449,21 @@ def _all_full(recipients: Iterable[_Recipient], full: set[tuple[str, int]]) -> b
 
 
 def address(written: str, delimiter: str = "+") -> Address | None:
-    """An address of an envelope, or a login; None for what is none, the null sender among it."""
-    text = written.strip()
+    """An address of an envelope, or a login; None for what is none, the null sender among it.
+
+    What has no place in an address stays, as a character that the directory can be asked for: a catch-all takes it.
+    """
+    text = written.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1]
     local_part, at, domain = text.rpartition("@")
     if len(local_part) > 1 and local_part.startswith('"') and local_part.endswith('"'):
         # RFC 5321 4.1.2: a backslash in it stands for the character after it.
-        local_part = re.sub(r"\\(.)", r"\1", local_part[1:-1])
+        local_part = re.sub(r"\\(.)", r"\1", local_part[1:-1], flags=re.DOTALL)
     if delimiter:
-        local_part = local_part.partition(delimiter)[0]
+        local_part = local_part.partition(delimiter)[0] or local_part
     domain = domain.removesuffix(".")
-    if not (at and local_part and domain) or not text.isprintable():
+    if not (at and local_part and domain):
         return None
-    return Address(local_part.lower(), domain.lower())
+    # Nobody's local part has an @, and the directory takes what follows the first for the domain.
+    return Address(local_part.lower().replace("@", "\ufffd"), domain.lower())
