@@ -12,7 +12,7 @@ import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.directory import Directory, Unavailable
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
-from mailhosting_gate.session import TRY_LATER, Gate, Reply, Texts, Transaction, address
+from mailhosting_gate.session import TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction, address
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -155,6 +155,18 @@ def test_what_a_filter_sends_on_is_its_owners(gate: Gate, told: Told) -> None:
     redirected = (("X-Sieve-Redirected-From", f" {TARO.username}"), ("X-Sieve-Redirected-From", " forged@bolt.example"))
     codes = [sent(gate, "a@far.example", listener="own", headers=redirected) for _mail in range(2)]
     assert codes == ["250", "423"]
+
+
+def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
+    crowd = tuple(Place(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
+    told.ends["all@acme.example"] = Destinations(crowd, ())
+    mail = begun(gate)
+    written = ["all@acme.example", "all+again@acme.example", BILL.username, "a@far.example"]
+    assert [mail.recipient(to) for to in written] == [None, TOO_MANY, TOO_MANY, TOO_MANY]
+    assert mail.end().reply is None
+    mail = begun(gate)
+    written = [BILL.username, "all@acme.example", "a@far.example"]
+    assert [mail.recipient(to) for to in written] == [None, TOO_MANY, None]
 
 
 def test_sizes_are_told_at_mail_at_rcpt_and_at_the_end(gate: Gate, told: Told) -> None:

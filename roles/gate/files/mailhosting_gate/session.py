@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from . import crowds
 from .content import Reader
 from .counters import Counters, Down
-from .directory import Directory, Unavailable
+from .directory import MOST_DESTINATIONS, Directory, Unavailable
 from .model import (
     HOST,
     Address,
@@ -62,6 +62,8 @@ class Reply(NamedTuple):
 
 
 TRY_LATER: Final = Reply("451", "4.3.0", "Temporary failure, try again later")
+#: RFC 5321 4.5.3.1.10: the client sends the mail again, to those that are left.
+TOO_MANY: Final = Reply("452", "4.5.3", "Too many recipients")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Transaction:
     declared_size: int
     _owner: Owner | None = None
     _recipients: list[_Recipient] = field(default_factory=list)
+    _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
     _redirected_from: str | None = None
@@ -166,6 +169,9 @@ class Transaction:
 
     def _recipient(self, to: Address) -> Reply | None:
         destinations = self.gate.directory.destinations(to)
+        reached = self._reached + len(destinations.places) + len(destinations.onward)
+        if self._recipients and reached > MOST_DESTINATIONS:
+            return TOO_MANY
         if self._owner is None and any(onward.tenant_id is None for onward in destinations.onward):
             # Nobody relays but who has logged in, by POP if not by AUTH.
             self._owner = self._relaying()
@@ -176,6 +182,7 @@ class Transaction:
             reply = self._judge([*self._recipients, found], found, self.declared_size, commit=False)
         if reply is None:
             self._recipients.append(found)
+            self._reached = reached
             if self._reader is None and self._mass_mail() is not None:
                 self._reader = Reader()
         elif reply is not TRY_LATER:
