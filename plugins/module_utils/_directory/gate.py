@@ -30,16 +30,17 @@ WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
 """
 
 _FUNCTIONS: Final = """
--- Who an address of ours belongs to: its account if it is one, and its tenant.
+-- Who an address of ours belongs to: its account if it is one, which may send or not, and its tenant.
 CREATE FUNCTION v1.gate_owner(of_local_part text, of_domain text)
-RETURNS TABLE (account_id bigint, tenant_id bigint, username text)
+RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean)
 {question} AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY SELECT ad.account_id, d.tenant_id,
-        CASE WHEN ad.account_id IS NOT NULL THEN ad.local_part || '@' || ad.domain END
+    RETURN QUERY SELECT s.account_id, d.tenant_id,
+        CASE WHEN s.account_id IS NOT NULL THEN s.local_part || '@' || s.domain END,
+        s.account_id IS NOT NULL AND s.may_send
     FROM directory.domain d
-    LEFT JOIN directory.address ad ON ad.domain = d.name AND ad.local_part = of_local_part
+    LEFT JOIN directory.standing s ON s.domain = d.name AND s.local_part = of_local_part
     WHERE d.name = of_domain;
 END $$;
 

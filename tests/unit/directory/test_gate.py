@@ -90,11 +90,13 @@ def test_a_chain_is_followed_as_far_as_postfix_does(declare: Declare, see: See, 
 
 
 def test_an_owner(declare: Declare, see: See) -> None:
-    declare(desired(tenant("acme", "taro@acme.example", alias("a@acme.example", OUTSIDE))))
-    ask = "SELECT account_id IS NULL, tenant_id IS NULL, username FROM v1.gate_owner(%s, %s)"
-    assert see(gate.USER, ask, "taro", "acme.example") == [(False, False, "taro@acme.example")]
-    assert see(gate.USER, ask, "a", "acme.example") == [(True, False, None)]
-    assert see(gate.USER, ask, "nobody", "acme.example") == [(True, False, None)]
+    off = account("off@acme.example", state="suspended")
+    declare(desired(tenant("acme", "taro@acme.example", off, alias("a@acme.example", OUTSIDE))))
+    ask = "SELECT account_id IS NULL, tenant_id IS NULL, username, may_send FROM v1.gate_owner(%s, %s)"
+    assert see(gate.USER, ask, "taro", "acme.example") == [(False, False, "taro@acme.example", True)]
+    assert see(gate.USER, ask, "off", "acme.example") == [(False, False, "off@acme.example", False)]
+    assert see(gate.USER, ask, "a", "acme.example") == [(True, False, None, False)]
+    assert see(gate.USER, ask, "nobody", "acme.example") == [(True, False, None, False)]
     assert see(gate.USER, ask, "x", "elsewhere.example") == []
 
 

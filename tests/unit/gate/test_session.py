@@ -12,7 +12,7 @@ import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.directory import Directory, Unavailable
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
-from mailhosting_gate.session import TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction, address
+from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction, address
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -53,6 +53,7 @@ class Told:
             "ken@acme.example": Destinations((), (Onward("ken@home.example", 13, ACME),)),
         }
     )
+    may_not_send: tuple[str, ...] = ()
     down: bool = False
 
     def owner(self, whose: Address) -> Owner | None:
@@ -60,8 +61,9 @@ class Told:
             raise Unavailable("the directory: gone")
         for mailbox in (TARO, HANAKO, BILL):
             if mailbox.username == "@".join(whose):
-                return Owner(mailbox.account_id, BOLT if mailbox is BILL else ACME, mailbox.username)
-        return Owner(None, ACME, None) if whose.domain == "acme.example" else None
+                may_send = mailbox.username not in self.may_not_send
+                return Owner(mailbox.account_id, BOLT if mailbox is BILL else ACME, mailbox.username, may_send)
+        return Owner(None, ACME, None, False) if whose.domain == "acme.example" else None
 
     def destinations(self, to: Address) -> Destinations:
         if self.down:
@@ -114,6 +116,16 @@ def test_a_login_is_charged_whatever_the_envelope_says(gate: Gate, told: Told) -
     codes = [sent(gate, "a@far.example", sender="x@elsewhere.example", login=TARO.username) for _mail in range(3)]
     assert codes == ["250", "250", "423"]
     assert sent(gate, "a@far.example", sender=BILL.username, login=BILL.username) == "250"
+
+
+@pytest.mark.parametrize("login", [TARO.username, "gone@acme.example", "gone@renamed.example"])
+def test_a_session_sends_no_longer_than_its_login_may(gate: Gate, told: Told, login: str) -> None:
+    told.may_not_send = (TARO.username,)
+    for sender in ("", TARO.username):
+        mail = begun(gate, sender=sender, login=login)
+        assert [mail.mail(), mail.recipient(BILL.username)] == [None, MAY_NOT_SEND]
+    # What others send on by it, and what comes for it, is no session's.
+    assert sent(gate, TARO.username) == "250"
 
 
 def test_an_account_has_limits_of_its_own(gate: Gate, told: Told) -> None:

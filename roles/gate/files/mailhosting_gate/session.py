@@ -64,6 +64,8 @@ class Reply(NamedTuple):
 TRY_LATER: Final = Reply("451", "4.3.0", "Temporary failure, try again later")
 #: RFC 5321 4.5.3.1.10: the client sends the mail again, to those that are left.
 TOO_MANY: Final = Reply("452", "4.5.3", "Too many recipients")
+#: Postfix says so of senders; a session outlasts its login's rights, and may send what has no sender.
+MAY_NOT_SEND: Final = Reply("550", "5.7.1", "This login may send no mail")
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,8 @@ class Transaction:
             return Outcome(self._put_off(error))
 
     def _recipient(self, to: Address) -> Reply | None:
+        if self.login is not None and not (self._owner and self._owner.may_send):
+            return self._refuse(MAY_NOT_SEND, f"{self.login} may not send")
         destinations = self.gate.directory.destinations(to)
         reached = self._reached + len(destinations.places) + len(destinations.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
