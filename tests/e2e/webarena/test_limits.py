@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import poplib
-import smtplib
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,99 +16,33 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from ..clients import User, message, submission, until
 from ..control import Control
-
-ABE = User("abe@kita.example", "Kita-Abe-1")
-BABA = User("baba@kita.example", "Kita-Baba-2")
-ENDO = User("endo@minami.example", "Minami-Endo-1")
-FUJITA = User("fujita@minami.example", "Minami-Fujita-2")
-GOTO = User("goto@higashi.example", "Higashi-Goto-1")
-HARA = User("hara@higashi.example", "Higashi-Hara-2")
-IKEDA = User("ikeda@nishi.example", "Nishi-Ikeda-1")
-JINNO = User("jinno@nishi.example", "Nishi-Jinno-2")
-STRANGER = "stranger@outside.example"
-
-TOO_LARGE = (552, b"sorry, that message size exceeds my databytes limit (#5.3.4)")
-TOO_MANY = (423, b"sorry, that message exceeds my limit")
-FULL = (452, b"sorry, mailbox is full (#4.5.2)")
-PUT_OFF = 451
-MEBIBYTE = 1 << 20
-POOL = 3 * MEBIBYTE
-
-
-@pytest.fixture(autouse=True)
-def as_new(host: testinfra.host.Host) -> None:
-    """Nobody has used anything of a limit, and nobody is paused."""
-    valkey = "valkey-cli -s /run/valkey/valkey.sock --user gate --pass none --no-auth-warning"
-    for kind in ("rate", "pause"):
-        host.check_output(f"{valkey} --scan --pattern 'mh:1:{kind}:*' | xargs --no-run-if-empty {valkey} del")
-
-
-@contextlib.contextmanager
-def incoming(server: Server) -> Iterator[smtplib.SMTP]:
-    """A session on port 25, of a stranger."""
-    with protocols.smtp(server, "smtp") as session:
-        yield session
-
-
-@contextlib.contextmanager
-def session_of(server: Server, sender: str | User) -> Iterator[smtplib.SMTP]:
-    with incoming(server) if isinstance(sender, str) else submission(server, sender) as session:
-        yield session
-
-
-def octets(size: int) -> bytes:
-    """A mail of exactly `size` octets, header and the line ends included."""
-    header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
-    line = b"y" * 76 + b"\r\n"
-    lines, rest = divmod(size - len(header) - len(line), len(line))
-    return header + line * lines + b"z" * (rest + len(line) - 2) + b"\r\n"
-
-
-def answer(
-    session: smtplib.SMTP, sender: str, *recipients: str, content: bytes = b"", declared: int | None = None
-) -> tuple[int, bytes]:
-    """What the host says that is no success, or at last of a mail that it takes."""
-    size = "" if declared is None else f" SIZE={declared}"
-    said = session.docmd("MAIL", f"FROM:<{sender}>{size}")
-    taken = 0
-    for recipient in recipients if said[0] == 250 else ():
-        reply = session.docmd("RCPT", f"TO:<{recipient}>")
-        taken += reply[0] == 250
-        said = reply if reply[0] != 250 or said[0] == 250 else said
-    if taken:
-        session.docmd("DATA")
-        session.sock.sendall((content or octets(200)) + b".\r\n")
-        final = session.getreply()
-        said = said if said[0] != 250 and final[0] == 250 else final
-    session.docmd("RSET")
-    return said
-
-
-def handed_in(server: Server, recipient: User, content: bytes = b"") -> tuple[int, bytes]:
-    """What a stranger is told about one mail."""
-    with incoming(server) as session:
-        return answer(session, STRANGER, recipient.address, content=content)
-
-
-@contextlib.contextmanager
-def maildrop(server: Server, user: User) -> Iterator[poplib.POP3]:
-    session = poplib.POP3(server.address, 110, timeout=30)
-    session.user(user.address)
-    session.pass_(user.password)
-    yield session
-    session.quit()
-
-
-def in_maildrop(server: Server, user: User) -> int:
-    with maildrop(server, user) as session:
-        return session.stat()[0]
-
-
-def empty(server: Server, *users: User) -> None:
-    for user in users:
-        with maildrop(server, user) as session:
-            for number in range(session.stat()[0]):
-                session.dele(number + 1)
+from .wire import (
+    ABE,
+    BABA,
+    ENDO,
+    FUJITA,
+    FULL,
+    GOTO,
+    HARA,
+    IKEDA,
+    JINNO,
+    MEBIBYTE,
+    POOL,
+    PUT_OFF,
+    STRANGER,
+    TOO_LARGE,
+    TOO_MANY,
+    all_arrived,
+    answer,
+    empty,
+    empty_disk,
+    handed_in,
+    in_maildrop,
+    incoming,
+    maildrop,
+    octets,
+    session_of,
+)
 
 
 @pytest.mark.requirement("WA-5")
@@ -135,7 +65,7 @@ def test_a_message_may_have_so_many_octets_and_not_one_more(
     empty(server, recipient)
 
 
-def test_a_message_to_two_tenants_is_judged_for_each(server: Server) -> None:
+def test_a_message_to_two_tenants_is_judged_for_each(server: Server, host: testinfra.host.Host) -> None:
     """Too large for one of them: that recipient is refused where the size was said, else the whole message."""
     content = octets(2 * MEBIBYTE)
     with incoming(server) as session:
@@ -143,7 +73,7 @@ def test_a_message_to_two_tenants_is_judged_for_each(server: Server) -> None:
         assert said == TOO_LARGE
         assert until(lambda: in_maildrop(server, BABA) == 1)
         assert answer(session, STRANGER, HARA.address, BABA.address, content=content) == TOO_LARGE
-    time.sleep(1)
+    assert all_arrived(host)
     assert in_maildrop(server, BABA) == 1
     assert in_maildrop(server, HARA) == 0
     empty(server, BABA)
@@ -204,9 +134,8 @@ def test_many_at_once_pass_exactly_as_many_as_may(server: Server) -> None:
 
 
 @pytest.mark.requirement("WA-2")
-def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server) -> None:
-    empty(server, ENDO, FUJITA)
-    time.sleep(6)  # the sum of before
+def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server, host: testinfra.host.Host) -> None:
+    empty_disk(server, host, ENDO, FUJITA)
     assert handed_in(server, ENDO, octets(2 * MEBIBYTE))[0] == 250
     assert handed_in(server, FUJITA, octets(1_200_000)) == FULL
     with incoming(server) as session:
@@ -223,9 +152,8 @@ def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server) -> None:
 
 
 @pytest.mark.requirement("WA-2")
-def test_many_at_once_do_not_overfill_the_disk(server: Server) -> None:
-    empty(server, ENDO, FUJITA)
-    time.sleep(6)
+def test_many_at_once_do_not_overfill_the_disk(server: Server, host: testinfra.host.Host) -> None:
+    empty_disk(server, host, ENDO, FUJITA)
     size = 300_000
     with ThreadPoolExecutor(16) as pool:
         users = [ENDO, FUJITA] * 12

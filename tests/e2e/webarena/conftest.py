@@ -1,0 +1,17 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every test begins with limits that nobody has used."""
+
+from __future__ import annotations
+
+import pytest
+import testinfra
+
+from .wire import forget
+
+
+@pytest.fixture(autouse=True)
+def as_new(host: testinfra.host.Host) -> None:
+    """Nobody has used anything of a limit, and nobody is paused."""
+    forget(host, "rate", "pause")

@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who has what contract, and a client that says what it was answered; what the host has in store."""
+
+from __future__ import annotations
+
+import contextlib
+import poplib
+import smtplib
+from collections.abc import Iterator
+
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from ..clients import User, submission, until
+
+ABE = User("abe@kita.example", "Kita-Abe-1")
+BABA = User("baba@kita.example", "Kita-Baba-2")
+ENDO = User("endo@minami.example", "Minami-Endo-1")
+FUJITA = User("fujita@minami.example", "Minami-Fujita-2")
+GOTO = User("goto@higashi.example", "Higashi-Goto-1")
+HARA = User("hara@higashi.example", "Higashi-Hara-2")
+IKEDA = User("ikeda@nishi.example", "Nishi-Ikeda-1")
+JINNO = User("jinno@nishi.example", "Nishi-Jinno-2")
+STRANGER = "stranger@outside.example"
+
+TOO_LARGE = (552, b"sorry, that message size exceeds my databytes limit (#5.3.4)")
+TOO_MANY = (423, b"sorry, that message exceeds my limit")
+FULL = (452, b"sorry, mailbox is full (#4.5.2)")
+PUT_OFF = 451
+MEBIBYTE = 1 << 20
+POOL = 3 * MEBIBYTE
+
+
+@contextlib.contextmanager
+def incoming(server: Server) -> Iterator[smtplib.SMTP]:
+    """A session on port 25, of a stranger."""
+    with protocols.smtp(server, "smtp") as session:
+        yield session
+
+
+@contextlib.contextmanager
+def session_of(server: Server, sender: str | User) -> Iterator[smtplib.SMTP]:
+    with incoming(server) if isinstance(sender, str) else submission(server, sender) as session:
+        yield session
+
+
+def octets(size: int) -> bytes:
+    """A mail of exactly `size` octets, header and the line ends included."""
+    header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
+    line = b"y" * 76 + b"\r\n"
+    lines, rest = divmod(size - len(header) - len(line), len(line))
+    return header + line * lines + b"z" * (rest + len(line) - 2) + b"\r\n"
+
+
+def answer(
+    session: smtplib.SMTP, sender: str, *recipients: str, content: bytes = b"", declared: int | None = None
+) -> tuple[int, bytes]:
+    """What the host says that is no success, or at last of a mail that it takes."""
+    size = "" if declared is None else f" SIZE={declared}"
+    said = session.docmd("MAIL", f"FROM:<{sender}>{size}")
+    taken = 0
+    for recipient in recipients if said[0] == 250 else ():
+        reply = session.docmd("RCPT", f"TO:<{recipient}>")
+        taken += reply[0] == 250
+        said = reply if reply[0] != 250 or said[0] == 250 else said
+    if taken:
+        session.docmd("DATA")
+        session.sock.sendall((content or octets(200)) + b".\r\n")
+        final = session.getreply()
+        said = said if said[0] != 250 and final[0] == 250 else final
+    session.docmd("RSET")
+    return said
+
+
+def handed_in(server: Server, recipient: User, content: bytes = b"") -> tuple[int, bytes]:
+    """What a stranger is told about one mail."""
+    with incoming(server) as session:
+        return answer(session, STRANGER, recipient.address, content=content)
+
+
+@contextlib.contextmanager
+def maildrop(server: Server, user: User) -> Iterator[poplib.POP3]:
+    session = poplib.POP3(server.address, 110, timeout=30)
+    session.user(user.address)
+    session.pass_(user.password)
+    yield session
+    session.quit()
+
+
+def in_maildrop(server: Server, user: User) -> int:
+    with maildrop(server, user) as session:
+        return session.stat()[0]
+
+
+def empty(server: Server, *users: User) -> None:
+    for user in users:
+        with maildrop(server, user) as session:
+            for number in range(session.stat()[0]):
+                session.dele(number + 1)
+
+
+def valkey(host: testinfra.host.Host, *words: str) -> list[str]:
+    """The lines that Valkey answers the gate's user."""
+    command = "valkey-cli -s /run/valkey/valkey.sock --user gate --pass none --no-auth-warning"
+    said: str = host.check_output(f"{command} {' '.join(words)}")
+    return said.splitlines()
+
+
+def forget(host: testinfra.host.Host, *kinds: str) -> None:
+    """Nothing of these kinds has been counted."""
+    for kind in kinds:
+        if keys := valkey(host, "--scan", f"--pattern 'mh:1:{kind}:*'"):
+            valkey(host, "del", *keys)
+
+
+def all_arrived(host: testinfra.host.Host) -> bool:
+    """Whether nothing is on its way to a mailbox; what is held is not."""
+    queues = r'"queue_name": "\(incoming\|active\|maildrop\)"'
+    return until(lambda: host.run(f"postqueue -j | grep -q '{queues}'").rc == 1, 60)
+
+
+def empty_disk(server: Server, host: testinfra.host.Host, *users: User) -> None:
+    """Nothing is in these mailboxes, and the gate knows."""
+    assert all_arrived(host)
+    empty(server, *users)
+    for user in users:
+        (key,) = valkey(host, "--scan", f"--pattern 'mh:1:usage:*/{user.address}/quota/storage'")
+        assert until(lambda key=key: valkey(host, "mget", key) == ["0"])
+    forget(host, "total", "room")
