@@ -56,6 +56,10 @@ class Told:
     may_not_send: tuple[str, ...] = ()
     down: bool = False
 
+    def ping(self) -> None:
+        if self.down:
+            raise Unavailable("the directory: gone")
+
     def owner(self, whose: Address) -> Owner | None:
         if self.down:
             raise Unavailable("the directory: gone")
@@ -232,6 +236,9 @@ def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
     told.down = True
     assert begun(gate, login=TARO.username).mail() == TRY_LATER
     assert begun(gate).recipient(TARO.username) == TRY_LATER
+    assert gate.may_log_in() == TRY_LATER
+    told.down = False
+    assert gate.may_log_in() is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ LOG: Final = logging.getLogger(__name__)
 
 #: Who speaks for the host itself: mail that is handed in by sendmail has no port.
 _LOCAL: Final = "local"
+#: Listeners that nobody uses without a login.
+_LOGINS: Final = ("submission", "submissions")
 
 
 @Milter.header_leading_space
@@ -33,6 +35,8 @@ class Conversation(Milter.Base):
         """A client connects: (address, port), or nothing for what has neither."""
         if isinstance(client, tuple) and len(client) > 1:
             self._client, self._port = str(client[0]).removeprefix("IPv6:"), int(client[1] or 0)
+        if self.getsymval("{daemon_name}") in _LOGINS:
+            return self._answer(self._safely(self.gate.may_log_in))
         return int(Milter.CONTINUE)
 
     def envfrom(self, sender: str, *parameters: str) -> int:

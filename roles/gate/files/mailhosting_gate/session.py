@@ -88,6 +88,15 @@ class Gate:
     texts: Texts
     host_limits: Mapping[Direction, tuple[Limit, ...]]
 
+    def may_log_in(self) -> Reply | None:
+        """Asked before a login: of one that Dovecot cannot check Postfix says 535, that the password is wrong."""
+        try:
+            self.directory.ping()
+        except Unavailable as error:
+            LOG.warning("no logins: %s", error)
+            return TRY_LATER
+        return None
+
 
 @dataclass
 class Outcome:
