@@ -145,7 +145,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose an address is: a tenant's, and an account's if it is one; `username` is its login, which may send or not."""
+    """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not."""
 
     account_id: int | None
     tenant_id: int

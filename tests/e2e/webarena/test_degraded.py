@@ -1,0 +1,316 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts of the host fail while mail comes in: whatever was accepted arrives once, and whatever was not, never."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import smtplib
+import socket
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from ..clients import User, may_log_in, until
+from ..control import Control
+from .wire import (
+    ABE,
+    BABA,
+    ENDO,
+    FUJITA,
+    FULL,
+    JINNO,
+    MEBIBYTE,
+    STRANGER,
+    TOO_MANY,
+    all_arrived,
+    answer,
+    empty,
+    empty_disk,
+    handed_in,
+    in_maildrop,
+    incoming,
+    maildrop,
+    octets,
+    usage,
+    valkey,
+)
+
+SENDERS = 6
+#: What a mail comes to whose client went away in its middle, and one whose connection the host ended.
+GIVEN_UP, CUT_OFF = -1, 0
+
+
+class Mail(NamedTuple):
+    """A mail, the last answer that its client got, when it began and the longest wait for an answer (seconds)."""
+
+    name: str
+    code: int
+    said: str
+    began: float
+    slowest: float
+
+
+class Client:
+    """Hands one mail for BABA in, a login's or a stranger's, and waits a minute for each answer."""
+
+    def __init__(self, server: Server, login: User | None) -> None:
+        self._server, self._login = server, login
+        self._slowest = 0.0
+
+    def mail(self, *, give_up: bool = False) -> Mail:
+        name = f"<{uuid.uuid4().hex}@e2e.test>"
+        began = time.monotonic()
+        try:
+            with smtplib.SMTP(self._server.address, 587 if self._login else 25, timeout=60) as session:
+                self._slowest = time.monotonic() - began
+                code, said = self._converse(session, name, give_up=give_up)
+        except smtplib.SMTPResponseException as error:
+            code, said = error.smtp_code, repr(error.smtp_error)
+        except (OSError, smtplib.SMTPException) as error:
+            code, said = GIVEN_UP if give_up else CUT_OFF, repr(error)
+        return Mail(name, code, said, began, max(self._slowest, time.monotonic() - began if code == CUT_OFF else 0))
+
+    def _converse(self, session: smtplib.SMTP, name: str, *, give_up: bool) -> tuple[int, str]:
+        commands = ["EHLO client.outside.example"]
+        if self._login:
+            token = base64.b64encode(f"\0{self._login.address}\0{self._login.password}".encode()).decode()
+            commands.append(f"AUTH PLAIN {token}")
+        sender = self._login.address if self._login else STRANGER
+        commands += [f"MAIL FROM:<{sender}>", f"RCPT TO:<{BABA.address}>", "DATA"]
+        content = f"Message-ID: {name}\r\nFrom: <{sender}>\r\n\r\n".encode() + b"some words\r\n" * 50
+        for command in commands:
+            code, said = self._ask(session, command.encode())
+            if code >= 400:
+                return code, f"{command}: {said}"
+        if give_up:
+            session.sock.sendall(content)
+            session.sock.shutdown(socket.SHUT_RDWR)
+            return GIVEN_UP, ""
+        return self._ask(session, content + b".")
+
+    def _ask(self, session: smtplib.SMTP, words: bytes) -> tuple[int, str]:
+        began = time.monotonic()
+        session.sock.sendall(words + b"\r\n")
+        code, said = session.getreply()
+        self._slowest = max(self._slowest, time.monotonic() - began)
+        return code, said.decode()
+
+
+class Traffic:
+    """Clients that hand in mail all the time, and what came of it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._end = threading.Event()
+        self.mails: list[Mail] = []
+
+    def _send(self, number: int) -> None:
+        client = Client(self._server, ABE if number % 2 else None)
+        for count in range(10**6):
+            if self._end.wait(0.2):
+                return
+            self.mails.append(client.mail(give_up=count % 5 == number % 5))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with ThreadPoolExecutor(SENDERS) as pool:
+            senders = [pool.submit(self._send, number) for number in range(SENDERS)]
+            try:
+                yield
+            finally:
+                self._end.set()
+        for sender in senders:
+            sender.result()
+
+    def flows(self, *codes: int, timeout: float = 60) -> bool:
+        """Whether twenty mails that begin after this come to one of `codes`, whatever others come to."""
+        begin = time.monotonic()
+        return until(lambda: sum(mail.code in codes and mail.began > begin for mail in self.mails) >= 20, timeout)
+
+    def came_to(self, *codes: int) -> list[Mail]:
+        return [mail for mail in self.mails if mail.code in codes]
+
+
+def names_in(server: Server, user: User) -> Counter[str]:
+    """The mails in a mailbox."""
+    with maildrop(server, user) as session:
+        headers = [session.top(number + 1, 0)[1] for number in range(session.stat()[0])]
+    lines = [line.decode() for header in headers for line in header if line.startswith(b"Message-ID:")]
+    return Counter(line.partition(": ")[2] for line in lines)
+
+
+def counted(host: testinfra.host.Host) -> int:
+    """Messages received in the present windows."""
+    keys = valkey(host, "--scan", "--pattern 'mh:1:rate:tenant:*:receive:messages:3600'")
+    return sum(int(valkey(host, "hget", key, "n")[0]) for key in keys)
+
+
+@pytest.fixture
+def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
+    """Mail that flows before and after the test, and is accounted for at its end."""
+    # Each of its workers notices by one login that fails that the directory was restarted.
+    host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+    assert until(lambda: may_log_in(server, "pop3", BABA), 30)
+    empty(server, BABA)
+    made = Traffic(server)
+    with made.running():
+        assert made.flows(250)
+        yield made
+        assert made.flows(250)
+    # What Dovecot could not deliver in between is tried again after minutes.
+    waiting = f"postqueue -f; postqueue -j | grep -q {BABA.address}"
+    assert until(lambda: host.run(waiting).rc == 1, 60)
+    assert until(lambda: may_log_in(server, "pop3", BABA), 30)
+    assert names_in(server, BABA) == Counter(mail.name for mail in made.came_to(250))
+    empty(server, BABA)
+
+
+@contextlib.contextmanager
+def without(host: testinfra.host.Host, *acts: str) -> Iterator[None]:
+    """What the first act takes away and the second brings back is missing."""
+    away, back = acts
+    host.check_output(away)
+    try:
+        yield
+    finally:
+        host.check_output(back)
+
+
+def limits_apply(server: Server) -> bool:
+    """Whether the contract that may receive four mails is paused by its fifth; it gets no more than that."""
+    return any(handed_in(server, JINNO) == TOO_MANY for _mail in range(5))
+
+
+STOPPED = "systemctl stop valkey-server", "systemctl start valkey-server"
+HUNG = "systemctl kill --signal=STOP valkey-server", "systemctl kill --signal=CONT valkey-server"
+EMPTIED = "systemctl stop valkey-server && rm -r /var/lib/valkey/appendonlydir", "systemctl start valkey-server"
+
+
+@pytest.mark.parametrize("acts", [STOPPED, HUNG, EMPTIED], ids=["stopped", "hung", "emptied"])
+def test_without_valkey_mail_flows_and_with_it_limits_are_back(
+    server: Server, host: testinfra.host.Host, traffic: Traffic, acts: tuple[str, str]
+) -> None:
+    """Nobody waits for it longer than a second at a time."""
+    with without(host, *acts):
+        assert traffic.flows(250)
+        assert [handed_in(server, JINNO)[0] for _mail in range(6)] == [250] * 6
+    assert until(lambda: limits_apply(server), 10)
+    assert {mail.code for mail in traffic.mails} == {250, GIVEN_UP}
+    assert max(mail.slowest for mail in traffic.mails) < 3
+    empty(server, JINNO)
+
+
+def test_a_lost_valkey_is_not_an_empty_disk(server: Server, host: testinfra.host.Host) -> None:
+    """Until it is known again how full it is, nobody is refused; then whoever was full is full, whatever came."""
+    empty_disk(server, host, FUJITA, ENDO)
+    assert handed_in(server, FUJITA, octets(5 * MEBIBYTE // 2))[0] == 250
+    assert until(lambda: in_maildrop(server, FUJITA) == 1)
+
+    def is_full() -> bool:
+        with incoming(server) as session:
+            return answer(session, STRANGER, ENDO.address, declared=MEBIBYTE) == FULL
+
+    assert is_full()
+    with without(host, *EMPTIED):
+        pass
+    assert until(is_full, 20)
+    # Of what was let through meanwhile nothing is counted twice: what fits passes.
+    empty_disk(server, host, FUJITA, ENDO)
+    assert handed_in(server, ENDO, octets(2 * MEBIBYTE))[0] == 250
+    empty(server, ENDO)
+
+
+def test_without_the_directory_mail_is_put_off(host: testinfra.host.Host, traffic: Traffic) -> None:
+    with without(host, "systemctl stop postgresql@17-main", "systemctl start postgresql@17-main"):
+        gone = time.monotonic()
+        assert traffic.flows(451, 454)
+        assert not traffic.flows(250, timeout=1)
+        back = time.monotonic()
+    assert traffic.flows(250)
+    # What Dovecot was looking at as it went, and first looked at afterwards, Postfix takes for wrong passwords.
+    refused = traffic.came_to(535)
+    assert not any(gone < mail.began < back for mail in refused)
+    assert len(refused) <= SENDERS
+    assert {mail.code for mail in traffic.mails} - {535} == {250, 451, 454, GIVEN_UP}
+    assert max(mail.slowest for mail in traffic.mails if mail not in refused) < 3
+    assert counted(host) == len(traffic.came_to(250))
+
+
+def test_a_directory_that_hangs_loses_nothing(host: testinfra.host.Host, traffic: Traffic) -> None:
+    """Postfix waits for it as long as its client does."""
+    hung = "systemctl kill --signal=STOP postgresql@17-main", "systemctl kill --signal=CONT postgresql@17-main"
+    with without(host, *hung):
+        assert not traffic.flows(250, timeout=5)
+    assert traffic.flows(250)
+    assert {mail.code for mail in traffic.mails} - {535} <= {250, 451, 454, GIVEN_UP}
+    assert len(traffic.came_to(535)) <= SENDERS
+
+
+def test_without_the_gate_mail_is_put_off(host: testinfra.host.Host, traffic: Traffic) -> None:
+    units = "mailhosting-gate@in mailhosting-gate@out"
+    with without(host, f"systemctl stop {units}", f"systemctl start {units}"):
+        assert traffic.flows(451, 454)
+    assert traffic.flows(250)
+    assert {mail.code for mail in traffic.mails} == {250, 451, 454, GIVEN_UP}
+    assert max(mail.slowest for mail in traffic.mails) < 5
+    assert counted(host) == len(traffic.came_to(250))
+
+
+def test_a_gate_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Traffic) -> None:
+    """What it was just counting may have been counted; what it had let pass is not."""
+    kills = 3
+    for _kill in range(kills):
+        host.check_output("systemctl kill --signal=KILL mailhosting-gate@in mailhosting-gate@out")
+        assert traffic.flows(250, timeout=10)
+    assert {mail.code for mail in traffic.mails} <= {250, 451, 454, GIVEN_UP}
+    assert 0 <= counted(host) - len(traffic.came_to(250)) <= kills * SENDERS
+
+
+POOL_USERS = [User(f"p{number}@pool.example", f"Pool-Pool-{number}") for number in range(3)]
+
+
+@pytest.fixture
+def pool(control: Control) -> Iterator[int]:
+    """The bytes of a contract with three mailboxes, and an all@ that everybody may write to."""
+    overrides = {"tenant_quota": "20M", "all_address": "everybody"}
+    control.module("mail_tenant", name="pool", plan="suite", overrides=overrides, domains=[{"name": "pool.example"}])
+    for user in POOL_USERS:
+        control.module("mail_account", address=user.address, password=user.password, restore=False)
+    yield 20 * MEBIBYTE
+    control.module("mail_tenant", name="pool", state="absent", grace="0s")
+
+
+def test_a_hundred_at_once_and_all_of_20_megabytes_do_not_overfill_a_pool(
+    server: Server, host: testinfra.host.Host, pool: int
+) -> None:
+    all_of_them = User("all@pool.example", "")
+    # How full a mailbox is that nobody has asked about is found out now.
+    assert handed_in(server, all_of_them)[0] == 250
+    empty_disk(server, host, *POOL_USERS)
+    single, large = octets(400_000), octets(2 * MEBIBYTE)
+    mails = [(POOL_USERS[number % 3], single) for number in range(100)]
+    for at in (10, 30, 50, 70):
+        mails.insert(at, (all_of_them, large))
+    with ThreadPoolExecutor(len(mails)) as clients:
+        said = list(clients.map(lambda mail: handed_in(server, *mail), mails))
+        assert handed_in(server, all_of_them, octets(20 * MEBIBYTE)) == FULL
+    assert {code for code, _text in said} == {250, 452}
+    taken = [mail for mail, (code, _text) in zip(mails, said, strict=True) if code == 250]
+    copies = [(3 if user == all_of_them else 1, len(content)) for user, content in taken]
+    # Nearly all of it is used, and no more.
+    assert pool - 3 * len(large) < sum(number * size for number, size in copies) <= pool
+    assert all_arrived(host)
+    assert sum(in_maildrop(server, user) for user in POOL_USERS) == sum(number for number, _size in copies)
+    assert host.run("postqueue -j | grep -q pool.example").rc == 1
+    assert sum(int(usage(host, user)[0]) for user in POOL_USERS) <= pool
