@@ -186,6 +186,8 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
         ("protocols", [], []),
         ("cleartext_auth", True, True),
         ("max_message_size", "20M", 20971520),
+        ("max_message_size", None, None),
+        ("tenant_quota", None, None),
         ("send_limits", None, []),
         (
             "send_limits",
@@ -221,6 +223,10 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
     ("key", "value", "message"),
     [
         ("mailbox_quota", "50 Megs", f'"50 Megs" {NOT_A_SIZE}; null for no limit'),
+        ("max_message_size", 0, f"0 {NOT_A_SIZE}; null for no limit"),
+        ("tenant_quota", "0M", f'"0M" {NOT_A_SIZE}; null for no limit'),
+        ("send_limits", [{"messages": None, "per": "1h"}], "null is not a number: 0 or more, whole"),
+        ("receive_limits", [{"recipients": -1, "per": "1h"}], "-1 is not a number: 0 or more, whole"),
         ("max_accounts", -1, "-1 is not a number: 0 or more, whole; null for no limit"),
         ("max_accounts", "9" * 10, '"9999999999" is not a number: 0 or more, whole; null for no limit'),
         ("max_forwards", 1.5, "1.5 is not a number: 0 or more, whole; null for no limit"),
