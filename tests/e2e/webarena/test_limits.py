@@ -67,6 +67,8 @@ def test_a_message_may_have_so_many_octets_and_not_one_more(
 
 def test_a_message_to_two_tenants_is_judged_for_each(server: Server, host: testinfra.host.Host) -> None:
     """Too large for one of them: that recipient is refused where the size was said, else the whole message."""
+    assert all_arrived(host)
+    empty(server, BABA, HARA)
     content = octets(2 * MEBIBYTE)
     with incoming(server) as session:
         said = answer(session, STRANGER, HARA.address, BABA.address, content=content, declared=len(content))
