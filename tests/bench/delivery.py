@@ -16,8 +16,8 @@ LOAD = r"""
 cd /var/spool/postfix
 queued() {{ find incoming active deferred maildrop -type f | wc -l; }}
 start=$(date +%s.%N)
-seq 0 {last} | xargs -P {sessions} -I% smtp-source -s 1 -m {each} -l {length} -M load.outside.example \
-  -f load@outside.example -t box%@{domain} 127.0.0.1:25
+seq {numbers} | xargs -P {sessions} -I% smtp-source -s 1 -m {each} -l {length} -M load.outside.example \
+  -f load@outside.example -t {recipient} 127.0.0.1:25
 deadline=$(( $(date +%s) + 120 ))
 while [ "$(queued)" -gt 0 ]; do [ "$(date +%s)" -lt $deadline ] || exit 1; sleep 0.1; done
 end=$(date +%s.%N)
@@ -25,12 +25,17 @@ python3 -c "print($end - $start)"
 """
 
 
-def delivered(host: Host, domain: str, messages: int = MESSAGES) -> float:
-    """Messages per second; RuntimeError unless every one is in a mailbox."""
+def delivered(
+    host: Host, recipient: str, messages: int = MESSAGES, *, length: int = LENGTH, numbers: str = f"0 {BOXES - 1}"
+) -> float:
+    """Messages per second; RuntimeError unless every one is in a mailbox.
+
+    `recipient` has a % for each of the BOXES numbers that `seq` makes of `numbers`; `length` is in bytes.
+    """
     # Empty mailboxes each time: Dovecot's work on one grows with what is in it.
     host.shell("find /var/vmail -mindepth 1 -delete")
-    script = LOAD.format(last=BOXES - 1, sessions=SESSIONS, each=messages // BOXES, length=LENGTH, domain=domain)
-    seconds = float(host.shell(script))
+    load = {"sessions": SESSIONS, "each": messages // BOXES, "length": length}
+    seconds = float(host.shell(LOAD.format(recipient=recipient, numbers=numbers, **load)))
     arrived = int(host.shell("find /var/vmail -path '*/new/*' -type f | wc -l"))
     if arrived != messages:
         raise RuntimeError(f"{host.name}: {arrived} of {messages} arrived")
@@ -44,9 +49,9 @@ def main() -> None:
     stock.play(BENCH / "stock" / "stock.yml")
     ours.play(BENCH / "boxes.yml", bench_boxes=BOXES)
     # Daemons start, connections open, plans are made: that is not the rate.
-    delivered(stock, "stock.example", 500)
-    delivered(ours, "bench.example", 500)
-    pairs = [(delivered(stock, "stock.example"), delivered(ours, "bench.example")) for _ in range(PAIRS)]
+    delivered(stock, "box%@stock.example", 500)
+    delivered(ours, "box%@bench.example", 500)
+    pairs = [(delivered(stock, "box%@stock.example"), delivered(ours, "box%@bench.example")) for _ in range(PAIRS)]
     stock_rate, our_rate = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(mine / theirs for theirs, mine in pairs)
     publish(

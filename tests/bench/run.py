@@ -15,8 +15,9 @@ from common import CHECKOUT, RUN, Figure
 
 BENCH = Path(__file__).resolve().parent
 #: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host:
-#: the last three make and unmake whole directories.
+#: the last make and unmake whole directories.
 BENCHMARKS = (
+    "same_content",
     "site",
     "logins",
     "pop_before_smtp",
@@ -26,6 +27,9 @@ BENCHMARKS = (
     "accounts",
     "addresses",
     "retention",
+    "gate_latency",
+    "gate_throughput",
+    "gate_memory",
 )
 
 

@@ -62,6 +62,12 @@ BEGIN
         FROM directory.keeper k WHERE k.local_part = of_local_part AND k.domain = of_domain;
         RETURN;
     END IF;
+    PERFORM FROM v1.domain d WHERE d.domain = of_domain UNION ALL
+    SELECT FROM directory.domain d WHERE d.name = of_domain;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::text, NULL::bigint, addresses[1];
+        RETURN;
+    END IF;
     FOR level IN 1..1001 LOOP
         RETURN QUERY SELECT DISTINCT ON (f.address) f.account, f.tenant, NULL::text, NULL::bigint, f.address
         FROM unnest(addresses, accounts, tenants) AS f (address, account, tenant)

@@ -60,6 +60,13 @@ def test_aliases_forwards_and_roles_are_followed_to_the_end(declare: Declare, se
     assert ends(see, "off@acme.example") == ([], [])
 
 
+def test_an_address_elsewhere_is_the_end_and_nobody_of_ours_sends_it_on(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example")))
+    query = "SELECT * FROM v1.gate_destinations(%s, %s, 10)"
+    for domain in ("elsewhere.example", "sub.acme.example"):
+        assert see(gate.USER, query, "nobody", domain) == [(None, None, None, None, f"nobody@{domain}")]
+
+
 def test_who_sends_it_on_to_the_outside(declare: Declare, see: See) -> None:
     acme = tenant(
         "acme", account("taro@acme.example", forward=forward("x@far.example")), alias("a@acme.example", OUTSIDE)

@@ -1,16 +1,18 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many senders of one tenant at once, in a process of their own; prints how many mails passed.
+"""Many senders of one tenant at once, in a process of their own, which is a gate; prints how many mails passed.
 
-Usage: senders.py PACKAGES SOCKET SENDERS MAILS MOST POOL.  MAILS are a sender's; three in ten are given up after their
-check.  A mail is one message for a tenant limited to MOST, and takes a byte of a pool of POOL bytes if that is not 0.
+Usage: senders.py PACKAGES SOCKET SENDERS MAILS MOST POOL.  MAILS are a sender's; three in ten are given up after MAIL,
+after RCPT or in the body.  The tenant may send MOST messages, to itself; its pool has room for POOL of them if that is
+not 0.
 """
 
 from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 PACKAGES, SOCKET = sys.argv[1:3]
 SENDERS, MAILS, MOST, POOL = map(int, sys.argv[3:])
@@ -18,25 +20,61 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, PACKAGES)
 
 from mailhosting_gate.counters import Counters  # noqa: E402
-from mailhosting_gate.model import Allowed, Charge, Limit, Party, Room, Tally  # noqa: E402
+from mailhosting_gate.directory import Directory  # noqa: E402
+from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Owner, Place, Tenant  # noqa: E402
+from mailhosting_gate.session import GROWTH, Gate, Reply, Texts, Transaction, address  # noqa: E402
 from mailhosting_gate.valkey import Valkey  # noqa: E402
 
-CHARGE = Charge(Party("tenant", 1, "send"), (Limit("messages", MOST, 3600, 7200, ("send",)),), 1, 1)
-ROOMS = [Room("tenant", 1, POOL, 1)] if POOL else []
-TALLY = Tally(1, {"sent_messages": 1})
+TARO = Mailbox(11, "taro@acme.example")
+ACME = Tenant(
+    id=1,
+    name="acme",
+    max_message_size=None,
+    quota=POOL * (2 + GROWTH) or None,
+    send_limits=(Limit("messages", MOST, 3600, 7200, ("send",)),),
+    receive_limits=(),
+    account_send_limits=(),
+    mass_mail=None,
+)
+
+
+class OneTenant:
+    """A directory with one tenant of one account, whose usage nobody has to measure."""
+
+    def owner(self, _whose: Address) -> Owner:
+        return Owner(TARO.account_id, ACME.id, TARO.username)
+
+    def destinations(self, _to: Address) -> Destinations:
+        return Destinations((Place(TARO, ACME.id, 0),), ())
+
+    def tenant(self, _number: int) -> Tenant:
+        return ACME
+
+    def mailboxes(self, _number: int) -> list[Mailbox]:
+        return []
+
+    def add_notice(self, *_notice: object) -> None:
+        pass
 
 
 def main() -> None:
-    counters = Counters(Valkey(SOCKET, "gate", patience=10), lambda _tenant_id: [])
+    directory = cast("Directory", OneTenant())
+    valkey = Valkey(SOCKET, "gate", patience=10)
+    texts = Texts(*(Reply(code, None, "no") for code in ("552", "423", "452", "550")))
+    gate = Gate(directory, valkey, Counters(valkey, directory.mailboxes), texts, {"send": (), "receive": ()})
+
+    def passes(given_up_after: int | None) -> bool:
+        mail = Transaction(gate, "Q", "192.0.2.7", "submission", TARO.username, address(TARO.username), 0)
+        for number, step in enumerate((mail.mail, lambda: mail.recipient(TARO.username), lambda: mail.body(b""))):
+            if step() is not None:
+                return False
+            if number == given_up_after:
+                return False
+        return mail.end().reply is None
 
     def send(sender: int) -> int:
-        passed = 0
-        for mail in range(MAILS):
-            checked = isinstance(counters.check([CHARGE], ROOMS), Allowed)
-            given_up = (sender + mail) % 10 < 3
-            if checked and not given_up:
-                passed += isinstance(counters.commit([CHARGE], ROOMS, [TALLY]), Allowed)
-        return passed
+        kinds = ((sender + mail) % 10 for mail in range(MAILS))
+        return sum(passes(kind if kind < 3 else None) for kind in kinds)
 
     with ThreadPoolExecutor(SENDERS) as pool:
         print(sum(pool.map(send, range(SENDERS))))

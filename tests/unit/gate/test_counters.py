@@ -256,7 +256,7 @@ def test_windows_and_pauses_end_though_the_clock_is_set_back(
 
 @pytest.mark.parametrize("mails", [5, 15])
 def test_a_hundred_senders_pass_exactly_the_limit(server: Server, mails: int) -> None:
-    """Two processes with 50 senders each; three mails in ten are checked and then given up."""
+    """Two gates with 50 senders each; three mails in ten are given up in the middle."""
     assert sum(_senders(server, 50, mails, 1000, 0)) == min(1000, 100 * mails * 7 // 10)
 
 

@@ -261,10 +261,11 @@ class _Plan:
 
     def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
         most = cast("int", limit.most)
+        stopped = (Party(charge.party.scope, charge.party.id, stop) for stop in limit.stops)
         told = {
             "window": self._window(charge, limit, most),
             "most": most,
-            "stops": [self._number(_pause_key(replace(charge.party, direction=stop))) for stop in limit.stops],
+            "stops": [self._number(_pause_key(party)) for party in stopped],
             "text": _limit_text(limit),
         }
         return told if limit.pause is None else {**told, "pause": limit.pause}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import Milter
@@ -30,7 +31,10 @@ class Conversation(Milter.Base):
         self._client = ""
         self._port = 0
         self._transaction: Transaction | None = None
+        self._failed = False
 
+    # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
+    @Milter.noreply
     def connect(self, _name: str, _family: str, client: Any) -> int:
         """A client connects: (address, port), or nothing for what has neither."""
         if isinstance(client, tuple) and len(client) > 1:
@@ -44,6 +48,7 @@ class Conversation(Milter.Base):
         sizes = [value for name, _is, value in (word.partition("=") for word in parameters) if name.upper() == "SIZE"]
         size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
         listener = self.getsymval("{daemon_name}") or _LOCAL
+        self._failed = False
         self._transaction = Transaction(
             gate=self.gate,
             queue_id="-",
@@ -65,17 +70,17 @@ class Conversation(Milter.Base):
         resolved = self.getsymval("{rcpt_addr}") or recipient
         return self._answer(self._safely(lambda: transaction.recipient(resolved)))
 
+    @Milter.noreply
     def header(self, name: str, value: str) -> int:
         """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""
-        if self._transaction is not None:
-            octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
-            self._transaction.header(name, value, octets)
+        octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
+        self._read(lambda transaction: transaction.header(name, value, octets))
         return int(Milter.CONTINUE)
 
+    @Milter.noreply
     def body(self, chunk: bytes) -> int:
         """A piece of the body."""
-        if self._transaction is not None:
-            self._transaction.body(chunk)
+        self._read(lambda transaction: transaction.body(chunk))
         return int(Milter.CONTINUE)
 
     def eom(self) -> int:
@@ -85,7 +90,7 @@ class Conversation(Milter.Base):
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or transaction.queue_id
         try:
-            outcome = transaction.end()
+            outcome = Outcome(TRY_LATER) if self._failed else transaction.end()
         except Exception:
             LOG.exception("%s: put off", transaction.queue_id)
             outcome = Outcome(TRY_LATER)
@@ -102,6 +107,16 @@ class Conversation(Milter.Base):
         """The connection ends."""
         self._transaction = None
         return int(Milter.CONTINUE)
+
+    def _read(self, give: Callable[[Transaction], None]) -> None:
+        """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
+        if self._transaction is None or self._failed:
+            return
+        try:
+            give(self._transaction)
+        except Exception:
+            LOG.exception("%s: cannot be read", self._transaction.queue_id)
+            self._failed = True
 
     def _safely(self, ask: Any) -> Reply | None:
         try:

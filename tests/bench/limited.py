@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host with 1,000 tenants that all have limits and a pool, for the benchmarks of the gate."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accounts import TENANTS
+from common import CHECKOUT, Host
+
+BENCH = CHECKOUT / "tests" / "bench"
+#: Asks the gate as Postfix does.
+SPEAK = BENCH / "speak_milter.py"
+NUMBER = 1000
+#: Two windows in either direction that nobody reaches, so that all of them are counted, and a pool.
+PLAN = {
+    "mailbox_quota": "100M",
+    "tenant_quota": "100G",
+    "send_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"recipients": 10**7, "per": "24h"}],
+    "receive_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"messages": 10**7, "per": "24h"}],
+}
+#: What the first tenants may send instead.  The very first is to be at its limit, the others are to reach it.
+SMALL = "overrides: {{send_limits: [{{messages: {most}, per: 1h, pause: 2h}}]}}\n"
+MOST, FIRST_MOST, SMALL_TENANTS = 1000, 10, 5
+
+#: Nothing was sent yet, and every mailbox has a megabyte: 100,000 of them need not be measured for that.
+BEGIN = """
+ask() { valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user "$@"; }
+for try in $(seq 600); do [ -n "$(ask usage GET mh:1:usage:epoch)" ] && break; sleep 0.1; done
+for kind in rate pause room total; do ask gate --scan --pattern "mh:1:$kind:*"; done |
+  xargs -r -n 1000 valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user gate DEL >/dev/null
+runuser -u postgres -- psql --quiet --no-align --tuples-only mailhosting --command="
+  SELECT format('SET mh:1:usage:%s/%s@%s/quota/storage 1000000', account_id, local_part, domain)
+  FROM directory.address WHERE account_id IS NOT NULL" | ask usage | { ! grep -v OK; }
+systemctl restart mailhosting-gate@in mailhosting-gate@out
+for try in $(seq 100); do [ -S /var/spool/postfix/mailhosting-gate/out ] && exit 0; sleep 0.1; done
+exit 1
+"""
+
+
+def host_with_limits(accounts: int) -> Host:
+    """The host, with so many accounts of tenants as generate_inventory.py names them."""
+    host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
+    host.start_anew()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = ["python3", str(BENCH / "generate_inventory.py"), name, f"--accounts={accounts}"]
+        subprocess.run([*command, f"--domains={NUMBER}", f"--tenants={NUMBER}"], check=True)
+        for number in range(SMALL_TENANTS):
+            with (folder / "tenants" / f"tenant-{number:05}.yml").open("a") as file:
+                file.write(SMALL.format(most=MOST if number else FIRST_MOST))
+        variables: dict[str, Any] = {"mail_plans": {"basic": PLAN}}
+        variables |= {f"mail_{part}_dir": str(folder / part) for part in ("tenants", "addresses", "secrets")}
+        host.play(TENANTS, **variables)
+    host.shell(BEGIN)
+    return host
+
+
+def ask(host: Host, task: str, *numbers: int) -> Any:
+    """What a task of speak_milter.py prints."""
+    return host.python(SPEAK, task, *map(str, numbers))

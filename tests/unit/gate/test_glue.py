@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a mail that cannot be read, without libmilter: Postfix hears of nothing before the mail's end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+from mailhosting_gate.session import Gate, Transaction
+
+from .test_session import gate, told
+
+__all__ = ["gate", "told"]
+
+
+@pytest.fixture
+def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Of a client at port 25, with what the package Milter has of it left out."""
+    milter = ModuleType("Milter")
+    unchanged = lambda what: what  # noqa: E731
+    names = {"Base": object, "noreply": unchanged, "header_leading_space": unchanged}
+    answers = {"CONTINUE": 0, "REJECT": 1, "TEMPFAIL": 4}
+    milter.__dict__.update(names | answers)
+    monkeypatch.setitem(sys.modules, "Milter", milter)
+    monkeypatch.delitem(sys.modules, "mailhosting_gate.glue", raising=False)
+    from mailhosting_gate.glue import Conversation
+
+    said: list[str] = []
+    attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
+    found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said}))()
+    vars(found).update(attributes)
+    found.connect("far.example", "inet", ("192.0.2.7", 4000))
+    yield found
+    sys.modules.pop("mailhosting_gate.glue", None)
+
+
+def mail(conversation: Any) -> int:
+    conversation.envfrom("<x@far.example>", "SIZE=100")
+    conversation.envrcpt("<taro@acme.example>")
+    conversation.header("Subject", " x")
+    conversation.body(b"x")
+    answer: int = conversation.eom()
+    return answer
+
+
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_mail_that_cannot_be_read_is_put_off_at_its_end(
+    conversation: Any, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ValueError("no such charset")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Transaction, part, fail)
+        assert mail(conversation) == 4
+    assert conversation.said == ["451"]
+    assert mail(conversation) == 0
