@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import time
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, log_in, message, until
+from ..clients import Refused, User, inbox, log_in, message, until
 from ..control import Control
 
 OUTSIDE = "someone@outside.example"
@@ -321,11 +322,14 @@ def test_a_login_while_the_service_is_away_goes_on_and_opens(
     assert relay(server, user.address)[0] == 250
 
 
-def test_a_login_after_dovecots_statistics_died_opens_at_last(server: Server, host, user: User) -> None:
+def test_a_login_after_dovecots_statistics_died_opens_at_last(server: Server, host, user: User, other: User) -> None:
+    with contextlib.ExitStack() as sessions:
+        for _ in range(6):  # so many processes will be there, and no new one that knows of nothing
+            sessions.enter_context(inbox(server, other))
     host.check_output("pkill --signal KILL --exact stats")
 
     def opens() -> bool:
-        log_in(server, "pop3s", user)
+        log_in(server, "imaps", user)
         return relay(server, user.address)[0] == 250
 
     # Its processes come back to it ten seconds after they came before.
