@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import time
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, log_in, message, until
+from ..clients import Refused, User, inbox, log_in, message, until
 from ..control import Control
 
 OUTSIDE = "someone@outside.example"
@@ -23,7 +24,11 @@ DOMAIN = "before.example"
 PASSWORD = "first read, then send"
 DENIED = "Relay access denied"
 VALKEY = "valkey-cli -s /run/valkey/valkey.sock"
-PARTS = "mailhosting-policy.socket mailhosting-policy.service"
+AS_POLICY = f"{VALKEY} --user policy --pass none --no-auth-warning"
+LOGINS = "/run/mailhosting/logins.sock"
+PARTS = "mailhosting-policy.socket mailhosting-logins.socket mailhosting-policy.service"
+#: Every way to log in.
+PROTOCOLS = ["pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve"]
 
 #: What a client on the host itself sees over IPv6: prints the code of RCPT before and after a login.
 OVER_IPV6 = """
@@ -45,20 +50,18 @@ print(before, relay())
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any]) -> str:
     """A plan of the inventory that has POP before SMTP."""
-    for name, settings in variables["mail_plans"].items():
-        if settings.get("pop_before_smtp") and "pop3s" in settings["protocols"]:
-            return str(name)
-    pytest.skip("no plan of this inventory has pop_before_smtp and pop3s")
+    return next(name for name, settings in variables["mail_plans"].items() if settings.get("pop_before_smtp"))
 
 
 @pytest.fixture(scope="module")
 def customer(control: Control, plan: str) -> Iterator[Control]:
-    """A tenant with that plan, taken away again."""
-    control.module(
-        "mail_tenant", name="before", plan=plan, overrides={"max_accounts": None}, domains=[{"name": DOMAIN}]
-    )
+    """A tenant with that plan and every protocol, for which the host opens its ports; taken away again."""
+    overrides = {"max_accounts": None, "protocols": PROTOCOLS}
+    control.module("mail_tenant", name="before", plan=plan, overrides=overrides, domains=[{"name": DOMAIN}])
+    control.playbook("site")
     yield control
     control.module("mail_tenant", name="before", state="absent", grace="0s")
+    control.playbook("site")
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +76,7 @@ def users(customer: Control) -> tuple[User, User]:
 @pytest.fixture
 def user(server: Server, host, users: tuple[User, User]) -> User:
     """Somebody whose last login, if there ever was one, is half a century old."""
-    commands = [f"SET {login_key(client, who)} 0 XX" for client in (own_address(server), "::1") for who in users]
-    host.check_output(f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} | {VALKEY}")
+    forget(server, host, *users)
     return users[0]
 
 
@@ -88,6 +90,12 @@ def own_address(server: Server) -> str:
     """The address that the host sees these tests come from."""
     with socket.create_connection((server.address, protocols.PORTS["smtp"]), server.timeout) as connection:
         return str(connection.getsockname()[0])
+
+
+def forget(server: Server, host, *users: User) -> None:
+    """Make the last login of each half a century old."""
+    commands = [f"SET {login_key(client, who)} 0 XX" for client in (own_address(server), "::1") for who in users]
+    host.check_output(f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} | {AS_POLICY}")
 
 
 def login_key(client: str, who: User) -> str:
@@ -129,11 +137,29 @@ def test_a_login_opens_relaying_for_its_own_sender(server: Server, host, user: U
 
 
 @pytest.mark.parametrize("protocol", ["pop3", "pop3s", "imap", "imaps"])
-def test_it_opens_at_once(server: Server, variables: dict[str, Any], plan: str, user: User, protocol: str) -> None:
-    if protocol not in variables["mail_plans"][plan].get("protocols", [protocol]):
-        pytest.skip(f"the plan has no {protocol}")
+def test_it_opens_at_once(server: Server, host, user: User, protocol: str) -> None:
+    for _ in range(5):
+        forget(server, host, user)
+        log_in(server, protocol, user)
+        assert relay(server, user.address)[0] == 250
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "submission", "submissions", "sieve"])
+def test_a_login_by_another_protocol_opens_nothing(server: Server, user: User, protocol: str) -> None:
     log_in(server, protocol, user)
-    assert relay(server, user.address)[0] == 250
+    assert relay(server, user.address)[0] == 554
+
+
+@pytest.mark.parametrize("protocol", ["pop3s", "imaps"])
+def test_who_may_not_log_in_opens_nothing(server: Server, customer: Control, user: User, protocol: str) -> None:
+    customer.module("mail_account", address=user.address, state="no_login")
+    try:
+        with pytest.raises(Refused):
+            log_in(server, protocol, user)
+        assert relay(server, user.address)[0] in (451, 554)
+    finally:
+        customer.module("mail_account", address=user.address, state="active")
+    assert relay(server, user.address)[0] == 554
 
 
 def test_it_opens_for_no_other_sender(server: Server, user: User, other: User) -> None:
@@ -171,7 +197,7 @@ def test_it_closes_after_the_plans_time(server: Server, host, user: User) -> Non
     log_in(server, "pop3s", user)
     assert relay(server, user.address)[0] == 250
     # The same as if it had been three days ago; no plan opens for so long.
-    host.check_output(f"{VALKEY} SET {login_key(own_address(server), user)} {int(time.time()) - 3 * 86400}")
+    host.check_output(f"{AS_POLICY} SET {login_key(own_address(server), user)} {int(time.time()) - 3 * 86400}")
     assert relay(server, user.address)[0] == 554
 
 
@@ -179,8 +205,8 @@ def test_valkey_forgets_a_login_by_itself(server: Server, host, user: User) -> N
     log_in(server, "pop3s", user)
     # Nobody may ask how long a key has, so look at what is written to the disk.
     key = login_key(own_address(server), user)
-    assert until(lambda: key in last_commands(host), 3)
-    assert "PEXPIREAT" in last_commands(host).rpartition(key)[0].upper().splitlines()[-2]
+    # SET, the key, a length, the time, a length, PXAT
+    assert until(lambda: last_commands(host).rpartition(key)[2].upper().splitlines()[4:5] == ["PXAT"], 3)
 
 
 def last_commands(host) -> str:
@@ -205,8 +231,7 @@ def test_587_still_wants_a_login_of_its_own(server: Server, user: User) -> None:
 
 
 def test_ipv6_is_no_different(host, user: User) -> None:
-    if host.run("ip -6 address show dev lo | grep -q ::1").rc:
-        pytest.skip("the host has no IPv6")
+    assert "::1" in host.check_output("ip -6 address show dev lo"), "the test host must have IPv6"
     program = OVER_IPV6.format(user=user, outside=OUTSIDE)
     assert host.check_output(f"python3 -c '{program}'") == "554 250"
 
@@ -220,6 +245,22 @@ def test_while_valkey_hangs_relaying_waits_and_logins_go_on(server: Server, user
     assert code == 451, text
     # Inbound mail does not ask.
     assert relay(server, OUTSIDE, other.address)[0] == 250
+
+
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [("kill --signal=STOP", "kill --signal=CONT"), ("stop", "start"), ("kill --signal=KILL", "start")],
+    ids=["hung", "stopped", "killed"],
+)
+def test_a_login_while_valkey_was_away_opens_when_it_is_back(
+    server: Server, host, user: User, away: str, back: str
+) -> None:
+    host.check_output(f"systemctl {away} valkey-server")
+    try:
+        log_in(server, "pop3s", user)
+    finally:
+        host.check_output(f"systemctl {back} valkey-server")
+    assert until(lambda: relay(server, user.address)[0] == 250, 10)
 
 
 def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host, user: User) -> None:
@@ -254,6 +295,47 @@ def test_without_the_policy_service_relaying_waits(server: Server, host, user: U
     assert relay(server, user.address)[0] == 250
 
 
+@pytest.mark.parametrize(
+    ("away", "back"),
+    [
+        ("systemctl stop mailhosting-policy", "true"),
+        ("systemctl kill --signal=STOP mailhosting-policy", "systemctl kill --signal=CONT mailhosting-policy"),
+        ("systemctl kill --signal=KILL mailhosting-policy", "true"),
+        ("systemctl restart mailhosting-policy", "true"),
+        (f"systemctl stop {PARTS}", f"systemctl start {PARTS}"),
+        ("systemctl reload dovecot", "true"),
+        ("systemctl restart dovecot", "true"),
+    ],
+)
+def test_a_login_while_the_service_is_away_goes_on_and_opens(
+    server: Server, host, user: User, other: User, away: str, back: str
+) -> None:
+    log_in(server, "pop3s", other)  # Dovecot is connected to it
+    host.check_output("systemctl reset-failed dovecot")
+    host.check_output(away)
+    try:
+        start = time.monotonic()
+        log_in(server, "pop3s", user)
+        assert time.monotonic() - start < 0.9, "the login waited"
+    finally:
+        host.check_output(back)
+    assert relay(server, user.address)[0] == 250
+
+
+def test_a_login_after_dovecots_statistics_died_opens_at_last(server: Server, host, user: User, other: User) -> None:
+    with contextlib.ExitStack() as sessions:
+        for _ in range(6):  # so many processes will be there, and no new one that knows of nothing
+            sessions.enter_context(inbox(server, other))
+    host.check_output("pkill --signal KILL --exact stats")
+
+    def opens() -> bool:
+        log_in(server, "imaps", user)
+        return relay(server, user.address)[0] == 250
+
+    # Its processes come back to it ten seconds after they came before.
+    assert until(opens, 20)
+
+
 def test_a_killed_policy_service_refuses_nobody(server: Server, host, user: User) -> None:
     log_in(server, "pop3s", user)
     host.check_output("systemctl kill --signal=KILL --kill-whom=main mailhosting-policy")
@@ -267,6 +349,10 @@ def test_garbage_on_its_socket_harms_nobody(server: Server, host, user: User) ->
     say = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
     say += "s.sendall(os.urandom(200_000)); print(s.recv(9))"
     host.run(f"python3 -c '{say}' /var/spool/postfix/private/mailhosting-policy")
+    host.run(f"python3 -c '{say}' {LOGINS}")
+    assert relay(server, user.address)[0] == 250
+    forget(server, host, user)
+    log_in(server, "pop3s", user)
     assert relay(server, user.address)[0] == 250
 
 
@@ -284,6 +370,7 @@ POLICY_FORBIDDEN = {
     "read mailboxes": "sh -c 'ls -d /var/vmail/*'",
     "read Postfix's configuration": "cat /etc/postfix/main.cf",
     "read Dovecot's configuration": "cat /etc/dovecot/dovecot.conf",
+    "reach Dovecot": "ls /run/dovecot/auth-client",
 }
 
 
@@ -320,10 +407,13 @@ def test_the_policy_service_sees_no_hash(host, query: str) -> None:
 @pytest.mark.parametrize(
     ("user_", "command"),
     [
-        ("policy", "SET mh:1:login:192.0.2.7/x@before.example 1"),
-        ("policy", "GET mh:1:other"),
+        ("policy", "SET mh:1:other 1"),
+        ("policy", "MGET mh:1:other"),
+        ("policy", "DEL mh:1:login:192.0.2.7/x@before.example"),
+        ("gate", "SET mh:1:login:192.0.2.7/x@before.example 1"),
         ("policy", "FLUSHALL"),
         (None, "SET mh:1:other 1"),
+        (None, "SET mh:1:login:192.0.2.7/x@before.example 1"),
         (None, "GET mh:1:login:192.0.2.7/x@before.example"),
         (None, "KEYS *"),
         (None, "CONFIG GET dir"),
@@ -352,4 +442,12 @@ def test_valkey_has_no_port(host) -> None:
 def test_only_postfix_gets_an_answer(host, who: str) -> None:
     ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' /var/spool/postfix/private/mailhosting-policy")
+    assert "PermissionError" in asked.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("who", ["nobody", "postfix", "vmail", "mailhosting-policy"])
+def test_only_dovecot_says_who_logged_in(host, who: str) -> None:
+    ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' {LOGINS}")
     assert "PermissionError" in asked.stderr

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mailhosting_policy import decision, sources
+from mailhosting_policy import decision, service, sources
 from mailhosting_policy.service import Service
 from mailhosting_policy.sources import Directory, Down, Valkey
 
@@ -54,8 +56,27 @@ class Values:
         return [self.values.get(key) for key in keys]
 
 
-def answer(request: dict[str, str], rows: Rows, values: Values) -> str:
-    return asyncio.run(Service(rows, values).answer(request))
+@dataclass
+class Arrivals:
+    """What Dovecot says: with the `at`th question, a login comes to Valkey."""
+
+    comes: Callable[[], None] = lambda: None
+    at: int = 0
+    questions: int = 0
+
+    async def written(self) -> None:
+        self.questions += 1
+        if self.questions == self.at:
+            self.comes()
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOMENT", 0.0)
+
+
+def answer(request: dict[str, str], rows: Rows, values: Values, arrivals: Arrivals | None = None) -> str:
+    return asyncio.run(Service(rows, values, arrivals or Arrivals()).answer(request))
 
 
 def logged_in(seconds_ago: int, client: str = "192.0.2.7", username: str = TARO) -> Values:
@@ -66,6 +87,23 @@ def test_a_login_opens_relaying() -> None:
     rows = Rows([("hanako@acme.example", 1800), (TARO, 1800)])
     assert answer(RELAY, rows, logged_in(60)) == decision.PERMIT
     assert rows.asked == [("taro", "acme.example")]
+
+
+@pytest.mark.parametrize(("at", "action"), [(1, decision.PERMIT), (2, decision.PERMIT), (3, decision.NO_OPINION)])
+def test_a_login_that_is_on_its_way_opens_it_too(at: int, action: str) -> None:
+    values = Values({})
+
+    def comes() -> None:
+        values.values = logged_in(0).values
+
+    assert answer(RELAY, Rows([(TARO, 1800)]), values, Arrivals(comes, at)) == action
+
+
+def test_while_a_login_cannot_be_written_mail_is_put_off() -> None:
+    def is_down() -> None:
+        raise Down("Valkey")
+
+    assert answer(RELAY, Rows([(TARO, 1800)]), logged_in(60), Arrivals(is_down, 1)) == decision.TRY_LATER
 
 
 def test_an_ipv6_client_too() -> None:
@@ -138,8 +176,8 @@ def converse(said: bytes) -> bytes:
     """What the service says to a client that says `said` and then nothing more."""
 
     async def conversation() -> bytes:
-        service = Service(Rows([(TARO, 1800)]), logged_in(60))
-        server = await asyncio.start_server(service.converse, "127.0.0.1", 0, limit=4096)
+        answering = Service(Rows([(TARO, 1800)]), logged_in(60), Arrivals())
+        server = await asyncio.start_server(answering.converse, "127.0.0.1", 0, limit=4096)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(said)
         writer.write_eof()
@@ -166,14 +204,27 @@ def test_garbage_after_a_request_ends_the_connection() -> None:
     assert converse(block(RELAY) + b"garbage\n\n" + block(RELAY)) == b"action=OK\n\n"
 
 
-def valkey_says(tmp_path: Path, answers: bytes | None) -> list[bytes | None]:
-    """What Valkey.get makes of `answers` to everything it sent; None says nothing."""
+AUTH = b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n"
+MGET = b"*2\r\n$4\r\nMGET\r\n$1\r\nk\r\n"
+SET = b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n17\r\n$4\r\nEXAT\r\n$4\r\n1817\r\n"
 
-    async def exchange() -> list[bytes | None]:
+
+def get(valkey: Valkey) -> Coroutine[Any, Any, list[bytes | None]]:
+    return valkey.get(["k"])
+
+
+def remember(valkey: Valkey) -> Coroutine[Any, Any, None]:
+    return valkey.remember({"k": 17}, 1800)
+
+
+def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], Coroutine[Any, Any, Any]] = get) -> Any:
+    """What becomes of `answers` to everything that was sent; None says nothing."""
+
+    async def exchange() -> Any:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                sent = await reader.readuntil(b"mh:1:login:k\r\n")
-                assert sent.startswith(b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n*2\r\n$4\r\nMGET\r\n$12\r\n")
+                commands = AUTH + (MGET if ask is get else SET)
+                assert await reader.readexactly(len(commands)) == commands
                 if answers is None:
                     await reader.read()  # until the client has had enough
                 else:
@@ -183,7 +234,7 @@ def valkey_says(tmp_path: Path, answers: bytes | None) -> list[bytes | None]:
 
         server = await asyncio.start_unix_server(talk, tmp_path / "socket")
         try:
-            return await Valkey(str(tmp_path / "socket"), "policy").get(["mh:1:login:k"])
+            return await ask(Valkey(str(tmp_path / "socket"), "policy"))
         finally:
             server.close()
             await asyncio.sleep(0.05)  # the other side sees it
@@ -194,6 +245,16 @@ def valkey_says(tmp_path: Path, answers: bytes | None) -> list[bytes | None]:
 def test_valkeys_values(tmp_path: Path) -> None:
     assert valkey_says(tmp_path, b"+OK\r\n*1\r\n$3\r\n1\r\n\r\n") == [b"1\r\n"]
     assert valkey_says(tmp_path, b"+OK\r\n*1\r\n$-1\r\n") == [None]
+
+
+def test_valkey_remembers(tmp_path: Path) -> None:
+    valkey_says(tmp_path, b"+OK\r\n+OK\r\n", remember)
+
+
+@pytest.mark.parametrize("answers", [b"", b"+OK\r\n", b"+OK\r\n-OOM command not allowed\r\n", b"+OK\r\n$-1\r\n"])
+def test_what_valkey_has_not_taken_is_said(tmp_path: Path, answers: bytes) -> None:
+    with pytest.raises(Down, match="Valkey"):
+        valkey_says(tmp_path, answers, remember)
 
 
 @pytest.mark.parametrize(

@@ -4,5 +4,5 @@
 """Answers to Postfix's access policy requests: POP before SMTP, and who may write to a whole domain.
 
 Python of Debian 13; no part of the collection is imported.  `protocol` and `decision` are pure, `sources` asks the
-directory and Valkey, `service` brings them together.
+directory and Valkey, `logins` hears from Dovecot who has logged in, `service` brings them together.
 """

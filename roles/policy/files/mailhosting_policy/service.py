@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,6 +16,9 @@ from . import decision, protocol
 from .sources import Down
 
 LOG: Final = logging.getLogger(__name__)
+
+#: Seconds that a login may take from Dovecot to here.
+MOMENT: Final = 0.25
 
 _RELAY_LOGINS: Final = "SELECT username, pop_before_smtp FROM v1.relay_logins(%s, %s)"
 _IS_MEMBER: Final = "SELECT v1.is_member(%s, %s, %s)"
@@ -34,12 +38,20 @@ class Values(Protocol):
         """The values of keys; Down."""
 
 
+class Arrivals(Protocol):
+    """What is needed of `logins.Logins`."""
+
+    async def written(self) -> None:
+        """Return when Valkey has every login that had arrived before; Down."""
+
+
 @dataclass(frozen=True)
 class Service:
     """Answers requests."""
 
     directory: Rows
     valkey: Values
+    logins: Arrivals
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer until the client leaves or says what is no request; it gets no answer to that."""
@@ -83,13 +95,11 @@ class Service:
         seconds = dict(await self._relay_logins(question.sender))
         if not seconds:
             return decision.NO_OPINION
-        usernames = list(seconds)
-        values = await self.valkey.get([decision.login_key(question.client, username) for username in usernames])
-        try:
-            logins = decision.last_logins(usernames, values)
-        except ValueError as error:
-            raise Down(f"Valkey: {error}") from error
-        username = decision.who_opened(seconds, logins, time.time())
+        username = await self._who_opened(question.client, seconds)
+        if username is None:
+            # Who has just logged in is let in: Dovecot says so a moment after it has told the client.
+            await asyncio.sleep(MOMENT)
+            username = await self._who_opened(question.client, seconds)
         if username is None:
             return decision.NO_OPINION
         LOG.info(
@@ -97,6 +107,17 @@ class Service:
             question.client, "@".join(question.sender), username, request.get("recipient", ""),
         )  # fmt: skip
         return decision.PERMIT
+
+    async def _who_opened(self, client: str, seconds: Mapping[str, int]) -> str | None:
+        """Which of the logins in `seconds` has opened relaying for a client."""
+        await self.logins.written()
+        usernames = list(seconds)
+        values = await self.valkey.get([decision.login_key(client, username) for username in usernames])
+        try:
+            logins = decision.last_logins(usernames, values)
+        except ValueError as error:
+            raise Down(f"Valkey: {error}") from error
+        return decision.who_opened(seconds, logins, time.time())
 
     async def _relay_logins(self, sender: decision.Address) -> list[tuple[str, int]]:
         """The logins that own an address, with the seconds that their plan opens relaying for."""

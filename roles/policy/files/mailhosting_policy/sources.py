@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,14 +95,27 @@ class Valkey:
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of `keys`, None for what is missing.  Down after PATIENCE seconds or an error."""
+        async with self._told(_command("MGET", *keys)) as reader:
+            return await _array(reader)
+
+    async def remember(self, times: Mapping[str, int], seconds: int) -> None:
+        """Set each key to its time (Unix), until `seconds` after that.  Down after PATIENCE seconds or an error."""
+        commands = [_command("SET", key, str(when), "EXAT", str(when + seconds)) for key, when in times.items()]
+        async with self._told(b"".join(commands)) as reader:
+            for _ in commands:
+                await _line(reader, b"+OK")
+
+    @asynccontextmanager
+    async def _told(self, commands: bytes) -> AsyncIterator[asyncio.StreamReader]:
+        """Where Valkey's answers to `commands` come from.  Down after PATIENCE seconds or an error."""
         try:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self.path)
                 try:
                     # A user without a password takes any.
-                    writer.write(_command("AUTH", self.username, "") + _command("MGET", *keys))
+                    writer.write(_command("AUTH", self.username, "") + commands)
                     await _line(reader, b"+OK")
-                    return await _array(reader)
+                    yield reader
                 finally:
                     writer.close()
         except TimeoutError as error:
