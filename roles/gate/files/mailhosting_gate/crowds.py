@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mass mail, and mail to recipients that nobody is: counted in Valkey, each sender within windows of their own.
 
-A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is held
-until the window ends, and only it; after too many unknown recipients everything is.
+A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
+until the window ends, and only it; after too many unknown recipients everything is.  `stops` says what becomes of it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Hold:
-    """Mail is to be held: `count` recipients were counted, and it ends in `seconds`.
+    """There is too much: `count` recipients were counted, and it ends in `seconds`.
 
-    Of all who are told of a hold, `begins` is true for one.
+    Of all who are told of it, `begins` is true for one.
     """
 
     kind: Kind
@@ -66,6 +66,12 @@ def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, r
     if rule.same_content is None and rule.unknown_recipients is None:
         return None
     return _ask(valkey, sender, rule, 0, recipients, content)
+
+
+def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> None:
+    """The mail that was counted last is not taken.  ValueError likewise."""
+    if content is not None and recipients:
+        _ask(valkey, sender, rule, 0, -recipients, content)
 
 
 def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import Milter
 
+from .reports import BOUNCE, Report
 from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
 
 LOG: Final = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Conversation(Milter.Base):
         self._client = ""
         self._port = 0
         self._transaction: Transaction | None = None
+        self._report: Report | None = None
 
     def connect(self, _name: str, _family: str, client: Any) -> int:
         """A client connects: (address, port), or nothing for what has neither."""
@@ -40,6 +42,9 @@ class Conversation(Milter.Base):
         sizes = [value for name, _is, value in (word.partition("=") for word in parameters) if name.upper() == "SIZE"]
         size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
         listener = self.getsymval("{daemon_name}") or _LOCAL
+        if listener == BOUNCE and self._port == 0:
+            self._report = Report(self.gate.directory, self.gate.valkey)
+            return int(Milter.CONTINUE)
         self._transaction = Transaction(
             gate=self.gate,
             queue_id="-",
@@ -51,12 +56,20 @@ class Conversation(Milter.Base):
         )
         return self._answer(self._safely(self._transaction.mail))
 
+    @Milter.rejected_recipients
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
-        """RCPT."""
+        """RCPT, also of recipients that Postfix has refused."""
         transaction = self._transaction
+        if self._report is not None:
+            self._report.recipient(address(recipient))
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or "-"
+        if self.getsymval("{rcpt_mailer}") == "error":
+            # The host is the enhanced status code then; RFC 3463: 5.1 is a bad address.
+            if (self.getsymval("{rcpt_host}") or "").startswith("5.1."):
+                self._safely(transaction.unknown_recipient)
+            return int(Milter.CONTINUE)
         return self._answer(self._safely(lambda: transaction.recipient(recipient)))
 
     def header(self, name: str, value: str) -> int:
@@ -64,17 +77,25 @@ class Conversation(Milter.Base):
         if self._transaction is not None:
             octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
             self._transaction.header(name, value, octets)
+        elif self._report is not None:
+            self._report.header(name, value)
         return int(Milter.CONTINUE)
 
     def body(self, chunk: bytes) -> int:
         """A piece of the body."""
         if self._transaction is not None:
             self._transaction.body(chunk)
+        elif self._report is not None:
+            self._report.body(chunk)
         return int(Milter.CONTINUE)
 
     def eom(self) -> int:
         """The end of the mail."""
         transaction, self._transaction = self._transaction, None
+        report, self._report = self._report, None
+        if report is not None:
+            report.queue_id = self.getsymval("i") or "-"
+            self._safely(report.end)
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or transaction.queue_id
@@ -89,12 +110,12 @@ class Conversation(Milter.Base):
 
     def abort(self) -> int:
         """The client gave up, or begins anew."""
-        self._transaction = None
+        self._transaction = self._report = None
         return int(Milter.CONTINUE)
 
     def close(self) -> int:
         """The connection ends."""
-        self._transaction = None
+        self._transaction = self._report = None
         return int(Milter.CONTINUE)
 
     def _safely(self, ask: Any) -> Reply | None:

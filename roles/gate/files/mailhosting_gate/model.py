@@ -145,11 +145,15 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose an address is: a tenant's, and an account's if it is one (`username` is its login)."""
+    """Whose an address is: a tenant's, and an account's if it is one (`username` is its login).
+
+    `held` is why what the account sends is stopped, until somebody releases it.
+    """
 
     account_id: int | None
     tenant_id: int
     username: str | None
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,9 +184,10 @@ class Destinations:
 
 @dataclass(frozen=True)
 class MassMail:
-    """When a sender's mail is taken for mass mail, and whether it is then kept in the queue or refused."""
+    """When what an account sends, or a tenant receives, is mass mail, and whether it then waits in the queue."""
 
-    rule: Rule
+    sent: Rule
+    received: Rule | None
     hold: bool
 
 
