@@ -19,6 +19,7 @@ LOG: Final = logging.getLogger(__name__)
 _LOCAL: Final = "local"
 
 
+@Milter.rejected_recipients
 @Milter.header_leading_space
 class Conversation(Milter.Base):
     """A connection of Postfix's; one mail after the other comes by it."""
@@ -56,7 +57,6 @@ class Conversation(Milter.Base):
         )
         return self._answer(self._safely(self._transaction.mail))
 
-    @Milter.rejected_recipients
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
         """RCPT, also of recipients that Postfix has refused."""
         transaction = self._transaction
