@@ -84,6 +84,20 @@ def release(valkey: Valkey, sender: str) -> None:
     valkey.ask(("DEL", *_keys(sender)))
 
 
+def stopped_tenants(valkey: Valkey) -> dict[int, int]:
+    """Tenants that receive too much of some content now, and the seconds left."""
+    found: dict[int, int] = {}
+    cursor = b"0"
+    while True:
+        ((cursor, keys),) = valkey.ask(("SCAN", cursor.decode(), "MATCH", "mh:1:mass:tenant:*", "COUNT", 1000))
+        for key in map(bytes.decode, keys):
+            begun, left = valkey.ask(("HGET", key, "begun"), ("PTTL", key))
+            if begun:
+                found[int(key.rpartition(":")[2])] = -(-left // 1000)
+        if cursor == b"0":
+            return found
+
+
 def unknown_recipients(delivery_status: str) -> int:
     """How many recipients a report on delivery (RFC 3464) says that nobody is."""
     found = 0
