@@ -21,6 +21,7 @@ options:
   name:
     description:
       - Name of a tenant, address of an account, or V(host) for what limits the host as a whole.
+      - V(#17), as in RV(holds[].name), for an account that is gone while mail of it waits.
       - Without it all pauses and stops are looked at. Every O(state) but V(queried) needs one.
     type: str
   state:

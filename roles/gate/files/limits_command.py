@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who is paused by which limit or stopped for mass mail, and an end to it.
 
-A NAME is a tenant's, an account's address, or `host` for all of it.  Of a NAME, what it has used of its limits is shown
-too.  After a lift its limits begin anew, after a release what was counted of its mail.  For root.
+A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or `host` for all of it.  Of a NAME,
+what it has used of its limits is shown too.  After a lift its limits begin anew, after a release what was counted of
+its mail.  For root.
 """
 
 from __future__ import annotations
@@ -161,6 +162,8 @@ def resolve(name: str) -> tuple[Scope, int, str]:
     """Whom a NAME means, and how it is called; Failed."""
     if name == "host":
         return "host", HOST, name
+    if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
+        return "account", int(name[1:]), name
     local_part, at, domain = name.lower().rpartition("@")
     if at:
         rows = _ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)

@@ -217,6 +217,15 @@ def test_an_answer_that_is_none_is_an_error(valkey: Valkey) -> None:
         crowds.mail(valkey, SENDER, RULE, content(), 1)
 
 
+@pytest.mark.parametrize(
+    ("status", "unknown"),
+    [("5.1.1", True), ("5.1.10", True), ("5.4.4", True), ("5.1.8", False), ("5.1.7 x", False), ("5.4.40", False)]
+    + [(other, False) for other in ("4.1.1", "5.7.1", "5.2.1", "")],
+)
+def test_what_says_that_a_recipient_is_nobody(status: str, unknown: bool) -> None:
+    assert crowds.says_unknown(status) is unknown
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_report_says_who_is_nobody(line_end: str) -> None:
     assert crowds.unknown_recipients(REPORT.replace("\n", line_end)) == 3

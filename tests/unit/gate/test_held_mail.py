@@ -160,6 +160,13 @@ def test_a_drop_deletes_it_and_the_account_stays_stopped(run: Run, held: Queue) 
     assert stopped(held.place) == []
 
 
+def test_the_mail_of_an_account_that_is_gone_is_known_by_its_number(run: Run, held: Queue) -> None:
+    before = held.mails()
+    (gone,) = [hold["name"] for hold in json.loads(run("show", "--json").stdout)["holds"] if hold["name"][0] == "#"]
+    assert run("drop", gone).stdout == f"account {gone}, sending: 1 mails deleted\n"
+    assert held.mails() == [mail for mail in before if mail[1] != "B1"]
+
+
 def test_what_is_for_a_tenant_is_the_tenants(run: Run, held: Queue, valkey: Valkey, ids: dict[str, int]) -> None:
     key = f"tenant:{ids['acme']}"
     crowds.mail(valkey, key, RULE, RUN_OF_MAILS, 5)

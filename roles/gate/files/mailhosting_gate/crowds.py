@@ -23,8 +23,8 @@ _KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipie
 # The first line tells Valkey to hold the script to what its kind may do.
 _SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 
-#: RFC 3463: the address is bad, or its host is not there.
-_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.\d{1,3}|4\.4)")
+#: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
+_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
 #: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
 _UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
 
@@ -98,6 +98,11 @@ def stopped_tenants(valkey: Valkey) -> dict[int, int]:
             return found
 
 
+def says_unknown(status: str) -> bool:
+    """Whether an enhanced status code says that a recipient is nobody."""
+    return bool(_UNKNOWN_STATUS.match(status))
+
+
 def unknown_recipients(delivery_status: str) -> int:
     """How many recipients a report on delivery (RFC 3464) says that nobody is."""
     found = 0
@@ -106,7 +111,7 @@ def unknown_recipients(delivery_status: str) -> int:
         status, diagnosis = fields.get("status", ""), fields.get("diagnostic-code", "")
         if fields.get("action", "").strip() == "failed":
             unclear = status.startswith("5.0.0") and _UNKNOWN_REPLY.match(diagnosis)
-            found += bool(_UNKNOWN_STATUS.match(status) or unclear)
+            found += bool(says_unknown(status) or unclear)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import Milter
 
+from .crowds import says_unknown
 from .reports import BOUNCE, Report
 from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
 
@@ -66,8 +67,8 @@ class Conversation(Milter.Base):
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or "-"
         if self.getsymval("{rcpt_mailer}") == "error":
-            # The host is the enhanced status code then; RFC 3463: 5.1 is a bad address.
-            if (self.getsymval("{rcpt_host}") or "").startswith("5.1."):
+            # The host is the enhanced status code then.
+            if says_unknown(self.getsymval("{rcpt_host}") or ""):
                 self._safely(transaction.unknown_recipient)
             return int(Milter.CONTINUE)
         return self._answer(self._safely(lambda: transaction.recipient(recipient)))
