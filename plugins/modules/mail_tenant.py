@@ -151,7 +151,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._directory import syntax
+from ..module_utils._directory import plan_syntax, syntax
 from ..module_utils._directory.changes import Options, Scope
 from ..module_utils._directory.final import declare_tenant
 from ..module_utils._directory.model import CONTACTS, LANGUAGES, Desired, Domain, Tenant
@@ -226,7 +226,7 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
         known = ", ".join(sorted(current.plans)) or "there is none"
         raise NotYet(f"{syntax.shown(tenant.plan)} is not a plan; plans: {known}. mail_directory declares them")
     if parameters["overrides"] is not None:
-        tenant.overrides = value("overrides", syntax.plan_settings, parameters["overrides"])
+        tenant.overrides = value("overrides", plan_syntax.plan_settings, parameters["overrides"])
     if parameters["domains"] is not None:
         domains = [_domain(item) for item in parameters["domains"]]
         tenant.domains = {domain.name: domain for domain in domains}

@@ -30,17 +30,19 @@ WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
 """
 
 _FUNCTIONS: Final = """
--- Who an address of ours belongs to: its account if it is one, which may send or not, and its tenant.
+-- Who an address of ours belongs to: its account if it is one, which may send or not, and its tenant; and why the gate
+-- stopped the account, if it did.
 CREATE FUNCTION v1.gate_owner(of_local_part text, of_domain text)
-RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean)
+RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean, held text)
 {question} AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT s.account_id, d.tenant_id,
         CASE WHEN s.account_id IS NOT NULL THEN s.local_part || '@' || s.domain END,
-        s.account_id IS NOT NULL AND s.may_send
+        s.account_id IS NOT NULL AND s.may_send, h.reason
     FROM directory.domain d
     LEFT JOIN directory.standing s ON s.domain = d.name AND s.local_part = of_local_part
+    LEFT JOIN directory.hold h ON h.account_id = s.account_id AND h.scope = 'send' AND h.origin = 'gate'
     WHERE d.name = of_domain;
 END $$;
 
@@ -139,11 +141,63 @@ BEGIN
 END $$;
 """
 
-_NAMES: Final = ("gate_owner", "gate_destinations", "gate_tenant", "gate_mailboxes")
+_HOLDS: Final = """
+-- Stops what an account sends until somebody decides, and has its people told; nothing of both if it is stopped.
+CREATE FUNCTION v1.gate_stop(of_account bigint, kind text, facts jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    number bigint;
+    tenant bigint;
+BEGIN
+    SELECT ac.tenant_id INTO tenant FROM directory.account ac WHERE ac.id = of_account;
+    IF NOT FOUND THEN RETURN; END IF;
+    INSERT INTO directory.hold (account_id, scope, reason, origin) VALUES (of_account, 'send', gate_stop.kind, 'gate')
+    ON CONFLICT (account_id, tenant_id, scope, origin) DO NOTHING RETURNING id INTO number;
+    IF number IS NOT NULL THEN
+        PERFORM v1.add_notice(gate_stop.kind, tenant, of_account, facts, 'hold/' || number);
+    END IF;
+END $$;
+
+-- A mail waits in the queue: an account's, or one for a tenant. `at` is in seconds since 1970.
+CREATE FUNCTION v1.gate_keep(queue_id text, of_account bigint, of_tenant bigint, kind text, at double precision)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO directory.held_mail (queue_id, account_id, tenant_id, kind, held_at)
+    VALUES (gate_keep.queue_id, of_account, of_tenant, gate_keep.kind, to_timestamp(at))
+    ON CONFLICT (queue_id) DO UPDATE SET account_id = excluded.account_id, tenant_id = excluded.tenant_id,
+        kind = excluded.kind, held_at = excluded.held_at;
+END;
+
+-- For the operator's command, which runs as the owner of all this.
+CREATE VIEW v1.gate_hold AS
+SELECT h.account_id, h.reason AS kind, extract(epoch FROM h.created_at)::bigint AS since
+FROM directory.hold h WHERE h.scope = 'send' AND h.origin = 'gate';
+
+CREATE VIEW v1.held_mail AS
+SELECT m.queue_id, m.account_id, m.tenant_id, m.kind, extract(epoch FROM m.held_at)::double precision AS held_at
+FROM directory.held_mail m;
+
+CREATE FUNCTION v1.gate_release(of_account bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM directory.hold h WHERE h.account_id = of_account AND h.scope = 'send' AND h.origin = 'gate';
+END;
+
+-- Mail that waits no longer; not what has the same queue id since.
+CREATE FUNCTION v1.forget_held_mail(queue_ids text[], held_at double precision[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM directory.held_mail m
+    USING unnest(forget_held_mail.queue_ids, forget_held_mail.held_at) AS gone (queue_id, held_at)
+    WHERE m.queue_id = gone.queue_id AND extract(epoch FROM m.held_at)::double precision <= gone.held_at;
+END;
+"""
+
+_NAMES: Final = ("gate_owner", "gate_destinations", "gate_tenant", "gate_mailboxes", "gate_stop", "gate_keep")
 
 
 def text() -> str:
     """The SQL that makes the functions, after the daemons' views, and lets the gate call them."""
     called = ", ".join(f"v1.{name}" for name in _NAMES)
     functions = _FUNCTIONS.format(question=_QUESTION)
-    return f'{_VIEWS}{functions}GRANT EXECUTE ON FUNCTION {called}, v1.relay_logins TO "{USER}";\n'
+    return f'{_VIEWS}{functions}{_HOLDS}GRANT EXECUTE ON FUNCTION {called}, v1.relay_logins TO "{USER}";\n'

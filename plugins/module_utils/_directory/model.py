@@ -51,9 +51,11 @@ DIRECTIONS: Final = ("send", "receive")
 #: WA-7: a pause ends after two hours at the latest.
 LONGEST_PAUSE: Final = 2 * 3600
 
-#: What an account may have in `per` seconds: recipients of substantially the same content, and such as do not exist.
-MASS_MAIL_COUNTS: Final = ("same_content", "unknown_recipients")
-#: What becomes of the mail of an account that had more: it waits in the queue, or it is refused.
+#: What is too much in `per` seconds: recipients of substantially the same content that an account sends to, or a tenant
+#: has, and such as do not exist.
+MASS_MAIL_COUNTS: Final = ("same_content", "same_content_received", "unknown_recipients")
+#: What becomes of an account's mail when it had more, and of what a tenant had more of: it waits in the queue, or is
+#: refused.
 MASS_MAIL_ACTIONS: Final = ("hold", "refuse")
 
 #: Who may write to all@: logins of the same tenant, or everybody.

@@ -234,6 +234,19 @@ CREATE TABLE directory.usage_day (
 );
 """
 
+_FOURTH: Final = """
+-- Mail that waits in Postfix's queue until somebody decides: what an account sent, or what is for a tenant. It refers
+-- to no row: it may outlive them.
+CREATE TABLE directory.held_mail (
+    queue_id text PRIMARY KEY,                     -- Postfix gives it anew when the mail is gone
+    account_id bigint,
+    tenant_id bigint,
+    kind text NOT NULL,                            -- a kind of notice
+    held_at timestamptz NOT NULL,
+    CHECK ((account_id IS NULL) <> (tenant_id IS NULL))
+);
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -248,7 +261,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD), (4, _FOURTH))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

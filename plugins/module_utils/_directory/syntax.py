@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How single values are written: addresses, names, sizes, durations, plan settings.
+"""How single values are written: addresses, names, sizes, durations.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
@@ -22,19 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
-from .model import (
-    ALL_SENDERS,
-    DIRECTIONS,
-    LIMIT_UNITS,
-    LONGEST_PAUSE,
-    MASS_MAIL_ACTIONS,
-    MASS_MAIL_COUNTS,
-    PROTOCOLS,
-    RETENTION,
-    Autoreply,
-)
+from .model import PROTOCOLS, Autoreply
 
 idna: ModuleType | None
 try:
@@ -63,7 +53,6 @@ _LINES: Final = {ord("\n"): None, ord("\t"): None}
 
 _BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_LONGEST_PERIOD: Final = 31 * 86400
 _LARGEST_SIZE: Final = (1 << 63) - 1  # bigint
 _LARGEST_COUNT: Final = (1 << 31) - 1  # integer
 
@@ -148,7 +137,7 @@ def plan_name(value: object) -> str:
 
 def size(value: object) -> int:
     """A size in bytes, from a number of bytes or a text with K, M or G."""
-    match = _SIZE.match(_number_text(value))
+    match = _SIZE.match(number_text(value))
     result = int(match[1]) * _BYTES[match[2]] if match else 0
     if not 0 < result <= _LARGEST_SIZE:
         raise ValueError(
@@ -167,7 +156,7 @@ def duration(value: object) -> int:
 
 def count(value: object) -> int:
     """A number of things."""
-    text = _number_text(value)
+    text = number_text(value)
     if not re.match(r"[0-9]{1,10}\Z", text) or int(text) > _LARGEST_COUNT:
         raise ValueError(f"{shown(value)} is not a number: 0 or more, whole")
     return int(text)
@@ -256,7 +245,9 @@ def _moment(key: str, value: object, whole_day: timedelta) -> int:
     return int(moment.timestamp())
 
 
-def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
+def no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
+    """What also reads null, for no limit."""
+
     def limit(value: object) -> int | None:
         if value is None:
             return None
@@ -269,182 +260,7 @@ def _no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | N
 
 
 #: A size, or null for no limit.
-quota: Final = _no_limit_or(size)
-
-
-def _max_quota(value: object) -> int | str | None:
-    return "mailbox_quota" if value == "mailbox_quota" else quota(value)
-
-
-def _off_or_duration(value: object) -> int | None:
-    if value is None or value is False:
-        return None
-    try:
-        return duration(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; false for not at all") from None
-
-
-def _all_senders(value: object) -> str | None:
-    if value is None or value is False:
-        return None
-    if value is True:
-        return ALL_SENDERS[0]
-    try:
-        return choice(value, ALL_SENDERS)
-    except ValueError as error:
-        raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
-
-
-def _percents(value: object) -> list[int]:
-    if value is None or value is False:
-        return []
-    written = value if isinstance(value, Sequence) and not isinstance(value, str) else None
-    if written is None or not all(re.match(r"([1-9][0-9]?|100)\Z", _number_text(item)) for item in written):
-        raise ValueError(f"{shown(value)} is not a list of percents: whole numbers from 1 to 100, such as [90, 100]")
-    return sorted({int(item) for item in written})
-
-
-def _step(value: object) -> int | None:
-    if value is None:
-        return None
-    try:
-        step = count(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; null for no steps") from None
-    if step == 0:
-        raise ValueError("0 is not a step: 1 or more, whole; null for no steps")
-    return step
-
-
-def _retention(value: object) -> dict[str, int]:
-    if value is None or value is False:
-        return {}
-    written = value if isinstance(value, Mapping) else None
-    if written is None:
-        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(RETENTION)} to durations")
-    for key in written:
-        choice(key, RETENTION)
-    try:
-        return {key: duration(written[key]) for key in RETENTION if key in written}
-    except ValueError as error:
-        raise ValueError(f"{error}; by what: {', '.join(RETENTION)}") from None
-
-
-def _limits(*, of_account: bool = False) -> Callable[[object], list[dict[str, Any]]]:
-    """What reads a list of limits; an account's pause stops its sending and nothing else."""
-    keys = (*LIMIT_UNITS, "per", "pause", *(() if of_account else ("stops",)))
-
-    def limits(value: object) -> list[dict[str, Any]]:
-        if value is None:
-            return []
-        items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
-        if items is None:
-            raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
-        return [_limit(item, keys) for item in items]
-
-    return limits
-
-
-def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
-    written = _mapping(value, keys)
-    units = [unit for unit in LIMIT_UNITS if unit in written]
-    if len(units) != 1 or "per" not in written:
-        raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
-    pause = _off_or_duration(written.get("pause"))
-    if pause is None and "stops" in written:
-        raise ValueError("stops: there is nothing to stop without a pause")
-    if pause is not None and not 0 < pause <= LONGEST_PAUSE:
-        raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
-    limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
-    if "stops" in keys:
-        limit["stops"] = _directions(written.get("stops", DIRECTIONS))
-    return limit
-
-
-def _period(value: object) -> int:
-    seconds = duration(value)
-    if not 0 < seconds <= _LONGEST_PERIOD:
-        raise ValueError(f"per: {shown(value)} is not from 1s to {_LONGEST_PERIOD // 86400}d")
-    return seconds
-
-
-def _directions(value: object) -> list[str]:
-    names = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    for name in names:
-        choice(name, DIRECTIONS)
-    return [name for name in DIRECTIONS if name in names]
-
-
-def _mass_mail(value: object) -> dict[str, Any] | None:
-    if value is None or value is False:
-        return None
-    written = _mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
-    counts = {key: count(written[key]) for key in MASS_MAIL_COUNTS if written.get(key) is not None}
-    if not counts:
-        raise ValueError(f"there is nothing to count: {' or '.join(MASS_MAIL_COUNTS)}")
-    return {
-        **dict.fromkeys(MASS_MAIL_COUNTS),
-        **counts,
-        "per": _period(written.get("per", "1d")),
-        "action": choice(written.get("action", MASS_MAIL_ACTIONS[0]), MASS_MAIL_ACTIONS),
-    }
-
-
-def _mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
-    written = value if isinstance(value, Mapping) else None
-    if written is None:
-        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")
-    for key in written:
-        if key not in keys:
-            raise ValueError(f"{printable(str(key))}: {unknown_key(keys)}")
-    return written
-
-
-def _names(written: Mapping[str, Any]) -> str:
-    return ", ".join(written) or "none"
-
-
-_PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
-    "mailbox_quota": quota,
-    "max_quota": _max_quota,
-    "max_accounts": _no_limit_or(count),
-    "max_forwards": _no_limit_or(count),
-    "protocols": protocols,
-    "cleartext_auth": boolean,
-    "legacy_auth": boolean,
-    "pop_before_smtp": _off_or_duration,
-    "all_address": _all_senders,
-    "renamed_alias": _off_or_duration,
-    "renamed_domain": _off_or_duration,
-    "quota_notice": _percents,
-    "billing_step": _step,
-    "retention": _retention,
-    "max_message_size": quota,
-    "tenant_quota": quota,
-    "send_limits": _limits(),
-    "receive_limits": _limits(),
-    "account_send_limits": _limits(of_account=True),
-    "mass_mail": _mass_mail,
-}
-
-
-def plan_setting(key: str, value: object) -> Any:
-    """The normal form of one plan key's value."""
-    if key not in _PLAN_SETTINGS:
-        raise ValueError(unknown_key(tuple(_PLAN_SETTINGS)))
-    return _PLAN_SETTINGS[key](value)
-
-
-def plan_settings(settings: Mapping[str, object]) -> dict[str, Any]:
-    """All of a plan's or an override's keys; the ValueError names the first key that is wrong."""
-    result = {}
-    for key, value in settings.items():
-        try:
-            result[key] = plan_setting(key, value)
-        except ValueError as error:
-            raise ValueError(f"{printable(key)}: {error}") from None
-    return result
+quota: Final = no_limit_or(size)
 
 
 def _folded(text: str) -> str:
@@ -452,7 +268,7 @@ def _folded(text: str) -> str:
     return text.lower() if text.isascii() else text
 
 
-def _number_text(value: object) -> str:
+def number_text(value: object) -> str:
     """A number as the digits it is written with; nothing for any other type."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return ""

@@ -84,7 +84,7 @@ FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
 
--- Declared states and holds together: what an address may do now.
+-- Declared states and holds together: what an address may do now. The gate answers by itself whom it stopped.
 CREATE VIEW directory.standing AS
 SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id,
        t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
@@ -92,7 +92,7 @@ SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id
            AND h.scope = 'receive' AND coalesce(h.until > now(), true)) AS may_receive,
        t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
            SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
-           AND h.scope = 'send' AND coalesce(h.until > now(), true)) AS may_send,
+           AND h.scope = 'send' AND h.origin <> 'gate' AND coalesce(h.until > now(), true)) AS may_send,
        t.state = 'active' AND ac.state = 'active' AND NOT EXISTS (
            SELECT FROM directory.hold h WHERE (h.account_id = ad.account_id OR h.tenant_id = d.tenant_id)
            AND h.scope = 'login' AND coalesce(h.until > now(), true)) AS may_login

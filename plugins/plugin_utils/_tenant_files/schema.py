@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from ...module_utils._directory import password_hashes, syntax
+from ...module_utils._directory import password_hashes, plan_syntax, syntax
 from ...module_utils._directory.model import (
     ACCOUNT_STATES,
     CONTACTS,
@@ -215,7 +215,7 @@ def plans(
             continue
         for key, setting in settings_of(name, path, settings):
             try:
-                plan[str(key)] = syntax.plan_setting(key, setting)
+                plan[str(key)] = plan_syntax.plan_setting(key, setting)
             except ValueError as error:
                 problems.append(Problem(*origin(key), _join(path, str(key)), str(error)))
     return result, problems
@@ -348,4 +348,4 @@ _OPERATORS_KEYS: Final = (
     "domains",
 )
 _PLANS: Final = "mail_plans"
-_PLAN_FIELDS: Final[dict[str, Convert]] = {key: _typed(partial(syntax.plan_setting, key)) for key in PLAN_DEFAULTS}
+_PLAN_FIELDS: Final[dict[str, Convert]] = {key: _typed(partial(plan_syntax.plan_setting, key)) for key in PLAN_DEFAULTS}

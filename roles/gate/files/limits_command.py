@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is paused by which limit, and an end to it.
+"""Who is paused by which limit or stopped for mass mail, and an end to it.
 
-A NAME is a tenant's, an account's address, or `host` for all of it.  Of a NAME, what it has used of its limits is shown
-too.  After a lift its limits begin anew.  For root.
+A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or `host` for all of it.  Of a NAME,
+what it has used of its limits is shown too.  After a lift its limits begin anew, after a release what was counted of
+its mail.  For root.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -23,6 +25,9 @@ from typing import Any, Final, get_args
 # The package lies beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import held_mail
+from held_mail import Hold, QueueFailed
+from mailhosting_gate import crowds
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.model import HOST, Direction, Limit, Party, Pause, Scope, Window
 from mailhosting_gate.valkey import Down, Valkey
@@ -45,6 +50,15 @@ _BY_ID: Final[tuple[tuple[Scope, str], ...]] = (
 
 Subject = tuple[Scope, int]
 
+_DONE: Final = {"release": "released", "drop": "dropped"}
+_NOTHING: Final = {
+    "pauses": "nothing is paused",
+    "lifted": "nothing was paused",
+    "released": "nothing was stopped",
+    "dropped": "no mail waited",
+}
+_KINDS: Final = {"mass_mail": "mass mail", "unknown_recipients": "too many unknown recipients"}
+
 
 class Failed(Exception):
     """It cannot be done; the text says what and why."""
@@ -55,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         with closing(Valkey(SOCKET, USER, PASSWORD)) as valkey:
-            found = _run(Counters(valkey, lambda _tenant_id: ()), options)
-    except (Failed, Down) as error:
+            found = _run(valkey, options)
+    except (Failed, Down, QueueFailed) as error:
         print(error, file=sys.stderr)
         return 1
     if options.json:
@@ -76,16 +90,28 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     lift = commands.add_parser("lift", parents=[as_json], help="end the pauses of NAME")
     lift.add_argument("name", metavar="NAME")
     lift.add_argument("direction", nargs="?", choices=get_args(Direction), help="only of what it sends or receives")
+    goes_on = "let an account send again; its mail, or the mail for a tenant, goes on"
+    release = commands.add_parser("release", parents=[as_json], help=goes_on)
+    deletes = "delete the mail of NAME that waits; an account stays stopped until a release"
+    drop = commands.add_parser("drop", parents=[as_json], help=deletes)
+    for command in (release, drop):
+        command.add_argument("name", metavar="NAME")
     return parser.parse_args(arguments)
 
 
-def _run(counters: Counters, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def _run(valkey: Valkey, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    counters = Counters(valkey, lambda _tenant_id: ())
     if options.name is None:
-        pauses = counters.pauses()
-        names = names_of([(pause.party.scope, pause.party.id) for pause in pauses])
-        return {"pauses": [_described(pause, names) for pause in pauses]}
+        pauses, held = counters.pauses(), _holds(valkey)
+        names = names_of([*((pause.party.scope, pause.party.id) for pause in pauses), *((h.scope, h.id) for h in held)])
+        return {
+            "pauses": [_described(pause, names) for pause in pauses],
+            "holds": [_described_hold(hold, names) for hold in held],
+        }
     scope, number, name = resolve(options.name)
     names = {(scope, number): name}
+    if options.command in ("release", "drop"):
+        return {_DONE[options.command]: _end_hold(valkey, options.command, scope, number, names)}
     if options.command == "lift":
         directions = (options.direction,) if options.direction else get_args(Direction)
         lifted = [counters.lift(Party(scope, number, direction)) for direction in directions]
@@ -93,14 +119,51 @@ def _run(counters: Counters, options: argparse.Namespace) -> dict[str, list[dict
     pauses, windows = counters.state(scope, number)
     return {
         "pauses": [_described(pause, names) for pause in pauses],
+        "holds": [_described_hold(hold, names) for hold in _holds(valkey) if (hold.scope, hold.id) == (scope, number)],
         "windows": [_described(window, names) for window in windows],
     }
+
+
+def _end_hold(
+    valkey: Valkey, command: str, scope: Scope, number: int, names: dict[Subject, str]
+) -> list[dict[str, Any]]:
+    if scope == "host":
+        raise Failed("host: only an account or a tenant has mail that waits")
+    found = [hold for hold in _all_holds(valkey) if (hold.scope, hold.id) == (scope, number)]
+    if command == "release":
+        # First of all: the next mail would stop it again.
+        crowds.release(valkey, f"{scope}:{number}")
+    for hold in found:
+        if command == "release":
+            held_mail.release(_ask, hold)
+        else:
+            held_mail.drop(_ask, hold)
+    return [_described_hold(hold, names) for hold in found if command == "release" or hold.mails]
+
+
+def _holds(valkey: Valkey) -> list[Hold]:
+    """None of them can be told while the directory is down."""
+    try:
+        return _all_holds(valkey)
+    except Failed as error:
+        print(error, file=sys.stderr)
+        return []
+
+
+def _all_holds(valkey: Valkey) -> list[Hold]:
+    found = {(hold.scope, hold.id): hold for hold in held_mail.holds(_ask)}
+    for number, left in crowds.stopped_tenants(valkey).items():
+        hold = found.get(("tenant", number)) or Hold("tenant", number, "mass_mail", None, (), time.time())
+        found["tenant", number] = replace(hold, seconds_left=left)
+    return [found[subject] for subject in sorted(found)]
 
 
 def resolve(name: str) -> tuple[Scope, int, str]:
     """Whom a NAME means, and how it is called; Failed."""
     if name == "host":
         return "host", HOST, name
+    if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
+        return "account", int(name[1:]), name
     local_part, at, domain = name.lower().rpartition("@")
     if at:
         rows = _ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)
@@ -123,7 +186,7 @@ def names_of(subjects: Iterable[Subject]) -> dict[Subject, str]:
     return names
 
 
-def _ask(query: str, *values: object) -> list[tuple[int, str]]:
+def _ask(query: str, *values: object) -> list[tuple[Any, ...]]:
     import psycopg
 
     try:
@@ -140,9 +203,32 @@ def _described(found: Pause | Window, names: dict[Subject, str]) -> dict[str, An
     return {**party, "name": names[party["scope"], party["id"]], **fields}
 
 
+def _described_hold(hold: Hold, names: dict[Subject, str]) -> dict[str, Any]:
+    return {
+        "scope": hold.scope,
+        "id": hold.id,
+        "name": names[hold.scope, hold.id],
+        "direction": "send" if hold.scope == "account" else "receive",
+        "kind": hold.kind,
+        "since": hold.since,
+        "seconds_left": hold.seconds_left,
+        "mails": len(hold.mails),
+    }
+
+
 def _sentences(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
     for pause in found.get("lifted", []):
         yield f"{_whom(pause)}: the pause is lifted, its limits begin anew"
+    for hold in found.get("released", []):
+        yield f"{_whom(hold)}: released, {hold['mails']} mails go on"
+    for hold in found.get("dropped", []):
+        stays = "" if hold["since"] is None else "; it stays stopped until it is released"
+        yield f"{_whom(hold)}: {hold['mails']} mails deleted{stays}"
+    for hold in found.get("holds", []):
+        stopped = "" if hold["since"] is None else f"stopped since {_time(hold['since'])}, "
+        if hold["seconds_left"] is not None:
+            stopped = f"one content is stopped, {_span(hold['seconds_left'])} left, "
+        yield f"{_whom(hold)}: {stopped}{hold['mails']} mails wait; {_KINDS.get(hold['kind'], hold['kind'])}"
     for pause in found.get("pauses", []):
         left = _span(pause["seconds_left"])
         yield f"{_whom(pause)}: paused since {_time(pause['since'])}, {left} left; {_why(pause)}"
@@ -150,7 +236,7 @@ def _sentences(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
         used = f"{window['counted']} of {window['most'] or '?'} {window['unit']} in {_span(window['per'])}"
         yield f"{_whom(window)}: {used} since {_time(window['since'])}, {_span(window['seconds_left'])} left"
     if not any(found.values()):
-        yield "nothing is paused" if "pauses" in found else "nothing was paused"
+        yield next(text for key, text in _NOTHING.items() if key in found)
 
 
 def _whom(found: dict[str, Any]) -> str:

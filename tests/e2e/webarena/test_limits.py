@@ -14,7 +14,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, message, submission, until
+from ..clients import User, submission, until
 from ..control import Control
 from .wire import (
     ABE,
@@ -173,22 +173,6 @@ def test_587_wants_a_login_whatever_pop_has_opened(server: Server) -> None:
     with protocols.smtp(server, "submission") as session:
         assert session.docmd("MAIL", f"FROM:<{ABE.address}>")[0] in (530, 250)
         assert session.docmd("RCPT", "TO:<x@outside.example>")[0] in (503, 530, 554)
-
-
-def test_mail_to_too_many_of_the_same_content_waits(server: Server, host: testinfra.host.Host) -> None:
-    host.check_output("postsuper -d ALL hold >/dev/null 2>&1 || true")
-    empty(server, ENDO)
-    words = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh")
-    with submission(server, ENDO) as session:
-        for number in range(25):
-            mail = message(ENDO.address, BABA.address)
-            mail.set_content(f"Dear customer {number},\n\n{words}\n")
-            session.send_message(mail)
-    assert until(lambda: in_maildrop(server, BABA) == 19, 20)
-    assert "6 " in host.check_output('postqueue -j | grep -c \'"queue_name": "hold"\'') + " "
-    assert until(lambda: in_maildrop(server, ENDO) == 1)  # the contact, once
-    host.check_output("postsuper -d ALL hold")
-    empty(server, BABA, ENDO)
 
 
 def test_an_operator_ends_a_pause(server: Server, control: Control) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory import syntax
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import plan_syntax, syntax
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, PROTOCOLS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -173,7 +173,7 @@ def test_duration_refuses(value: object) -> None:
 
 def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
     written = {**PLAN_DEFAULTS, "renamed_alias": "30d", "renamed_domain": "90d"}  # a bare number is no duration
-    assert syntax.plan_settings(written) == PLAN_DEFAULTS
+    assert plan_syntax.plan_settings(written) == PLAN_DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,24 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
         (
             "mass_mail",
             {"same_content": 5000},
-            {"same_content": 5000, "unknown_recipients": None, "per": 86400, "action": "hold"},
+            {
+                "same_content": 5000,
+                "same_content_received": 5000,
+                "unknown_recipients": None,
+                "per": 86400,
+                "action": "hold",
+            },
+        ),
+        (
+            "mass_mail",
+            {"same_content": 5000, "same_content_received": None, "unknown_recipients": 100, "action": "refuse"},
+            {
+                "same_content": 5000,
+                "same_content_received": None,
+                "unknown_recipients": 100,
+                "per": 86400,
+                "action": "refuse",
+            },
         ),
         ("quota_notice", [100, "80", 80, 1], [1, 80, 100]),
         ("quota_notice", [], []),
@@ -216,7 +233,7 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
     ],
 )
 def test_plan_setting(key: str, value: object, result: Any) -> None:
-    assert syntax.plan_setting(key, value) == result
+    assert plan_syntax.plan_setting(key, value) == result
 
 
 @pytest.mark.parametrize(
@@ -258,7 +275,12 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
             [{"messages": 5, "per": "1h", "pause": "1h", "stops": "send"}],
             "stops: unknown key; known here: messages, recipients, per, pause",
         ),
-        ("mass_mail", {}, "there is nothing to count: same_content or unknown_recipients"),
+        ("mass_mail", {}, "there is nothing to count: same_content, same_content_received, unknown_recipients"),
+        (
+            "mass_mail",
+            {"unknown_recipients": 0},
+            "unknown_recipients: 0 would stop all mail: 1 or more, whole; null for no limit",
+        ),
         ("mass_mail", {"same_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
         *(
             ("quota_notice", value, f"{said} is not a list of percents: {PERCENTS}")
@@ -268,12 +290,12 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
     ],
 )
 def test_plan_setting_refuses(key: str, value: object, message: str) -> None:
-    assert refusal(syntax.plan_setting, key, value) == message
+    assert refusal(plan_syntax.plan_setting, key, value) == message
 
 
 def test_plan_settings_name_the_key() -> None:
     with pytest.raises(ValueError, match=r'^max_accounts: "x" is not a number'):
-        syntax.plan_settings({"mailbox_quota": None, "max_accounts": "x"})
+        plan_syntax.plan_settings({"mailbox_quota": None, "max_accounts": "x"})
 
 
 @pytest.mark.parametrize("name", ["Acme", "", "a" * 41, "-a", "a_b", "../a", "a.b"])

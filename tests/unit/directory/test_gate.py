@@ -107,6 +107,52 @@ def test_an_owner(declare: Declare, see: See) -> None:
     assert see(gate.USER, ask, "x", "elsewhere.example") == []
 
 
+def ids(see: See) -> dict[str, int]:
+    """The numbers of accounts by address, of tenants by name."""
+    accounts = see("postgres", "SELECT local_part || '@' || domain, account_id FROM directory.address")
+    return dict([*accounts, *see("postgres", "SELECT name, id FROM directory.tenant")])
+
+
+def test_who_is_stopped_stays_so_and_is_told_once(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
+    numbers = ids(see)
+    for kind in ("mass_mail", "unknown_recipients"):
+        see(gate.USER, "SELECT v1.gate_stop(%s, %s, '{\"count\": 7}')", numbers["taro@acme.example"], kind)
+    ask = "SELECT held FROM v1.gate_owner(%s, 'acme.example')"
+    assert see(gate.USER, ask, "taro") == [("mass_mail",)]
+    assert see(gate.USER, ask, "jiro") == [(None,)]
+    notices = see("postgres", "SELECT kind, tenant_id, account_id, facts FROM directory.notice")
+    assert notices == [("mass_mail", numbers["acme"], numbers["taro@acme.example"], {"count": 7})]
+    # Postfix still takes what the gate is to hold.
+    assert see("postfix", "SELECT count(*) FROM v1.sender WHERE local_part = 'taro'") == [(1,)]
+    # A run over the files leaves it.
+    declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
+    assert see(gate.USER, ask, "taro") == [("mass_mail",)]
+
+    see("mailhosting", "SELECT v1.gate_release(%s)", numbers["taro@acme.example"])
+    assert see(gate.USER, ask, "taro") == [(None,)]
+    see(gate.USER, "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", numbers["taro@acme.example"])
+    assert see("postgres", "SELECT count(*) FROM directory.notice") == [(2,)]
+    see(gate.USER, "SELECT v1.gate_stop(999, 'mass_mail', '{}')")
+
+
+def test_mail_that_waits_is_known_until_it_is_gone(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example")))
+    keep = "SELECT v1.gate_keep(%s, %s, %s, 'mass_mail', %s)"
+    waiting = "SELECT queue_id, account_id, tenant_id, kind, held_at FROM v1.held_mail ORDER BY queue_id"
+    see(gate.USER, keep, "A1", 17, None, 1_800_000_000.25)
+    see(gate.USER, keep, "B2", None, 3, 1_800_000_000.5)
+    assert see("mailhosting", waiting) == [
+        ("A1", 17, None, "mass_mail", 1_800_000_000.25),
+        ("B2", None, 3, "mass_mail", 1_800_000_000.5),
+    ]
+    # Postfix has given the same queue id again.
+    see(gate.USER, keep, "A1", 18, None, 1_800_000_009.0)
+    forget = "SELECT v1.forget_held_mail(%s, %s)"
+    see("mailhosting", forget, ["A1", "B2"], [1_800_000_000.25, 1_800_000_000.5])
+    assert see("mailhosting", waiting) == [("A1", 18, None, "mass_mail", 1_800_000_009.0)]
+
+
 def test_what_the_plan_says(declare: Declare, see: See) -> None:
     limits = [{"messages": 5, "per": 60, "pause": None, "stops": ["send"]}]
     declare(desired(tenant("acme", overrides={"max_message_size": 7}), plans=plans(send_limits=limits)))

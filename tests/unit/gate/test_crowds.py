@@ -195,10 +195,35 @@ def test_release_begins_anew(valkey: Valkey) -> None:
     assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
 
 
+def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
+    for _attempt in range(3):
+        assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
+        crowds.take_back(valkey, SENDER, RULE, content(), 9)
+    assert valkey.ask(["EXISTS", KEYS[0]]) == [0]
+    crowds.mail(valkey, SENDER, RULE, content(), 4)
+    for _attempt in range(2):
+        # It would begin: whoever comes next may be told again.
+        assert crowds.mail(valkey, SENDER, RULE, content(), 6) == Hold("mass_mail", 10, True, 3600)
+        crowds.take_back(valkey, SENDER, RULE, content(), 6)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 5) is None
+    crowds.take_back(valkey, SENDER, RULE, content(of="letter"), 5)
+    crowds.take_back(valkey, SENDER, RULE, None, 5)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+
+
 def test_an_answer_that_is_none_is_an_error(valkey: Valkey) -> None:
     valkey.ask(["SET", KEYS[0], "x"])
     with pytest.raises(ValueError, match="WRONGTYPE"):
         crowds.mail(valkey, SENDER, RULE, content(), 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "unknown"),
+    [("5.1.1", True), ("5.1.10", True), ("5.4.4", True), ("5.1.8", False), ("5.1.7 x", False), ("5.4.40", False)]
+    + [(other, False) for other in ("4.1.1", "5.7.1", "5.2.1", "")],
+)
+def test_what_says_that_a_recipient_is_nobody(status: str, unknown: bool) -> None:
+    assert crowds.says_unknown(status) is unknown
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])

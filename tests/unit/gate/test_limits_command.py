@@ -123,7 +123,7 @@ def test_a_pause_is_lifted(
 def test_programs_get_json(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
     exceed(valkey, "account", ids["taro@acme.example"])
     shown = json.loads(run("show", "--json", "--", "taro@acme.example").stdout)
-    assert shown["windows"] == []
+    assert shown["windows"] == shown["holds"] == []
     pause = shown["pauses"][0]
     since = pause.pop("since")
     assert pause == {

@@ -24,7 +24,11 @@ TARO, HANAKO, BILL = (
     Mailbox(21, "bill@bolt.example"),
 )
 TEXTS = Texts(
-    Reply("552", None, "large"), Reply("423", None, "limit"), Reply("452", None, "full"), Reply("550", None, "mass")
+    Reply("552", None, "large"),
+    Reply("423", None, "limit"),
+    Reply("452", None, "full"),
+    Reply("550", None, "mass"),
+    Reply("550", None, "unknown"),
 )
 
 
@@ -45,6 +49,8 @@ class Told:
     tenants: dict[int, Tenant] = field(default_factory=lambda: {ACME: tenant(ACME), BOLT: tenant(BOLT)})
     logins: list[str] = field(default_factory=list)
     notices: list[tuple[Any, ...]] = field(default_factory=list)
+    held: dict[int, str] = field(default_factory=dict)
+    kept: list[tuple[Any, ...]] = field(default_factory=list)
     ends: dict[str, Destinations] = field(
         default_factory=lambda: {
             "taro@acme.example": Destinations((Place(TARO, ACME, 0),), ()),
@@ -65,8 +71,10 @@ class Told:
             raise Unavailable("the directory: gone")
         for mailbox in (TARO, HANAKO, BILL):
             if mailbox.username == "@".join(whose):
+                number = mailbox.account_id
                 may_send = mailbox.username not in self.may_not_send
-                return Owner(mailbox.account_id, BOLT if mailbox is BILL else ACME, mailbox.username, may_send)
+                tenant = BOLT if mailbox is BILL else ACME
+                return Owner(number, tenant, mailbox.username, may_send, self.held.get(number))
         return Owner(None, ACME, None, False) if whose.domain == "acme.example" else None
 
     def destinations(self, to: Address) -> Destinations:
@@ -86,6 +94,16 @@ class Told:
 
     def add_notice(self, *notice: Any) -> None:
         self.notices.append(notice)
+
+    def stop(self, account_id: int, kind: str, facts: dict[str, Any]) -> None:
+        if self.down:
+            raise Unavailable("the directory: gone")
+        if account_id not in self.held:
+            self.held[account_id] = kind
+            self.notices.append((kind, facts))
+
+    def keep(self, *mail: Any) -> None:
+        self.kept.append(mail)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@
 -- KEYS[1]: recipients by content; its name is the digests, four bytes each, of the first mail that had it.
 -- KEYS[2]: `count` of unknown recipients. Both hashes have `begun` once a hold has begun.
 -- ARGV: the most recipients of the same content and the most unknown ones (0: any number), the window (seconds),
---   unknown recipients to add, recipients of a mail, how many of its digests make it another's, its digests...
+--   unknown recipients to add, recipients of a mail (negative: to take back), how many of its digests make it another's,
+--   its digests...
 -- Answers: nothing, or the kind of hold, the count, whether it begins with this call, milliseconds until it ends.
 
 -- Contents that are counted at a time. With their names few and short enough for Valkey's compact hashes.
@@ -91,6 +92,14 @@ end
 if most_same == 0 or #digests == 0 then return {} end
 local contents = read_contents()
 local content = nearest(contents)
+if recipients < 0 then
+  if content then
+    local count = redis.call('HINCRBY', KEYS[1], content.name, recipients)
+    if count <= 0 then redis.call('HDEL', KEYS[1], content.name) end
+    if count < most_same then redis.call('HDEL', KEYS[1], 'begun') end
+  end
+  return {}
+end
 if not content then
   if #contents >= ROOM then make_room(contents) end
   content = {name = table.concat(digests), count = 0}

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mass mail, and mail to recipients that nobody is: counted in Valkey, each sender within windows of their own.
 
-A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is held
-until the window ends, and only it; after too many unknown recipients everything is.
+A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
+until the window ends, and only it; after too many unknown recipients everything is.  `stops` says what becomes of it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipie
 # The first line tells Valkey to hold the script to what its kind may do.
 _SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 
-#: RFC 3463: the address is bad, or its host is not there.
-_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.\d{1,3}|4\.4)")
+#: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
+_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
 #: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
 _UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
 
@@ -47,9 +47,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Hold:
-    """Mail is to be held: `count` recipients were counted, and it ends in `seconds`.
+    """There is too much: `count` recipients were counted, and it ends in `seconds`.
 
-    Of all who are told of a hold, `begins` is true for one.
+    Of all who are told of it, `begins` is true for one.
     """
 
     kind: Kind
@@ -68,6 +68,12 @@ def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, r
     return _ask(valkey, sender, rule, 0, recipients, content)
 
 
+def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> None:
+    """The mail that was counted last is not taken.  ValueError likewise."""
+    if content is not None and recipients:
+        _ask(valkey, sender, rule, 0, -recipients, content)
+
+
 def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
     """Count recipients that nobody is; whether the sender's mail is to be held from now on.  ValueError likewise."""
     return None if rule.unknown_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
@@ -78,6 +84,25 @@ def release(valkey: Valkey, sender: str) -> None:
     valkey.ask(("DEL", *_keys(sender)))
 
 
+def stopped_tenants(valkey: Valkey) -> dict[int, int]:
+    """Tenants that receive too much of some content now, and the seconds left."""
+    found: dict[int, int] = {}
+    cursor = b"0"
+    while True:
+        ((cursor, keys),) = valkey.ask(("SCAN", cursor.decode(), "MATCH", "mh:1:mass:tenant:*", "COUNT", 1000))
+        for key in map(bytes.decode, keys):
+            begun, left = valkey.ask(("HGET", key, "begun"), ("PTTL", key))
+            if begun:
+                found[int(key.rpartition(":")[2])] = -(-left // 1000)
+        if cursor == b"0":
+            return found
+
+
+def says_unknown(status: str) -> bool:
+    """Whether an enhanced status code says that a recipient is nobody."""
+    return bool(_UNKNOWN_STATUS.match(status))
+
+
 def unknown_recipients(delivery_status: str) -> int:
     """How many recipients a report on delivery (RFC 3464) says that nobody is."""
     found = 0
@@ -86,7 +111,7 @@ def unknown_recipients(delivery_status: str) -> int:
         status, diagnosis = fields.get("status", ""), fields.get("diagnostic-code", "")
         if fields.get("action", "").strip() == "failed":
             unclear = status.startswith("5.0.0") and _UNKNOWN_REPLY.match(diagnosis)
-            found += bool(_UNKNOWN_STATUS.match(status) or unclear)
+            found += bool(says_unknown(status) or unclear)
     return found
 
 

@@ -26,12 +26,14 @@ SETTLES: Final = 5.0
 #: Connections that are kept open when nobody uses them.
 SPARE: Final = 16
 
-_OWNER: Final = "SELECT account_id, tenant_id, username, may_send FROM v1.gate_owner(%s, %s)"
+_OWNER: Final = "SELECT account_id, tenant_id, username, may_send, held FROM v1.gate_owner(%s, %s)"
 _DESTINATIONS: Final = "SELECT account_id, tenant_id, username, quota, target FROM v1.gate_destinations(%s, %s, %s)"
 _TENANT: Final = "SELECT name, settings FROM v1.gate_tenant(%s)"
 _MAILBOXES: Final = "SELECT account_id, username FROM v1.gate_mailboxes(%s)"
 _RELAY_LOGINS: Final = "SELECT username FROM v1.relay_logins(%s, %s)"
 _NOTICE: Final = "SELECT v1.add_notice(%s, %s, %s, %s, %s)"
+_STOP: Final = "SELECT v1.gate_stop(%s, %s, %s)"
+_KEEP: Final = "SELECT v1.gate_keep(%s, %s, %s, %s, %s)"
 
 
 class Unavailable(Exception):
@@ -98,6 +100,14 @@ class Directory:
     ) -> None:
         """Have somebody told; a second time with the same `once` does nothing."""
         self._ask(_NOTICE, kind, tenant_id, account_id, json.dumps(facts), once)
+
+    def stop(self, account_id: int, kind: str, facts: Mapping[str, Any]) -> None:
+        """Stop what an account sends, and have its people told, unless it is stopped."""
+        self._ask(_STOP, account_id, kind, json.dumps(facts))
+
+    def keep(self, queue_id: str, account_id: int | None, tenant_id: int | None, kind: str, at: float) -> None:
+        """Remember whose a mail is that waits in the queue since `at` (Unix time)."""
+        self._ask(_KEEP, queue_id, account_id, tenant_id, kind, at)
 
     def _ask(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         try:

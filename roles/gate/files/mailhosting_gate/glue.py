@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import Milter
 
+from .crowds import says_unknown
+from .reports import BOUNCE, Report
 from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
 
 LOG: Final = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ _LOCAL: Final = "local"
 _LOGINS: Final = ("submission", "submissions")
 
 
+@Milter.rejected_recipients
 @Milter.header_leading_space
 class Conversation(Milter.Base):
     """A connection of Postfix's; one mail after the other comes by it."""
@@ -31,10 +34,9 @@ class Conversation(Milter.Base):
         self._client = ""
         self._port = 0
         self._transaction: Transaction | None = None
+        self._report: Report | None = None
         self._failed = False
 
-    # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
-    @Milter.noreply
     def connect(self, _name: str, _family: str, client: Any) -> int:
         """A client connects: (address, port), or nothing for what has neither."""
         if isinstance(client, tuple) and len(client) > 1:
@@ -49,6 +51,9 @@ class Conversation(Milter.Base):
         size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
         listener = self.getsymval("{daemon_name}") or _LOCAL
         self._failed = False
+        if listener == BOUNCE and self._port == 0:
+            self._report = Report(self.gate.directory, self.gate.valkey)
+            return int(Milter.CONTINUE)
         self._transaction = Transaction(
             gate=self.gate,
             queue_id="-",
@@ -61,31 +66,43 @@ class Conversation(Milter.Base):
         return self._answer(self._safely(self._transaction.mail))
 
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
-        """RCPT."""
+        """RCPT, also of recipients that Postfix has refused."""
         transaction = self._transaction
+        if self._report is not None:
+            self._report.recipient(address(recipient))
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or "-"
+        if self.getsymval("{rcpt_mailer}") == "error":
+            # The host is the enhanced status code then.
+            if says_unknown(self.getsymval("{rcpt_host}") or ""):
+                self._safely(transaction.unknown_recipient)
+            return int(Milter.CONTINUE)
         # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
         resolved = self.getsymval("{rcpt_addr}") or recipient
         return self._answer(self._safely(lambda: transaction.recipient(resolved)))
 
+    # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
     @Milter.noreply
     def header(self, name: str, value: str) -> int:
         """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""
         octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
-        self._read(lambda transaction: transaction.header(name, value, octets))
+        self._read(lambda mail: mail.header(name, value, octets))
         return int(Milter.CONTINUE)
 
     @Milter.noreply
     def body(self, chunk: bytes) -> int:
         """A piece of the body."""
-        self._read(lambda transaction: transaction.body(chunk))
+        self._read(lambda mail: mail.body(chunk))
         return int(Milter.CONTINUE)
 
     def eom(self) -> int:
         """The end of the mail."""
         transaction, self._transaction = self._transaction, None
+        report, self._report = self._report, None
+        if report is not None and not self._failed:
+            report.queue_id = self.getsymval("i") or "-"
+            self._safely(report.end)
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or transaction.queue_id
@@ -100,22 +117,23 @@ class Conversation(Milter.Base):
 
     def abort(self) -> int:
         """The client gave up, or begins anew."""
-        self._transaction = None
+        self._transaction = self._report = None
         return int(Milter.CONTINUE)
 
     def close(self) -> int:
         """The connection ends."""
-        self._transaction = None
+        self._transaction = self._report = None
         return int(Milter.CONTINUE)
 
-    def _read(self, give: Callable[[Transaction], None]) -> None:
+    def _read(self, give: Callable[[Transaction | Report], None]) -> None:
         """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
-        if self._transaction is None or self._failed:
+        mail = self._transaction or self._report
+        if mail is None or self._failed:
             return
         try:
-            give(self._transaction)
+            give(mail)
         except Exception:
-            LOG.exception("%s: cannot be read", self._transaction.queue_id)
+            LOG.exception("%s: cannot be read", mail.queue_id)
             self._failed = True
 
     def _safely(self, ask: Any) -> Reply | None:

@@ -145,12 +145,16 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not."""
+    """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
+
+    `held` is why what the account sends is stopped, until somebody releases it.
+    """
 
     account_id: int | None
     tenant_id: int
     username: str | None
     may_send: bool
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,10 @@ class Destinations:
 
 @dataclass(frozen=True)
 class MassMail:
-    """When a sender's mail is taken for mass mail, and whether it is then kept in the queue or refused."""
+    """When what an account sends, or a tenant receives, is mass mail, and whether it then waits in the queue."""
 
-    rule: Rule
+    sent: Rule
+    received: Rule | None
     hold: bool
 
 

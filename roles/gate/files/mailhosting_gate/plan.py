@@ -45,5 +45,9 @@ def read_limits(written: Iterable[Mapping[str, Any]], stops: tuple[Direction, ..
 def _mass_mail(written: Mapping[str, Any] | None) -> MassMail | None:
     if written is None:
         return None
-    rule = Rule(written["same_content"], written["unknown_recipients"], written["per"])
-    return MassMail(rule, written["action"] == "hold")
+    per, received = written["per"], written.get("same_content_received")
+    return MassMail(
+        sent=Rule(written["same_content"], written["unknown_recipients"], per),
+        received=None if received is None else Rule(received, None, per),
+        hold=written["action"] == "hold",
+    )

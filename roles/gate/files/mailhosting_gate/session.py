@@ -14,11 +14,10 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from . import crowds
 from .content import Reader
 from .counters import Counters, Down
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
@@ -39,6 +38,8 @@ from .model import (
     Tenant,
     Verdict,
 )
+from .reports import remember_sender
+from .stops import Crowd, Stop, Watch, count_unknown
 from .valkey import Valkey
 
 LOG: Final = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Texts:
     limit: Reply
     full: Reply
     mass_mail: Reply
+    unknown_recipients: Reply
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,12 @@ class Transaction:
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
     _redirected_from: str | None = None
-    _reader: Reader | None = None
+    _unknown: int = 0
     # Whose limits an account has.
     _tenant_of_account: dict[int, Tenant] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.gate.directory, self.gate.valkey)
 
     def mail(self) -> Reply | None:
         """At MAIL: who sends, and whether a mail of the declared size may come from them."""
@@ -145,7 +150,15 @@ class Transaction:
             tenants = self._senders()
         except Unavailable as error:
             return self._put_off(error)
-        return self._too_large(tenants, self.declared_size)
+        return self._turned_away() or self._too_large(tenants, self.declared_size)
+
+    def unknown_recipient(self) -> None:
+        """At RCPT: Postfix has refused a recipient that nobody is."""
+        self._unknown += 1
+        try:
+            self._count_unknown()
+        except Unavailable as error:
+            LOG.warning("%s: unknown recipients not counted: %s", self.queue_id, error)
 
     def recipient(self, written: str) -> Reply | None:
         """At RCPT."""
@@ -162,20 +175,21 @@ class Transaction:
         self._size += size
         if self.listener == OWN and self._redirected_from is None and name.lower() == _REDIRECTED_FROM:
             self._redirected_from = value.strip()
-        if self._reader is not None:
-            self._reader.header(name, value)
+        if self._watch.reader is not None:
+            self._watch.reader.header(name, value)
 
     def body(self, chunk: bytes) -> None:
         """A piece of the body."""
         self._size += len(chunk)
-        if self._reader is not None:
-            self._reader.body(chunk)
+        if self._watch.reader is not None:
+            self._watch.reader.body(chunk)
 
     def end(self) -> Outcome:
         """At the end of the mail: count it, or refuse it."""
         try:
             return self._end()
         except Unavailable as error:
+            self._watch.take_back()
             return Outcome(self._put_off(error))
 
     def _recipient(self, to: Address) -> Reply | None:
@@ -188,16 +202,17 @@ class Transaction:
         if self._owner is None and any(onward.tenant_id is None for onward in destinations.onward):
             # Nobody relays but who has logged in, by POP if not by AUTH.
             self._owner = self._relaying()
+            self._count_unknown()
         found = _Recipient(destinations)
         tenants = [*self._senders(), *self._tenants_of([found])]
-        reply = self._too_large(tenants, self.declared_size)
+        reply = self._turned_away() or self._too_large(tenants, self.declared_size)
         if reply is None:
             reply = self._judge([*self._recipients, found], found, self.declared_size, commit=False)
         if reply is None:
             self._recipients.append(found)
             self._reached = reached
-            if self._reader is None and self._mass_mail() is not None:
-                self._reader = Reader()
+            if self._watch.reader is None and any(tenant.mass_mail for tenant in tenants):
+                self._watch.reader = Reader()
         elif reply is not TRY_LATER:
             self._count_refused(found)
         return reply
@@ -208,11 +223,23 @@ class Transaction:
             whose = address(self._redirected_from) if self._redirected_from else self.sender
             self._owner = self._owner_of(whose)
         reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
-        if reply is None:
-            reply = self._judge(self._recipients, None, self._size, commit=True)
         if reply is not None:
             return Outcome(reply)
-        return self._crowd()
+        # Before anything is counted: what is refused counts nothing.
+        stop = self._stop()
+        if stop is not None and not stop.hold:
+            self._watch.settle(stop, self.queue_id)
+            return Outcome(self._refuse(self._text_of(stop.kind), stop.kind))
+        reply = self._judge(self._recipients, None, self._size, commit=True)
+        if reply is not None:
+            self._watch.take_back()
+            return Outcome(reply)
+        if stop is not None:
+            self._watch.settle(stop, self.queue_id)
+            LOG.info("%s: held: %s by %s", self.queue_id, stop.kind, self._who())
+        if (sender := self._sender()) and sender.rule and sender.rule.unknown_recipients and self._owner:
+            remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
+        return Outcome(quarantine=stop.kind if stop else None)
 
     def _judge(
         self, recipients: list[_Recipient], latest: _Recipient | None, size: int, *, commit: bool
@@ -412,48 +439,45 @@ class Transaction:
         except Unavailable as error:
             LOG.warning("%s: nobody is told of a pause: %s", self.queue_id, error)
 
-    def _mass_mail(self) -> Tenant | None:
-        """The sender's tenant if it looks at what is sent in mass."""
-        if self._owner is None or self._owner.account_id is None:
+    def _sender(self) -> Crowd | None:
+        """The account that sends, but for what its filters send."""
+        tenant = next(iter(self._senders()), None)
+        if self.listener == OWN or tenant is None or self._owner is None or self._owner.account_id is None:
             return None
-        return next((tenant for tenant in self._senders() if tenant.mass_mail), None)
+        return Crowd(tenant, self._owner.account_id, self._owner.username, len(self._recipients))
 
-    def _crowd(self) -> Outcome:
-        tenant = self._mass_mail()
-        if tenant is None or tenant.mass_mail is None or self._owner is None or self._reader is None:
-            return Outcome()
-        rule = tenant.mass_mail
-        fingerprint = self._reader.fingerprint()
-        try:
-            hold = crowds.mail(
-                self.gate.valkey, f"account:{self._owner.account_id}", rule.rule, fingerprint, len(self._recipients)
-            )
-        except (Down, ValueError) as error:
-            LOG.warning("%s: mass mail not looked for: %s", self.queue_id, error)
-            return Outcome()
-        if hold is None:
-            return Outcome()
-        if hold.begins:
-            self._tell_of_crowd(hold, tenant)
-        if rule.hold:
-            LOG.info("%s: held: %s by %s", self.queue_id, hold.kind, self._who())
-            return Outcome(quarantine=hold.kind)
-        return Outcome(self._refuse(self.gate.texts.mass_mail, hold.kind))
+    def _stop(self) -> Stop | None:
+        sender = self._sender()
+        if sender is not None and self._owner and self._owner.held:
+            return Stop(self._owner.held, sender, sender.holds)
+        own = self._owner.tenant_id if self._owner else None
+        reached = [self._tenants_of([recipient]) for recipient in self._recipients]
+        counts = Counter(tenant.id for tenants in reached for tenant in tenants if tenant.id != own)
+        crowds = [Crowd(self._tenants[number], recipients=count) for number, count in counts.items()]
+        receivers = [crowd for crowd in crowds if crowd.rule]
+        others = len(receivers) < len(crowds) or not all(
+            tenants and all(tenant.id != own for tenant in tenants) for tenants in reached
+        )
+        return self._watch.look(sender, receivers, others=others)
 
-    def _tell_of_crowd(self, hold: crowds.Hold, tenant: Tenant) -> None:
-        ends = int(time.time()) + hold.seconds
-        facts = {
-            "account": self._owner.username if self._owner else None,
-            "limit": hold.kind,
-            "until": datetime.fromtimestamp(ends, UTC).isoformat(timespec="seconds"),
-            "count": hold.count,
-            "direction": "send",
-        }
-        account_id = self._owner.account_id if self._owner else None
-        try:
-            self.gate.directory.add_notice(hold.kind, tenant.id, account_id, facts, f"{hold.kind} {account_id} {ends}")
-        except Unavailable as error:
-            LOG.warning("%s: nobody is told of mass mail: %s", self.queue_id, error)
+    def _turned_away(self) -> Reply | None:
+        """What an account is told that is stopped, if its mail does not wait in the queue."""
+        sender = self._sender() if self._owner and self._owner.held else None
+        if sender is None or sender.holds or self._owner is None or self._owner.held is None:
+            return None
+        return self._refuse(self._text_of(self._owner.held), f"stopped ({self._owner.held})")
+
+    def _text_of(self, kind: str) -> Reply:
+        return self.gate.texts.unknown_recipients if kind == "unknown_recipients" else self.gate.texts.mass_mail
+
+    def _count_unknown(self) -> None:
+        """As soon as it is known whose they are: relaying begins with a recipient elsewhere."""
+        sender = self._sender()
+        if sender is None or self._owner is None or self._unknown == 0:
+            return
+        count, self._unknown = self._unknown, 0
+        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count)
+        self._owner = replace(self._owner, held=self._owner.held or held)
 
 
 def _all_full(recipients: Iterable[_Recipient], full: set[tuple[str, int]]) -> bool:

@@ -1,0 +1,218 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the settings of a plan are written, those of single values among them; as in `syntax`.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from .model import (
+    ALL_SENDERS,
+    DIRECTIONS,
+    LIMIT_UNITS,
+    LONGEST_PAUSE,
+    MASS_MAIL_ACTIONS,
+    MASS_MAIL_COUNTS,
+    RETENTION,
+)
+from .syntax import (
+    boolean,
+    choice,
+    count,
+    duration,
+    no_limit_or,
+    number_text,
+    printable,
+    protocols,
+    quota,
+    shown,
+    unknown_key,
+)
+
+_LONGEST_PERIOD: Final = 31 * 86400
+
+
+def _max_quota(value: object) -> int | str | None:
+    return "mailbox_quota" if value == "mailbox_quota" else quota(value)
+
+
+def _off_or_duration(value: object) -> int | None:
+    if value is None or value is False:
+        return None
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; false for not at all") from None
+
+
+def _all_senders(value: object) -> str | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return ALL_SENDERS[0]
+    try:
+        return choice(value, ALL_SENDERS)
+    except ValueError as error:
+        raise ValueError(f"{error}; true for {ALL_SENDERS[0]}, false for no such address") from None
+
+
+def _percents(value: object) -> list[int]:
+    if value is None or value is False:
+        return []
+    written = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if written is None or not all(re.match(r"([1-9][0-9]?|100)\Z", number_text(item)) for item in written):
+        raise ValueError(f"{shown(value)} is not a list of percents: whole numbers from 1 to 100, such as [90, 100]")
+    return sorted({int(item) for item in written})
+
+
+def _step(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        step = count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; null for no steps") from None
+    if step == 0:
+        raise ValueError("0 is not a step: 1 or more, whole; null for no steps")
+    return step
+
+
+def _retention(value: object) -> dict[str, int]:
+    if value is None or value is False:
+        return {}
+    written = value if isinstance(value, Mapping) else None
+    if written is None:
+        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(RETENTION)} to durations")
+    for key in written:
+        choice(key, RETENTION)
+    try:
+        return {key: duration(written[key]) for key in RETENTION if key in written}
+    except ValueError as error:
+        raise ValueError(f"{error}; by what: {', '.join(RETENTION)}") from None
+
+
+def _limits(*, of_account: bool = False) -> Callable[[object], list[dict[str, Any]]]:
+    """What reads a list of limits; an account's pause stops its sending and nothing else."""
+    keys = (*LIMIT_UNITS, "per", "pause", *(() if of_account else ("stops",)))
+
+    def limits(value: object) -> list[dict[str, Any]]:
+        if value is None:
+            return []
+        items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+        if items is None:
+            raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
+        return [_limit(item, keys) for item in items]
+
+    return limits
+
+
+def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
+    written = _mapping(value, keys)
+    units = [unit for unit in LIMIT_UNITS if unit in written]
+    if len(units) != 1 or "per" not in written:
+        raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
+    pause = _off_or_duration(written.get("pause"))
+    if pause is None and "stops" in written:
+        raise ValueError("stops: there is nothing to stop without a pause")
+    if pause is not None and not 0 < pause <= LONGEST_PAUSE:
+        raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
+    limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
+    if "stops" in keys:
+        limit["stops"] = _directions(written.get("stops", DIRECTIONS))
+    return limit
+
+
+def _period(value: object) -> int:
+    seconds = duration(value)
+    if not 0 < seconds <= _LONGEST_PERIOD:
+        raise ValueError(f"per: {shown(value)} is not from 1s to {_LONGEST_PERIOD // 86400}d")
+    return seconds
+
+
+def _directions(value: object) -> list[str]:
+    names = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for name in names:
+        choice(name, DIRECTIONS)
+    return [name for name in DIRECTIONS if name in names]
+
+
+def _mass_mail(value: object) -> dict[str, Any] | None:
+    if value is None or value is False:
+        return None
+    written = _mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
+    counts = {key: no_limit_or(count)(written.get(key)) for key in MASS_MAIL_COUNTS}
+    if "same_content_received" not in written:
+        # MV-5: sent or received.
+        counts["same_content_received"] = counts["same_content"]
+    if set(counts.values()) == {None}:
+        raise ValueError(f"there is nothing to count: {', '.join(MASS_MAIL_COUNTS)}")
+    for key, most in counts.items():
+        if most == 0:
+            raise ValueError(f"{key}: 0 would stop all mail: 1 or more, whole; null for no limit")
+    return {
+        **counts,
+        "per": _period(written.get("per", "1d")),
+        "action": choice(written.get("action", MASS_MAIL_ACTIONS[0]), MASS_MAIL_ACTIONS),
+    }
+
+
+def _mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
+    written = value if isinstance(value, Mapping) else None
+    if written is None:
+        raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")
+    for key in written:
+        if key not in keys:
+            raise ValueError(f"{printable(str(key))}: {unknown_key(keys)}")
+    return written
+
+
+def _names(written: Mapping[str, Any]) -> str:
+    return ", ".join(written) or "none"
+
+
+_PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
+    "mailbox_quota": quota,
+    "max_quota": _max_quota,
+    "max_accounts": no_limit_or(count),
+    "max_forwards": no_limit_or(count),
+    "protocols": protocols,
+    "cleartext_auth": boolean,
+    "legacy_auth": boolean,
+    "pop_before_smtp": _off_or_duration,
+    "all_address": _all_senders,
+    "renamed_alias": _off_or_duration,
+    "renamed_domain": _off_or_duration,
+    "quota_notice": _percents,
+    "billing_step": _step,
+    "retention": _retention,
+    "max_message_size": quota,
+    "tenant_quota": quota,
+    "send_limits": _limits(),
+    "receive_limits": _limits(),
+    "account_send_limits": _limits(of_account=True),
+    "mass_mail": _mass_mail,
+}
+
+
+def plan_setting(key: str, value: object) -> Any:
+    """The normal form of one plan key's value."""
+    if key not in _PLAN_SETTINGS:
+        raise ValueError(unknown_key(tuple(_PLAN_SETTINGS)))
+    return _PLAN_SETTINGS[key](value)
+
+
+def plan_settings(settings: Mapping[str, object]) -> dict[str, Any]:
+    """All of a plan's or an override's keys; the ValueError names the first key that is wrong."""
+    result = {}
+    for key, value in settings.items():
+        try:
+            result[key] = plan_setting(key, value)
+        except ValueError as error:
+            raise ValueError(f"{printable(key)}: {error}") from None
+    return result
