@@ -42,7 +42,7 @@ class OneTenant:
     """A directory with one tenant of one account, whose usage nobody has to measure."""
 
     def owner(self, _whose: Address) -> Owner:
-        return Owner(TARO.account_id, ACME.id, TARO.username)
+        return Owner(TARO.account_id, ACME.id, TARO.username, may_send=True)
 
     def destinations(self, _to: Address) -> Destinations:
         return Destinations((Place(TARO, ACME.id, 0),), ())
@@ -60,7 +60,7 @@ class OneTenant:
 def main() -> None:
     directory = cast("Directory", OneTenant())
     valkey = Valkey(SOCKET, "gate", patience=10)
-    texts = Texts(*(Reply(code, None, "no") for code in ("552", "423", "452", "550")))
+    texts = Texts(*(Reply(code, None, "no") for code in ("552", "423", "452", "550", "550")))
     gate = Gate(directory, valkey, Counters(valkey, directory.mailboxes), texts, {"send": (), "receive": ()})
 
     def passes(given_up_after: int | None) -> bool:

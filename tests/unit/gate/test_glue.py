@@ -23,7 +23,8 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Of a client at port 25, with what the package Milter has of it left out."""
     milter = ModuleType("Milter")
     unchanged = lambda what: what  # noqa: E731
-    names = {"Base": object, "noreply": unchanged, "header_leading_space": unchanged}
+    names = {"Base": object, "noreply": unchanged}
+    names |= {"header_leading_space": unchanged, "rejected_recipients": unchanged}
     answers = {"CONTINUE": 0, "REJECT": 1, "TEMPFAIL": 4}
     milter.__dict__.update(names | answers)
     monkeypatch.setitem(sys.modules, "Milter", milter)

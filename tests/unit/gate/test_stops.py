@@ -94,7 +94,7 @@ def test_mail_that_a_limit_refuses_is_no_run(gate: Gate, told: Told, server: Ser
     told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, send_limits=at_most(2))
     mails = [begun(gate, login=TARO.username, sender=TARO.username) for _mail in range(9)]
     for mail in mails:
-        assert mail.recipient("a@far.example") is None
+        assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
         mail.header("Content-Type", " text/plain", 26)
         mail.body(RUN)
     assert [mail.end().reply for mail in mails] == [None] * 2 + [TEXTS.limit] * 7
@@ -108,7 +108,7 @@ def test_a_begun_hold_is_taken_back_with_its_mail(gate: Gate, told: Told) -> Non
         sends(gate)
     told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, max_message_size=10_000)
     mail = begun(gate, login=TARO.username, sender=TARO.username)
-    mail.recipient("a@far.example")
+    assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
     mail.header("Content-Type", " text/plain", 26)
     mail.body(RUN)
     told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, send_limits=at_most(0))
@@ -124,7 +124,7 @@ def test_without_the_directory_nothing_is_held_that_nobody_knows_of(gate: Gate, 
     for _mail in range(4):
         sends(gate)
     mail = begun(gate, login=TARO.username, sender=TARO.username)
-    mail.recipient("a@far.example")
+    assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
     mail.body(RUN)
     told.down = True
     outcome = mail.end()
@@ -196,7 +196,7 @@ def test_unknown_recipients_stop_an_account(gate: Gate, told: Told) -> None:
 
 def test_the_mail_that_has_them_stops_too(gate: Gate) -> None:
     mail = begun(gate, login=TARO.username, sender=TARO.username)
-    assert mail.recipient("a@far.example") is None
+    assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
     for _recipient in range(3):
         mail.unknown_recipient()
     mail.body(b"short")
@@ -221,7 +221,7 @@ def test_who_relays_is_charged_with_what_was_refused_before(gate: Gate, told: To
 def bounced(gate: Gate, to: str, count: int, queue_id: str = "Q1") -> None:
     report = Report(gate.directory, gate.valkey)
     report.recipient(address(to))
-    report.header("Content-Type", ' multipart/report; report-type=delivery-status; boundary="b"')
+    report.header("Content-Type", ' multipart/report; report-type=delivery-status; boundary="b"', 80)
     report.body(b"--b\r\n\r\nI'm sorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n")
     blocks = [f"Reporting-MTA: dns; mx\nX-Postfix-Queue-ID: {queue_id}\n", *(FAILED.format(n) for n in range(count))]
     report.body("\n".join(blocks).replace("\n", "\r\n").encode() + b"\r\n--b--\r\n")
@@ -256,5 +256,7 @@ def test_a_bounce_is_never_stopped(gate: Gate, told: Told, server: Server) -> No
     told.down = False
     with server.hung():
         bounced(gate, TARO.username, 3)
-        remember_sender(gate.valkey, "Q9", Owner(TARO.account_id, ACME, TARO.username), address("sales@acme.example"))
+        remember_sender(
+            gate.valkey, "Q9", Owner(TARO.account_id, ACME, TARO.username, True), address("sales@acme.example")
+        )
     assert told.held == {}

@@ -41,7 +41,7 @@ class Report:
         """Whose mail it was about, as its envelope said."""
         self._to = to
 
-    def header(self, name: str, value: str) -> None:
+    def header(self, name: str, value: str, _size: int) -> None:
         """A header field."""
         self._reader.header(name, value)
 
