@@ -175,11 +175,12 @@ def test_587_wants_a_login_whatever_pop_has_opened(server: Server) -> None:
         assert session.docmd("RCPT", "TO:<x@outside.example>")[0] in (503, 530, 554)
 
 
-def test_an_operator_ends_a_pause(server: Server, control: Control) -> None:
+def test_an_operator_ends_a_pause(server: Server, host: testinfra.host.Host, control: Control) -> None:
     while handed_in(server, JINNO)[0] == 250:
         pass
     assert control.module("mail_limits", name="nishi", state="lifted")["changed"]
     assert handed_in(server, JINNO)[0] == 250
+    assert all_arrived(host)
     empty(server, JINNO)
 
 
