@@ -35,6 +35,7 @@ from .wire import (
     TOO_MANY,
     all_arrived,
     answer,
+    connect_anew,
     empty,
     empty_disk,
     handed_in,
@@ -159,8 +160,7 @@ def counted(host: testinfra.host.Host) -> int:
 @pytest.fixture
 def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
     """Mail that flows, and is accounted for at the end."""
-    # Each of its workers notices by one login that fails that the directory was restarted.
-    host.check_output("systemctl reset-failed dovecot && systemctl restart dovecot")
+    connect_anew(host)
     assert until(lambda: may_log_in(server, "pop3", BABA), 30)
     empty(server, BABA)
     made = Traffic(server)
@@ -173,6 +173,7 @@ def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
     # What Dovecot could not deliver in between is tried again after minutes.
     waiting = f"postqueue -f; postqueue -j | grep -q {BABA.address}"
     assert until(lambda: host.run(waiting).rc == 1, 60)
+    connect_anew(host)
     assert until(lambda: may_log_in(server, "pop3", BABA), 30)
     assert names_in(server, BABA) == Counter(mail.name for mail in made.came_to(250))
     empty(server, BABA)

@@ -34,6 +34,7 @@ from .wire import (
     TOO_MANY,
     all_arrived,
     answer,
+    connect_anew,
     empty,
     empty_disk,
     handed_in,
@@ -208,6 +209,7 @@ def test_without_the_directory_mail_is_put_off(server: Server, host: testinfra.h
     finally:
         host.check_output("systemctl start postgresql@17-main")
     assert until(lambda: handed_in(server, BABA)[0] == 250)
+    connect_anew(host)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,11 @@ def all_arrived(host: testinfra.host.Host) -> bool:
     return until(lambda: host.run(f"postqueue -j | grep -q '{queues}'").rc == 1, 60)
 
 
+def connect_anew(host: testinfra.host.Host) -> None:
+    """Each of Dovecot's processes finds out by a login that fails that the directory has been away."""
+    host.check_output("systemctl reset-failed dovecot; systemctl restart dovecot")
+
+
 def usage(host: testinfra.host.Host, user: User) -> list[str]:
     """Bytes in a mailbox, as the gate knows them; nothing if it does not."""
     keys = valkey(host, "--scan", f"--pattern 'mh:1:usage:*/{user.address}/quota/storage'")
