@@ -11,7 +11,7 @@ import poplib
 import smtplib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
@@ -189,40 +189,54 @@ def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
     assert host.file("/run/dovecot/dovecot.conf.binary").mode == 0o600
 
 
-def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
-    before = host.file("/etc/mailhosting/legacy.keys").content_string
-    refused: list[str] = []
-    dropped: list[str] = []
-    logins = 0
-    over = threading.Event()
+class Again(threading.Thread):
+    """Logs in again and again, each time with a new connection, until told to stop."""
 
-    def log_in_again_and_again() -> None:
-        nonlocal logins
-        while not over.is_set():
+    def __init__(self, log_in_once: Callable[[], None]) -> None:
+        super().__init__()
+        self.logins = 0
+        self.refused: list[str] = []
+        self.dropped: list[str] = []
+        self._log_in_once = log_in_once
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.is_set():
             try:
-                apop(server, SHA)
-                logins += 1
+                self._log_in_once()
+                self.logins += 1
             except Refused as error:
                 # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
-                (dropped if "shutting down" in str(error) or "EOF" in str(error) else refused).append(str(error))
-            except OSError as error:
-                dropped.append(str(error))
+                hung_up = "shutting down" in str(error) or "EOF" in str(error)
+                (self.dropped if hung_up else self.refused).append(str(error))
+            except (OSError, smtplib.SMTPException) as error:
+                self.dropped.append(str(error))
 
-    client = threading.Thread(target=log_in_again_and_again)
-    client.start()
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
+    before = host.file("/etc/mailhosting/legacy.keys").content_string
+    # Postfix's processes keep their connections to Dovecot from one client to the next.
+    clients = [Again(lambda: apop(server, SHA)), Again(lambda: cram_md5(server, SHA, "submission"))]
     try:
         control.playbook("rotate_legacy_key")
     finally:
-        over.set()
-        client.join()
-    assert refused == []
-    assert logins > 50
-    assert len(dropped) <= 2
+        for client in clients:
+            client.stop()
+    for client in clients:
+        assert client.refused == []
+        assert client.logins > 50
+        assert len(client.dropped) <= 2
     after = host.file("/etc/mailhosting/legacy.keys").content_string
     assert after.count("\n") == before.count("\n") == 1
     assert after != before
     assert before.split()[0] not in host.file("/etc/dovecot/legacy.conf").content_string
     apop(server, SHA)
+    cram_md5(server, SHA, "submission")
 
 
 def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
