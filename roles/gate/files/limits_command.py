@@ -236,7 +236,7 @@ def _sentences(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
         used = f"{window['counted']} of {window['most'] or '?'} {window['unit']} in {_span(window['per'])}"
         yield f"{_whom(window)}: {used} since {_time(window['since'])}, {_span(window['seconds_left'])} left"
     if not any(found.values()):
-        yield next(text for key, text in _NOTHING.items() if key in found)
+        yield from [text for key, text in _NOTHING.items() if key in found][:1]
 
 
 def _whom(found: dict[str, Any]) -> str:

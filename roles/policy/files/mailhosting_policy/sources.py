@@ -102,7 +102,7 @@ class Valkey:
         """Set each key to its time (Unix), until `seconds` after that.  Down after PATIENCE seconds or an error."""
         commands = [_command("SET", key, str(when), "EXAT", str(when + seconds)) for key, when in times.items()]
         async with self._told(b"".join(commands)) as reader:
-            for _ in commands:
+            for _command_sent in commands:
                 await _line(reader, b"+OK")
 
     @asynccontextmanager
