@@ -31,6 +31,7 @@ from .wire import (
     FULL,
     JINNO,
     MEBIBYTE,
+    PUT_OFF,
     STRANGER,
     TOO_MANY,
     all_arrived,
@@ -273,6 +274,18 @@ def test_without_the_gate_mail_is_put_off(host: testinfra.host.Host, traffic: Tr
     assert {mail.code for mail in traffic.mails} == {250, 451, 454, GIVEN_UP}
     assert max(mail.slowest for mail in traffic.mails) < 5
     assert counted(host) == len(traffic.came_to(250))
+
+
+def test_whoever_is_in_a_session_need_not_wait_for_the_gate_to_end(server: Server, host: testinfra.host.Host) -> None:
+    """A new session is what would wake libmilter, and none comes."""
+    with incoming(server) as session:
+        assert session.docmd("MAIL", f"FROM:<{STRANGER}>")[0] == 250
+        with without(host, "systemctl stop --no-block mailhosting-gate@in", "systemctl start mailhosting-gate@in"):
+            asked = time.monotonic()
+            assert until(lambda: session.docmd("RCPT", f"TO:<{BABA.address}>")[0] == PUT_OFF)
+            assert time.monotonic() - asked < 2
+    assert until(lambda: handed_in(server, BABA)[0] == 250, 10)
+    empty(server, BABA)
 
 
 def test_a_gate_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Traffic) -> None:
