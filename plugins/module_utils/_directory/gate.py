@@ -53,7 +53,7 @@ RETURNS TABLE (account_id bigint, tenant_id bigint, username text, quota bigint,
 {question} AS $$
 #variable_conflict use_column
 DECLARE
-    addresses text[] := ARRAY[of_local_part || '@' || of_domain];
+    addresses text[];
     accounts bigint[] := ARRAY[NULL]::bigint[];
     tenants bigint[] := ARRAY[NULL]::bigint[];
     seen text[] := ARRAY[]::text[];
@@ -67,28 +67,31 @@ BEGIN
     PERFORM FROM v1.domain d WHERE d.domain = of_domain UNION ALL
     SELECT FROM directory.domain d WHERE d.name = of_domain;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::text, NULL::bigint, addresses[1];
+        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::text, NULL::bigint, of_local_part || '@' || of_domain;
         RETURN;
     END IF;
+    -- Ours are followed without their extension, and by the present name of their domain: each is met once.
+    SELECT ARRAY[split_part(of_local_part, '+', 1) || '@' || coalesce(max(f.renamed_to), of_domain)] INTO addresses
+    FROM v1.former_domain f WHERE f.domain = of_domain;
     FOR level IN 1..1001 LOOP
         RETURN QUERY SELECT DISTINCT ON (f.address) f.account, f.tenant, NULL::text, NULL::bigint, f.address
         FROM unnest(addresses, accounts, tenants) AS f (address, account, tenant)
-        WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2));
+        -- OFFSET 0: or every domain there is would be read, to be joined.
+        WHERE NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2) OFFSET 0);
 
         RETURN QUERY SELECT DISTINCT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
         FROM unnest(addresses) AS f (address)
         CROSS JOIN LATERAL (
-            SELECT * FROM directory.keeper k WHERE k.local_part = split_part(split_part(f.address, '@', 1), '+', 1)
+            SELECT * FROM directory.keeper k WHERE k.local_part = split_part(f.address, '@', 1)
             AND k.domain = split_part(f.address, '@', 2) OFFSET 0) AS k;
 
         seen := seen || addresses;
         SELECT array_agg(n.address), array_agg(n.account), array_agg(n.tenant) INTO addresses, accounts, tenants
         FROM (
-            SELECT DISTINCT ON (go.target) go.target AS address, go.account, d.tenant_id AS tenant
+            SELECT DISTINCT ON (present.address) present.address, go.account, d.tenant_id AS tenant
             FROM unnest(addresses) AS f (address)
             CROSS JOIN LATERAL (VALUES (
-                split_part(split_part(f.address, '@', 1), '+', 1), split_part(f.address, '@', 2)
-            )) AS at (local_part, domain)
+                split_part(f.address, '@', 1), split_part(f.address, '@', 2))) AS at (local_part, domain)
             JOIN directory.domain d ON d.name = at.domain
             CROSS JOIN LATERAL (
                 SELECT a.target,
@@ -107,7 +110,13 @@ BEGIN
                 AND NOT EXISTS (SELECT FROM v1.all_member m
                                 WHERE m.local_part = at.local_part AND m.domain = at.domain)
             ) AS go
-            WHERE go.target <> ALL (seen)
+            CROSS JOIN LATERAL (SELECT coalesce(
+                (SELECT split_part(split_part(go.target, '@', 1), '+', 1) || '@' || ours.name FROM directory.domain ours
+                 WHERE ours.name = coalesce(
+                     (SELECT f.renamed_to FROM v1.former_domain f WHERE f.domain = split_part(go.target, '@', 2)),
+                     split_part(go.target, '@', 2))),
+                go.target) AS address) AS present
+            WHERE present.address <> ALL (seen)
             LIMIT most
         ) AS n;
         EXIT WHEN addresses IS NULL;
@@ -178,14 +187,14 @@ SELECT m.queue_id, m.account_id, m.tenant_id, m.kind, extract(epoch FROM m.held_
 FROM directory.held_mail m;
 
 CREATE FUNCTION v1.gate_release(of_account bigint) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql
 BEGIN ATOMIC
     DELETE FROM directory.hold h WHERE h.account_id = of_account AND h.scope = 'send' AND h.origin = 'gate';
 END;
 
 -- Mail that waits no longer; not what has the same queue id since.
 CREATE FUNCTION v1.forget_held_mail(queue_ids text[], held_at double precision[]) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql
 BEGIN ATOMIC
     DELETE FROM directory.held_mail m
     USING unnest(forget_held_mail.queue_ids, forget_held_mail.held_at) AS gone (queue_id, held_at)

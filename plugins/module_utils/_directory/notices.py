@@ -8,11 +8,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final
-
-#: Who may queue a notice.
-_ADDERS: Final = ("mailhosting-gate", "mailhosting-notices", "vmail")
 
 _FUNCTIONS: Final = """
 -- Queues a notice and wakes who sends it; a second with the same `once` does nothing. A tenant that is gone gets none.
@@ -139,7 +135,9 @@ RETURNS TABLE (id bigint, kind text, facts jsonb, attempts integer, seconds inte
                tenant text, language text, account text, contact text, direct boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT n.id, n.kind, n.facts, n.attempts, extract(epoch FROM now() - n.created_at)::integer, n.reached,
+    SELECT n.id, n.kind, n.facts || jsonb_strip_nulls(jsonb_build_object('account', (
+               SELECT ad.local_part || '@' || ad.domain FROM directory.address ad WHERE ad.account_id = n.account_id))),
+           n.attempts, extract(epoch FROM now() - n.created_at)::integer, n.reached,
            t.name, t.language,
            (SELECT s.local_part || '@' || s.domain FROM directory.standing s
             WHERE s.account_id = n.account_id AND s.may_receive),
@@ -198,13 +196,13 @@ BEGIN ATOMIC
     SELECT count(*) FROM gone;
 END;
 
+GRANT EXECUTE ON FUNCTION v1.add_notice TO "mailhosting-gate";
 GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.compare_quotas TO vmail;
 GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.next_notice, v1.notice_reached,
     v1.notice_put_off, v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
 """
 
 
-def text(roles: Collection[str]) -> str:
-    """The SQL that makes the functions, after the views, and lets those of `roles` call them that have to."""
-    adders = ", ".join(f'"{role}"' for role in _ADDERS if role in roles)
-    return f"{_FUNCTIONS}GRANT EXECUTE ON FUNCTION v1.add_notice TO {adders};\n"
+def text() -> str:
+    """The SQL that makes the functions, after the views, and lets those call them that have to."""
+    return _FUNCTIONS

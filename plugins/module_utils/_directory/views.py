@@ -33,7 +33,7 @@ DAEMONS: Final = (
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
     "dovecot": ("passdb", "legacy_passdb", "userdb"),
     gate.USER: ("relay_login",),
-    "mailhosting-policy": ("sender", "relay_login", "domain_member"),
+    "mailhosting-policy": ("relay_login", "domain_member"),
     "postfix": (
         "domain",
         "former_domain",
@@ -61,10 +61,8 @@ ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 
 -- Plans resolved live: every reader sees a changed plan at once.
 CREATE VIEW v1.tenant_settings AS
-SELECT t.id AS tenant_id, t.name AS tenant, t.state, t.plan, s.settings,
+SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        (s.settings ->> 'mailbox_quota')::bigint AS mailbox_quota,
-       (s.settings ->> 'max_accounts')::integer AS max_accounts,
-       (s.settings ->> 'max_forwards')::integer AS max_forwards,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'protocols')) AS protocols,
        (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth,
        (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
@@ -303,8 +301,7 @@ JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
 
 CREATE VIEW v1.expired_mailbox AS
-SELECT account_id, lpad((account_id %% 100)::text, 2, '0') || '/' || account_id AS home
-FROM directory.closed WHERE expires_at <= now();
+SELECT account_id FROM directory.closed WHERE expires_at <= now();
 
 -- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold.
 CREATE VIEW v1.retention AS
@@ -375,7 +372,7 @@ def text() -> str:
         _REMOVE
         + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'", "present": _PRESENT}
         + _PASSWORDS
-        + notices.text(DAEMONS)
+        + notices.text()
         + lookups.text()
         + usage.text()
         + gate.text()

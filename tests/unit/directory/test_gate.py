@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Tenant
 
 from .build import MEBIBYTE, PLANS, account, alias, desired, forward, tenant
 from .conftest import Declare, See
@@ -77,6 +78,21 @@ def test_who_sends_it_on_to_the_outside(declare: Declare, see: See) -> None:
     (number,) = see("postgres", "SELECT id FROM directory.account")
     rows = see(gate.USER, "SELECT target, account_id, tenant_id FROM v1.gate_destinations('b', 'other.example', 10)")
     assert {row for row in rows if row[0]} == {("x@far.example", *number, ids["acme"]), (OUTSIDE, None, ids["acme"])}
+
+
+def test_a_former_name_of_a_domain_leads_to_where_mail_ends(declare: Declare, see: See) -> None:
+    def acme(domain: str) -> Tenant:
+        items = (account(f"taro@{domain}", forward=forward(OUTSIDE)), alias(f"sales@{domain}", f"taro@{domain}"))
+        result = tenant("acme", *items, domains=[domain], contacts={"technical": f"taro@{domain}"})
+        result.domains[domain].catch_all = f"sales@{domain}"
+        result.domains[domain].renamed_from = "old.example" if domain != "old.example" else None
+        return result
+
+    declare(desired(acme("old.example"), tenant("other", alias("a@other.example", "taro@old.example"))))
+    declare(desired(acme("new.example"), tenant("other", alias("a@other.example", "sales@old.example"))))
+    for address in ("taro@old.example", "taro+tag@old.example", "sales@old.example", "whoever@old.example"):
+        assert ends(see, address) == (["taro@new.example"], [OUTSIDE]), address
+    assert ends(see, "postmaster@old.example") == ends(see, "a@other.example") == (["taro@new.example"], [OUTSIDE])
 
 
 def test_all_of_a_large_domain(declare: Declare, see: See) -> None:

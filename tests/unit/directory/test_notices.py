@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate, views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 
 from .build import MEBIBYTE, PLANS, account, desired, forward, tenant
@@ -20,7 +20,7 @@ TARO = "taro@acme.example"
 QUOTA = 20 * MEBIBYTE
 SENDER = "mailhosting-notices"
 FUNCTIONS = {
-    "add_notice('x', NULL, NULL, '{}', 'x')": {"mailhosting-gate", "vmail", SENDER},
+    "add_notice('x', NULL, NULL, '{}', 'x')": {gate.USER},
     "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
     "quota_accounts(true)": {"vmail"},
     "compare_quotas('{}')": {"vmail"},
@@ -242,10 +242,20 @@ def test_where_it_goes(
     assert [row[2:5] for row in due(see)] == [expected]
 
 
+def test_a_notice_names_the_account_as_it_is_called_now(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", TARO)))
+    query = "SELECT v1.add_notice('limit_pause', ac.tenant_id, ac.id, %s, %s) FROM directory.account ac"
+    see("mailhosting", query, '{"account": null, "count": 5}', "a")
+    see(gate.USER, "SELECT v1.add_notice('limit_pause', NULL, NULL, %s, 'b')", '{"account": null}')
+    declare(desired(tenant("acme", account("jiro@acme.example", renamed_from="taro"))))
+    told = [facts for (facts,) in see(SENDER, "SELECT facts FROM v1.due_notices() ORDER BY id")]
+    assert told == [{"account": "jiro@acme.example", "count": 5}, {"account": None}]
+
+
 @pytest.mark.usefixtures("acme")
 def test_the_queue(see: See) -> None:
     for once in ("a", "a", "b"):
-        see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+        see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
     (first, *_), (second, *_) = due(see)
     see(SENDER, "SELECT v1.notice_reached(%s, 'x@y.example')", first)
     assert [row[5] for row in due(see)] == [["x@y.example"], []]
@@ -258,19 +268,19 @@ def test_the_queue(see: See) -> None:
     see(SENDER, "SELECT v1.notice_ended(%s, false)", second)
     assert due(see) == []
     assert see(SENDER, "SELECT v1.next_notice()") == [(None,)]
-    see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'c')")
+    see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'c')")
     see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
     ((seconds,),) = see(SENDER, "SELECT v1.next_notice()")
     assert 55 < seconds <= 60
     # What ended is remembered, and not told again.
-    see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'a')")
+    see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'a')")
     assert due(see) == []
 
 
 @pytest.mark.usefixtures("acme")
 def test_what_was_sent_is_forgotten_in_time_and_what_waits_never(see: See) -> None:
     for once in ("sent", "given up", "new", "waits"):
-        see(SENDER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+        see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
     ids = [row[0] for row in due(see)]
     for number, sent in zip(ids[:3], (True, False, True), strict=True):
         see(SENDER, "SELECT v1.notice_ended(%s, %s)", number, sent)
@@ -284,9 +294,9 @@ def test_what_was_sent_is_forgotten_in_time_and_what_waits_never(see: See) -> No
 
 @pytest.mark.usefixtures("acme")
 def test_a_tenant_that_is_gone_gets_none(see: See) -> None:
-    see(SENDER, "SELECT v1.add_notice('limit_pause', 4711, NULL, '{}', 'x')")
+    see(gate.USER, "SELECT v1.add_notice('limit_pause', 4711, NULL, '{}', 'x')")
     assert queued(see) == []
-    see(SENDER, "SELECT v1.add_notice('limit_pause', NULL, 4711, '{}', 'x')")
+    see(gate.USER, "SELECT v1.add_notice('limit_pause', NULL, 4711, '{}', 'x')")
     assert queued(see) == [("limit_pause", None)]
 
 
