@@ -14,7 +14,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, receive, send, subjects, submission
+from .clients import User, arrived, receive, send, subjects, submission, until
 from .control import Control
 
 ANN = User("ann@roles.example", "first of all")
@@ -50,6 +50,17 @@ def declare(control: Control, catch_all: str | None = None, **options: object) -
 def test_mail_for_the_roles_reaches_the_contacts(server: Server, roles: Control) -> None:  # noqa: ARG001
     assert arrived(server, ANN, receive(server, "someone@outside.example", "postmaster@roles.example"))
     assert arrived(server, BEN, receive(server, "someone@outside.example", "abuse@roles.example"))
+
+
+def test_a_domain_without_a_contact_has_the_host_s_postmaster(
+    server: Server, host: testinfra.host.Host, control: Control
+) -> None:
+    control.module("mail_tenant", name="nobody", plan="basic", domains=["uncontacted.example"])
+    try:
+        subject = receive(server, "someone@outside.example", "postmaster@uncontacted.example")
+        assert until(lambda: host.run(f"grep -q 'Subject: {subject}' /var/mail/root").rc == 0)
+    finally:
+        control.module("mail_tenant", name="nobody", state="absent", grace="0s")
 
 
 def test_a_catch_all_as_long_as_the_domain_asks_for_one(server: Server, roles: Control) -> None:

@@ -130,13 +130,16 @@ JOIN directory.account ac ON ac.id = ad.account_id
 WHERE ac.forward_to IS NULL;
 
 -- Addresses that are there unless somebody declares them: roles (RFC 2142) and what renamed accounts were called.
+-- Every domain has a postmaster (RFC 5321 4.5.1): of a tenant without contacts, and without a catch-all, the host's own.
 CREATE VIEW directory.undeclared AS
 SELECT role.local_part, d.name AS domain, role.contact AS target
 FROM directory.domain d
 JOIN directory.tenant t ON t.id = d.tenant_id
+CROSS JOIN LATERAL (VALUES (
+    coalesce(t.contacts ->> 'technical', CASE WHEN d.catch_all IS NULL THEN 'postmaster' END))) AS technical (contact)
 CROSS JOIN LATERAL (VALUES
-    ('postmaster', t.contacts ->> 'technical'),
-    ('abuse', coalesce(t.contacts ->> 'abuse', t.contacts ->> 'technical'))) AS role (local_part, contact)
+    ('postmaster', technical.contact),
+    ('abuse', coalesce(t.contacts ->> 'abuse', technical.contact))) AS role (local_part, contact)
 WHERE role.contact IS NOT NULL AND t.state IN ('active', 'no_login')
 AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = role.local_part AND a.domain = d.name)
 UNION ALL
@@ -206,6 +209,11 @@ UNION ALL
 SELECT s.local_part, s.domain, %(refusal)s FROM directory.standing s
 WHERE s.kind = 'alias' AND s.may_receive AND NOT EXISTS (
     SELECT FROM v1.alias a WHERE a.local_part = s.local_part AND a.domain = s.domain)
+UNION ALL
+SELECT u.local_part, u.domain, %(refusal)s FROM directory.undeclared u
+WHERE EXISTS (
+    SELECT FROM directory.standing s WHERE s.local_part = split_part(split_part(u.target, '@', 1), '+', 1)
+    AND s.domain = split_part(u.target, '@', 2) AND NOT s.may_receive)
 UNION ALL
 SELECT DISTINCT c.local_part, c.domain, %(refusal)s FROM directory.closed c
 WHERE NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = c.local_part AND a.domain = c.domain);

@@ -80,6 +80,11 @@ def test_who_sends_it_on_to_the_outside(declare: Declare, see: See) -> None:
     assert {row for row in rows if row[0]} == {("x@far.example", *number, ids["acme"]), (OUTSIDE, None, ids["acme"])}
 
 
+def test_the_host_s_own_postmaster_is_nobody_s_forward(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", alias("sales@acme.example", "taro@acme.example"))))
+    assert ends(see, "postmaster@acme.example") == ([], [])
+
+
 def test_a_former_name_of_a_domain_leads_to_where_mail_ends(declare: Declare, see: See) -> None:
     def acme(domain: str) -> Tenant:
         items = (account(f"taro@{domain}", forward=forward(OUTSIDE)), alias(f"sales@{domain}", f"taro@{domain}"))

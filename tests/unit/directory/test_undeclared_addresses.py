@@ -41,10 +41,10 @@ def plans(**settings: Any) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("contacts", "postmaster", "abuse"),
     [
-        ({}, [], []),
+        ({}, ["postmaster"], ["postmaster"]),
         ({"technical": "taro@acme.example"}, ["taro@acme.example"], ["taro@acme.example"]),
         ({"technical": "a@else.example", "abuse": "b@else.example"}, ["a@else.example"], ["b@else.example"]),
-        ({"billing": "a@else.example"}, [], []),
+        ({"billing": "a@else.example"}, ["postmaster"], ["postmaster"]),
     ],
 )
 @pytest.mark.requirement("VM-9")
@@ -55,7 +55,14 @@ def test_the_contacts_have_postmaster_and_abuse(
     for domain in ("acme.example", "second.example"):
         assert targets(see, f"postmaster@{domain}") == postmaster
         assert targets(see, f"abuse@{domain}") == abuse
-        assert recipient(see, f"postmaster@{domain}") == ("OK" if postmaster else None)
+        assert recipient(see, f"postmaster@{domain}") == "OK"
+
+
+def test_a_catch_all_has_postmaster_before_the_host_has(declare: Declare, see: See) -> None:
+    wanted = acme()
+    wanted.domains["acme.example"].catch_all = "taro@acme.example"
+    declare(desired(wanted))
+    assert targets(see, "postmaster@acme.example") == targets(see, "abuse@acme.example") == ["taro@acme.example"]
 
 
 def test_who_declares_postmaster_has_it(declare: Declare, see: See) -> None:
@@ -67,7 +74,18 @@ def test_who_declares_postmaster_has_it(declare: Declare, see: See) -> None:
 def test_a_contact_that_takes_no_mail_gets_none(declare: Declare, see: See) -> None:
     suspended = account("ken@acme.example", state="suspended")
     declare(desired(acme(suspended, contacts={"technical": "ken@acme.example"})))
-    assert recipient(see, "postmaster@acme.example") is None
+    assert recipient(see, "postmaster@acme.example") == REFUSAL
+    assert targets(see, "postmaster@acme.example") == []
+
+
+def test_what_a_suspended_account_was_called_is_refused_as_it_is(declare: Declare, see: See) -> None:
+    declare(desired(acme("ken@acme.example")))
+    renamed = account("kenji@acme.example", renamed_from="ken", state="suspended")
+    wanted = acme(renamed)
+    wanted.domains["acme.example"].catch_all = "taro@acme.example"
+    declare(desired(wanted))
+    assert recipient(see, "kenji@acme.example") == recipient(see, "ken@acme.example") == REFUSAL
+    assert targets(see, "ken@acme.example") == []
 
 
 def test_a_contact_in_an_own_domain_has_to_exist() -> None:
