@@ -19,10 +19,11 @@ USER: Final = "mailhosting-gate"
 _QUESTION: Final = """LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off"""
 
-# A mailbox that keeps mail, and an address whose mail goes on. Neither is what may not receive.
+# The mailboxes that keep what they receive; those that are alone send nothing on besides.
 _VIEWS: Final = """
 CREATE VIEW directory.keeper AS
-SELECT s.local_part, s.domain, s.account_id, s.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota
+SELECT s.local_part, s.domain, s.account_id, s.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota,
+       ac.forward_to IS NULL AS alone
 FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
@@ -58,12 +59,10 @@ DECLARE
     tenants bigint[] := ARRAY[NULL]::bigint[];
     seen text[] := ARRAY[]::text[];
 BEGIN
-    PERFORM FROM v1.plain_mailbox p WHERE p.local_part = of_local_part AND p.domain = of_domain;
-    IF FOUND THEN
-        RETURN QUERY SELECT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
-        FROM directory.keeper k WHERE k.local_part = of_local_part AND k.domain = of_domain;
-        RETURN;
-    END IF;
+    -- Most mail ends in the mailbox it is for.
+    RETURN QUERY SELECT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
+    FROM directory.keeper k WHERE k.local_part = of_local_part AND k.domain = of_domain AND k.alone;
+    IF FOUND THEN RETURN; END IF;
     PERFORM FROM v1.domain d WHERE d.domain = of_domain UNION ALL
     SELECT FROM directory.domain d WHERE d.name = of_domain;
     IF NOT FOUND THEN
