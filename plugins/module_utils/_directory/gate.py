@@ -75,8 +75,10 @@ BEGIN
     FOR level IN 1..1001 LOOP
         RETURN QUERY SELECT DISTINCT ON (f.address) f.account, f.tenant, NULL::text, NULL::bigint, f.address
         FROM unnest(addresses, accounts, tenants) AS f (address, account, tenant)
-        -- What has no domain is the host's own postmaster. OFFSET 0: or every domain there is would be read, to be joined.
-        WHERE strpos(f.address, '@') > 0 AND NOT EXISTS (SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2) OFFSET 0);
+        -- What has no domain is the host's own postmaster.
+        WHERE strpos(f.address, '@') > 0 AND NOT EXISTS (
+            -- OFFSET 0: or every domain there is would be read, to be joined.
+            SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2) OFFSET 0);
 
         RETURN QUERY SELECT DISTINCT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
         FROM unnest(addresses) AS f (address)

@@ -130,7 +130,7 @@ JOIN directory.account ac ON ac.id = ad.account_id
 WHERE ac.forward_to IS NULL;
 
 -- Addresses that are there unless somebody declares them: roles (RFC 2142) and what renamed accounts were called.
--- Every domain has a postmaster (RFC 5321 4.5.1): of a tenant without contacts, and without a catch-all, the host's own.
+-- Every domain has a postmaster (RFC 5321 4.5.1): the host's own, if its tenant has neither contact nor catch-all.
 CREATE VIEW directory.undeclared AS
 SELECT role.local_part, d.name AS domain, role.contact AS target
 FROM directory.domain d
