@@ -97,9 +97,8 @@ def _retention(value: object) -> dict[str, int]:
         raise ValueError(f"{error}; by what: {', '.join(RETENTION)}") from None
 
 
-def _limits(*, of_account: bool = False) -> Callable[[object], list[dict[str, Any]]]:
-    """What reads a list of limits; an account's pause stops its sending and nothing else."""
-    keys = (*LIMIT_UNITS, "per", "pause", *(() if of_account else ("stops",)))
+def _limits(direction: str | None) -> Callable[[object], list[dict[str, Any]]]:
+    """What reads a list of limits of what is sent or received; None: of an account, which stop its sending only."""
 
     def limits(value: object) -> list[dict[str, Any]]:
         if value is None:
@@ -107,13 +106,14 @@ def _limits(*, of_account: bool = False) -> Callable[[object], list[dict[str, An
         items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
         if items is None:
             raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
-        return [_limit(item, keys) for item in items]
+        return [_limit(item, direction, DIRECTIONS) for item in items]
 
     return limits
 
 
-def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
-    written = _mapping(value, keys)
+def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[str, Any]:
+    """One limit; `paused` is what a pause stops that does not say it."""
+    written = _mapping(value, (*LIMIT_UNITS, "per", "pause", *(("stops",) if direction else ())))
     units = [unit for unit in LIMIT_UNITS if unit in written]
     if len(units) != 1 or "per" not in written:
         raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
@@ -123,8 +123,9 @@ def _limit(value: object, keys: Sequence[str]) -> dict[str, Any]:
     if pause is not None and not 0 < pause <= LONGEST_PAUSE:
         raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
     limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
-    if "stops" in keys:
-        limit["stops"] = _directions(written.get("stops", DIRECTIONS))
+    if direction:
+        # Without a pause it is too much of what is counted, and no reason to stop anything else.
+        limit["stops"] = [direction] if pause is None else _directions(written.get("stops", paused))
     return limit
 
 
@@ -193,9 +194,9 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "retention": _retention,
     "max_message_size": quota,
     "tenant_quota": quota,
-    "send_limits": _limits(),
-    "receive_limits": _limits(),
-    "account_send_limits": _limits(of_account=True),
+    "send_limits": _limits("send"),
+    "receive_limits": _limits("receive"),
+    "account_send_limits": _limits(None),
     "mass_mail": _mass_mail,
 }
 

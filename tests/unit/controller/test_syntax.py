@@ -194,7 +194,15 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
             [{"messages": 1000, "per": "1h", "pause": "2h"}, {"recipients": 0, "per": "1d"}],
             [
                 {"messages": 1000, "per": 3600, "pause": 7200, "stops": ["send", "receive"]},
-                {"recipients": 0, "per": 86400, "pause": None, "stops": ["send", "receive"]},
+                {"recipients": 0, "per": 86400, "pause": None, "stops": ["send"]},
+            ],
+        ),
+        (
+            "receive_limits",
+            [{"messages": 5, "per": "1h", "pause": False}, {"messages": 5, "per": "1h", "pause": "1m"}],
+            [
+                {"messages": 5, "per": 3600, "pause": None, "stops": ["receive"]},
+                {"messages": 5, "per": 3600, "pause": 60, "stops": ["send", "receive"]},
             ],
         ),
         (

@@ -44,8 +44,8 @@ def main() -> None:
         counters=Counters(valkey, directory.mailboxes),
         texts=Texts(**{name: _reply(text) for name, text in settings["texts"].items()}),
         host_limits={
-            "send": read_limits(settings["send_limits"], ("send",)),
-            "receive": read_limits(settings["receive_limits"], ("receive",)),
+            "send": read_limits(settings["send_limits"], "send"),
+            "receive": read_limits(settings["receive_limits"], "receive"),
         },
     )
     Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)

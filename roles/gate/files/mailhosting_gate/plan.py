@@ -21,25 +21,26 @@ def read_tenant(tenant_id: int, name: str, settings: Mapping[str, Any]) -> Tenan
         name=name,
         max_message_size=settings["max_message_size"],
         quota=settings["tenant_quota"],
-        send_limits=read_limits(settings["send_limits"]),
-        receive_limits=read_limits(settings["receive_limits"]),
-        account_send_limits=read_limits(settings["account_send_limits"], ("send",)),
+        send_limits=read_limits(settings["send_limits"], "send"),
+        receive_limits=read_limits(settings["receive_limits"], "receive"),
+        account_send_limits=read_limits(settings["account_send_limits"], "send"),
         mass_mail=_mass_mail(settings["mass_mail"]),
     )
 
 
-def read_limits(written: Iterable[Mapping[str, Any]], stops: tuple[Direction, ...] = ()) -> tuple[Limit, ...]:
-    """Limits; `stops` for those that do not say what they stop.  KeyError, StopIteration for what is none."""
-    return tuple(
-        Limit(
-            unit := next(unit for unit in _UNITS if unit in item),
-            item[unit],
-            item["per"],
-            item.get("pause"),
-            tuple(item.get("stops", stops)),
-        )
-        for item in written
-    )
+def read_limits(written: Iterable[Mapping[str, Any]], direction: Direction) -> tuple[Limit, ...]:
+    """Limits of what is sent or received; no other direction stops without a pause.
+
+    KeyError, StopIteration for what is none.
+    """
+    return tuple(_limit(item, direction) for item in written)
+
+
+def _limit(written: Mapping[str, Any], direction: Direction) -> Limit:
+    unit = next(unit for unit in _UNITS if unit in written)
+    pause = written.get("pause")
+    stops = (direction,) if pause is None else tuple(written.get("stops", (direction,)))
+    return Limit(unit, written[unit], written["per"], pause, stops)
 
 
 def _mass_mail(written: Mapping[str, Any] | None) -> MassMail | None:

@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate reads in a tenant's plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mailhosting_gate.model import Limit
+from mailhosting_gate.plan import read_limits, read_tenant
+
+SETTINGS: dict[str, Any] = {
+    "max_message_size": None,
+    "tenant_quota": None,
+    "send_limits": [],
+    "receive_limits": [],
+    "account_send_limits": [],
+    "mass_mail": None,
+}
+BOTH = ["send", "receive"]
+
+
+def test_without_a_pause_a_limit_stops_what_it_counts_and_nothing_else() -> None:
+    tenant = read_tenant(
+        7,
+        "acme",
+        {
+            **SETTINGS,
+            # Both, as releases before this one have written it.
+            "send_limits": [{"messages": 1, "per": 86400, "pause": None, "stops": BOTH}],
+            "receive_limits": [{"recipients": 2, "per": 60, "pause": None, "stops": BOTH}],
+            "account_send_limits": [{"messages": 3, "per": 60, "pause": None}],
+        },
+    )
+    assert tenant.send_limits == (Limit("messages", 1, 86400, None, ("send",)),)
+    assert tenant.receive_limits == (Limit("recipients", 2, 60, None, ("receive",)),)
+    assert tenant.account_send_limits == (Limit("messages", 3, 60, None, ("send",)),)
+
+
+def test_a_pause_stops_what_the_plan_says() -> None:
+    written = {"messages": 5, "per": 3600, "pause": 60}
+    assert read_limits([{**written, "stops": BOTH}], "receive") == (
+        Limit("messages", 5, 3600, 60, ("send", "receive")),
+    )
+    assert read_limits([{**written, "stops": ["send"]}], "receive") == (Limit("messages", 5, 3600, 60, ("send",)),)
+    assert read_limits([written], "receive") == (Limit("messages", 5, 3600, 60, ("receive",)),)
