@@ -103,12 +103,34 @@ def _limits(direction: str | None) -> Callable[[object], list[dict[str, Any]]]:
     def limits(value: object) -> list[dict[str, Any]]:
         if value is None:
             return []
-        items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
-        if items is None:
-            raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
-        return [_limit(item, direction, DIRECTIONS) for item in items]
+        return [_limit(item, direction, DIRECTIONS) for item in _limit_items(value)]
 
     return limits
+
+
+def host_limits(direction: str, value: object) -> list[dict[str, Any]]:
+    """Limits of all that a host sends or receives; a pause stops no other direction unless it says so.
+
+    The ValueError begins with what comes after the name of the setting.
+    """
+    try:
+        items = [] if value is None else _limit_items(value)
+    except ValueError as error:
+        raise ValueError(f": {error}") from None
+    limits = []
+    for number, item in enumerate(items):
+        try:
+            limits.append(_limit(item, direction, (direction,)))
+        except ValueError as error:
+            raise ValueError(f"[{number}]: {error}") from None
+    return limits
+
+
+def _limit_items(value: object) -> Sequence[object]:
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if items is None:
+        raise ValueError(f"{shown(value)} is not a list of limits, such as [{{messages: 1000, per: 1h}}]")
+    return items
 
 
 def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[str, Any]:

@@ -23,10 +23,9 @@ from mailhosting_gate.session import Gate, Reply, Texts
 from mailhosting_gate.valkey import Valkey
 
 
-def _reply(text: str) -> Reply:
-    """A reply as the setting has it: a code, perhaps an enhanced one, and words."""
-    code, _space, words = text.partition(" ")
-    return Reply(code, None, words)
+def _reply(code: str, enhanced: str | None, words: str) -> Reply:
+    """A reply as libmilter takes it, which reads a percent sign in it as the beginning of something."""
+    return Reply(code, enhanced, words.replace("%", "%%"))
 
 
 def main() -> None:
@@ -42,7 +41,7 @@ def main() -> None:
         directory=directory,
         valkey=valkey,
         counters=Counters(valkey, directory.mailboxes),
-        texts=Texts(**{name: _reply(text) for name, text in settings["texts"].items()}),
+        texts=Texts(**{name: _reply(*reply) for name, reply in settings["texts"].items()}),
         host_limits={
             "send": read_limits(settings["send_limits"], "send"),
             "receive": read_limits(settings["receive_limits"], "receive"),

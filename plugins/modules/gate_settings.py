@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gate_settings
+short_description: Check what the role gate is told, and put it into the form that its program reads
+version_added: "0.1.0"
+author: The mailhosting.stack authors (@mailhosting)
+description:
+  - Reads texts and limits on the controller, with the syntax of plans, and changes nothing.
+  - For P(mailhosting.stack.gate#role), which runs it first of all. What is wrong is named by the role's variable.
+options:
+  texts:
+    description:
+      - What clients are told instead of the usual, by name. A code that begins with 4 or 5, perhaps an enhanced status
+        code (RFC 3463), and words in printable ASCII, 510 characters together.
+      - Names are V(message_size), V(limit), V(full), V(mass_mail) and V(unknown_recipients).
+    type: dict
+    default: {}
+  send_limits:
+    description: Limits of what the whole host sends, written like those of a plan. A pause stops sending alone unless
+      C(stops) says otherwise.
+    type: list
+    elements: dict
+    default: []
+  receive_limits:
+    description: Limits of what the whole host receives, likewise.
+    type: list
+    elements: dict
+    default: []
+attributes:
+  check_mode:
+    description: There is nothing that it changes.
+    support: full
+  diff_mode:
+    description: Shows nothing.
+    support: none
+  idempotent:
+    description: There is nothing that it changes.
+    support: full
+seealso:
+  - module: mailhosting.stack.mail_limits
+"""
+
+EXAMPLES = r"""
+- name: Check limits of the whole host, and a text
+  mailhosting.stack.gate_settings:
+    texts: {full: 452 4.2.2 Mailbox full}
+    send_limits: [{messages: 20000, per: 1h}, {recipients: 5000, per: 1m, pause: 10m}]
+  register: settings
+"""
+
+RETURN = r"""
+texts:
+  description: All texts by name. Each has a code, an enhanced status code or null, and words.
+  type: dict
+  returned: success
+  sample: {full: ["452", "4.2.2", "Mailbox full"]}
+send_limits:
+  description: Limits with times in seconds.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{messages: 20000, per: 3600, pause: null, stops: [send]}]
+receive_limits:
+  description: Limits with times in seconds.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
+"""
