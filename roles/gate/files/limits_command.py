@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -26,17 +26,19 @@ from typing import Any, Final, get_args
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import held_mail
-from held_mail import Hold, QueueFailed
+from held_mail import Ask, Hold, QueueFailed
 from mailhosting_gate import crowds
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.model import HOST, Direction, Limit, Party, Pause, Scope, Window
 from mailhosting_gate.valkey import Down, Valkey
 
-#: Settings of the gate's own units.
-DIRECTORY: Final = os.environ.get("GATE_DIRECTORY", "dbname=mailhosting host=/var/run/postgresql user=mailhosting")
-SOCKET: Final = os.environ.get("GATE_VALKEY_SOCKET", "/run/valkey/valkey.sock")
-USER: Final = os.environ.get("GATE_VALKEY_USER", "gate")
-PASSWORD: Final = os.environ.get("GATE_VALKEY_PASSWORD", "")
+#: How root is called in the directory, and what else is not as in the gate's own connections.
+_DIRECTORY: Final[dict[str, str]] = {
+    "user": "mailhosting",
+    "application_name": "mailhosting-limits",
+    "options": "",
+    "connect_timeout": "3",
+}
 
 # An account's id ends the path of its home.
 _TENANTS: Final = "SELECT tenant_id, tenant FROM v1.tenant_settings"
@@ -64,12 +66,14 @@ class Failed(Exception):
     """It cannot be done; the text says what and why."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked and print it; the exit code."""
+def main(file: str, arguments: Sequence[str]) -> int:
+    """Do what is asked and print it; the exit code.  `file` has the gate's settings."""
     options = _parse(arguments)
     try:
-        with closing(Valkey(SOCKET, USER, PASSWORD)) as valkey:
-            found = _run(valkey, options)
+        settings = _settings(file)
+        ask = partial(_ask, settings["directory"])
+        with closing(Valkey(settings["valkey_socket"], settings["valkey_user"])) as valkey:
+            found = _run(valkey, ask, options)
     except (Failed, Down, QueueFailed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -80,7 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _settings(file: str) -> dict[str, str]:
+    try:
+        settings = json.loads(Path(file).read_text(encoding="utf-8"))
+        return {name: settings[name] for name in ("directory", "valkey_socket", "valkey_user")}
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failed(f"{file}: not the gate's settings; the role mailhosting.stack.gate writes them") from error
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mailhosting-limits", description=__doc__)
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="for programs")
@@ -99,19 +113,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _run(valkey: Valkey, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def _run(valkey: Valkey, ask: Ask, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     counters = Counters(valkey, lambda _tenant_id: ())
     if options.name is None:
-        pauses, held = counters.pauses(), _holds(valkey)
-        names = names_of([*((pause.party.scope, pause.party.id) for pause in pauses), *((h.scope, h.id) for h in held)])
+        pauses, held = counters.pauses(), _holds(valkey, ask)
+        names = names_of(
+            ask, [*((pause.party.scope, pause.party.id) for pause in pauses), *((h.scope, h.id) for h in held)]
+        )
         return {
             "pauses": [_described(pause, names) for pause in pauses],
             "holds": [_described_hold(hold, names) for hold in held],
         }
-    scope, number, name = resolve(options.name)
+    scope, number, name = resolve(ask, options.name)
     names = {(scope, number): name}
     if options.command in ("release", "drop"):
-        return {_DONE[options.command]: _end_hold(valkey, options.command, scope, number, names)}
+        return {_DONE[options.command]: _end_hold(valkey, ask, options.command, scope, number, names)}
     if options.command == "lift":
         directions = (options.direction,) if options.direction else get_args(Direction)
         lifted = [counters.lift(Party(scope, number, direction)) for direction in directions]
@@ -119,46 +135,48 @@ def _run(valkey: Valkey, options: argparse.Namespace) -> dict[str, list[dict[str
     pauses, windows = counters.state(scope, number)
     return {
         "pauses": [_described(pause, names) for pause in pauses],
-        "holds": [_described_hold(hold, names) for hold in _holds(valkey) if (hold.scope, hold.id) == (scope, number)],
+        "holds": [
+            _described_hold(hold, names) for hold in _holds(valkey, ask) if (hold.scope, hold.id) == (scope, number)
+        ],
         "windows": [_described(window, names) for window in windows],
     }
 
 
 def _end_hold(
-    valkey: Valkey, command: str, scope: Scope, number: int, names: dict[Subject, str]
+    valkey: Valkey, ask: Ask, command: str, scope: Scope, number: int, names: dict[Subject, str]
 ) -> list[dict[str, Any]]:
     if scope == "host":
         raise Failed("host: only an account or a tenant has mail that waits")
-    found = [hold for hold in _all_holds(valkey) if (hold.scope, hold.id) == (scope, number)]
+    found = [hold for hold in _all_holds(valkey, ask) if (hold.scope, hold.id) == (scope, number)]
     if command == "release":
         # First of all: the next mail would stop it again.
         crowds.release(valkey, f"{scope}:{number}")
     for hold in found:
         if command == "release":
-            held_mail.release(_ask, hold)
+            held_mail.release(ask, hold)
         else:
-            held_mail.drop(_ask, hold)
+            held_mail.drop(ask, hold)
     return [_described_hold(hold, names) for hold in found if command == "release" or hold.mails]
 
 
-def _holds(valkey: Valkey) -> list[Hold]:
+def _holds(valkey: Valkey, ask: Ask) -> list[Hold]:
     """None of them can be told while the directory is down."""
     try:
-        return _all_holds(valkey)
+        return _all_holds(valkey, ask)
     except Failed as error:
         print(error, file=sys.stderr)
         return []
 
 
-def _all_holds(valkey: Valkey) -> list[Hold]:
-    found = {(hold.scope, hold.id): hold for hold in held_mail.holds(_ask)}
+def _all_holds(valkey: Valkey, ask: Ask) -> list[Hold]:
+    found = {(hold.scope, hold.id): hold for hold in held_mail.holds(ask)}
     for number, left in crowds.stopped_tenants(valkey).items():
         hold = found.get(("tenant", number)) or Hold("tenant", number, "mass_mail", None, (), time.time())
         found["tenant", number] = replace(hold, seconds_left=left)
     return [found[subject] for subject in sorted(found)]
 
 
-def resolve(name: str) -> tuple[Scope, int, str]:
+def resolve(ask: Ask, name: str) -> tuple[Scope, int, str]:
     """Whom a NAME means, and how it is called; Failed."""
     if name == "host":
         return "host", HOST, name
@@ -166,31 +184,31 @@ def resolve(name: str) -> tuple[Scope, int, str]:
         return "account", int(name[1:]), name
     local_part, at, domain = name.lower().rpartition("@")
     if at:
-        rows = _ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)
+        rows = ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)
     else:
-        rows = _ask(f"{_TENANTS} WHERE tenant = %s", name)
+        rows = ask(f"{_TENANTS} WHERE tenant = %s", name)
     for number, called in rows:
         return ("account" if at else "tenant"), number, called
     raise Failed(f"{name}: there is no such {'account' if at else 'tenant'}")
 
 
-def names_of(subjects: Iterable[Subject]) -> dict[Subject, str]:
+def names_of(ask: Ask, subjects: Iterable[Subject]) -> dict[Subject, str]:
     """How each is called; those of which nothing is known, or while the directory is down, by number."""
     names = {subject: "host" if subject[0] == "host" else f"#{subject[1]}" for subject in subjects}
     try:
         for scope, query in _BY_ID:
             numbers = [number for of, number in names if of == scope]
-            names |= {(scope, number): name for number, name in (_ask(query, numbers) if numbers else [])}
+            names |= {(scope, number): name for number, name in (ask(query, numbers) if numbers else [])}
     except Failed as error:
         print(error, file=sys.stderr)
     return names
 
 
-def _ask(query: str, *values: object) -> list[tuple[Any, ...]]:
+def _ask(conninfo: str, query: str, *values: object) -> list[tuple[Any, ...]]:
     import psycopg
 
     try:
-        with psycopg.connect(DIRECTORY, autocommit=True, connect_timeout=3) as connection:
+        with psycopg.connect(conninfo, autocommit=True, **_DIRECTORY) as connection:
             return connection.execute(query.encode(), values).fetchall()
     except psycopg.Error as error:
         raise Failed(f"the directory: {' '.join(str(error).split())}") from error
@@ -266,4 +284,4 @@ def _time(since: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -21,9 +21,9 @@ from mailhosting_gate.content import Fingerprint
 from mailhosting_gate.crowds import Rule
 from mailhosting_gate.valkey import Valkey
 
-from .test_limits_command import Run, Task, environment, ids, run, task
+from .test_limits_command import Run, Task, ids, run, settings, task
 
-__all__ = ["environment", "ids", "run", "task"]
+__all__ = ["ids", "run", "settings", "task"]
 
 RULE = Rule(same_content=5, unknown_recipients=5, per=3600)
 RUN_OF_MAILS = Fingerprint(tuple(str(number) for number in range(16)), 11)

@@ -34,6 +34,18 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Task = Callable[..., dict[str, Any]]
 
 
+class Settings:
+    """The file, some of whose settings may be written anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._settings: dict[str, str] = {}
+
+    def write(self, **settings: str) -> None:
+        self._settings |= settings
+        self.path.write_text(json.dumps(self._settings))
+
+
 @pytest.fixture
 def ids(place: Place) -> dict[str, int]:
     """The ids of a tenant and of an account of it, by name."""
@@ -50,18 +62,23 @@ def ids(place: Place) -> dict[str, int]:
 
 
 @pytest.fixture
-def environment(server: Server, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command reads, as on a host whose sockets are elsewhere."""
-    monkeypatch.setenv("GATE_VALKEY_SOCKET", server.path)
-    monkeypatch.setenv("GATE_DIRECTORY", f"host={place.host} user={place.user} dbname={place.database}")
+def settings(server: Server, place: Place, tmp_path: Path) -> Settings:
+    """What the gate's program is told, on a host whose sockets are elsewhere."""
+    found = Settings(tmp_path / "settings.json")
+    found.write(
+        directory=f"host={place.host} dbname={place.database} user=mailhosting-gate options='-c statement_timeout=5s'",
+        valkey_socket=server.path,
+        valkey_user="gate",
+    )
+    return found
 
 
 @pytest.fixture
-def run(environment: None) -> Run:  # noqa: ARG001
+def run(settings: Settings) -> Run:
     """The command as a process."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-B", COMMAND, *arguments]
+        command = [sys.executable, "-B", COMMAND, settings.path, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return call
@@ -159,11 +176,9 @@ def test_what_is_no_command_is_explained(run: Run, arguments: list[str]) -> None
     assert "usage: mailhosting-limits" in done.stderr
 
 
-def test_without_the_directory_pauses_are_shown_by_number(
-    run: Run, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_directory_pauses_are_shown_by_number(run: Run, valkey: Valkey, settings: Settings) -> None:
     exceed(valkey, "tenant", 7)
-    monkeypatch.setenv("GATE_DIRECTORY", "host=/nonexistent dbname=none")
+    settings.write(directory="host=/nonexistent dbname=none")
     done = run("show")
     assert done.returncode == 0
     assert "tenant #7, sending" in done.stdout
@@ -171,10 +186,22 @@ def test_without_the_directory_pauses_are_shown_by_number(
     assert run("lift", "acme").returncode == 1
 
 
-def test_without_valkey_it_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATE_VALKEY_SOCKET", "/nonexistent")
+@pytest.mark.parametrize("wrong", [{"valkey_socket": "/nonexistent"}, {"valkey_user": "nobody"}])
+def test_without_valkey_it_fails(run: Run, settings: Settings, wrong: dict[str, str]) -> None:
+    settings.write(**wrong)
     done = run("show")
     assert (done.returncode, done.stderr.startswith("Valkey: ")) == (1, True)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}"])
+def test_without_settings_it_fails(run: Run, settings: Settings, content: str | None) -> None:
+    if content is None:
+        settings.path.unlink()
+    else:
+        settings.path.write_text(content)
+    done = run("show")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"{settings.path}: ")
 
 
 # The module
@@ -182,14 +209,14 @@ def test_without_valkey_it_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def task(
-    environment: None,  # noqa: ARG001
+    settings: Settings,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Task:
     """`task(check=False, **options)`: the module's result."""
     program = tmp_path / "mailhosting-limits"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -B {COMMAND} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -B {COMMAND} {settings.path} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
