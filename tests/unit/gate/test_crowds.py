@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -15,12 +16,15 @@ import pytest
 from mailhosting_gate import crowds
 from mailhosting_gate.content import Fingerprint
 from mailhosting_gate.crowds import Hold, Rule
-from mailhosting_gate.valkey import Valkey
+from mailhosting_gate.model import Address, Owner
+from mailhosting_gate.reports import remember_sender
+from mailhosting_gate.valkey import Down, Valkey
 
 from .server import Server
 
 RULE = Rule(same_content=10, unknown_recipients=5, per=3600)
 SENDER = "account:17"
+OWNER = Owner(17, 7, "taro@acme.example", may_send=True)
 KEYS = [f"mh:1:mass:{SENDER}", f"mh:1:unknown:{SENDER}"]
 REPORT = """\
 Reporting-MTA: dns; mx1.mail.example
@@ -211,10 +215,47 @@ def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
     assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
 
 
-def test_an_answer_that_is_none_is_an_error(valkey: Valkey) -> None:
+def test_what_valkey_refuses_is_no_answer(valkey: Valkey) -> None:
     valkey.ask(["SET", KEYS[0], "x"])
-    with pytest.raises(ValueError, match="WRONGTYPE"):
+    with pytest.raises(Down, match="WRONGTYPE"):
         crowds.mail(valkey, SENDER, RULE, content(), 1)
+    valkey.ask(["SET", "mh:1:mass:tenant:7", "x"])
+    with pytest.raises(Down, match="WRONGTYPE"):
+        crowds.stopped_tenants(valkey)
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("DEL", lambda valkey: crowds.release(valkey, SENDER)),
+        ("SCAN", crowds.stopped_tenants),
+        ("SET", lambda valkey: remember_sender(valkey, "Q1", OWNER, Address("else", "acme.example"))),
+    ],
+)
+def test_nothing_is_said_to_be_done_that_valkey_refuses(
+    server: Server, caplog: pytest.LogCaptureFixture, command: str, call: Callable[[Valkey], object]
+) -> None:
+    server.ask("ACL", "SETUSER", "refused", "on", "nopass", "allkeys", "+@all", f"-{command.lower()}")
+    with closing(Valkey(server.path, "refused")) as valkey:
+        if command == "SET":
+            # Mail goes on all the same.
+            call(valkey)
+            assert "it is not remembered who sent it: Valkey: NOPERM" in caplog.text
+        else:
+            with pytest.raises(Down, match="NOPERM"):
+                call(valkey)
+
+
+def test_the_script_is_sent_once(server: Server) -> None:
+    server.ask("SCRIPT", "FLUSH")
+    server.ask("CONFIG", "RESETSTAT")
+    with closing(Valkey(server.path, "gate")) as valkey:
+        for _number in range(5):
+            crowds.mail(valkey, SENDER, RULE, content(), 1)
+    stats = server.ask("INFO", "commandstats")
+    assert isinstance(stats, bytes)
+    calls = dict(re.findall(r"cmdstat_(eval\w*):calls=(\d+)", stats.decode()))
+    assert calls == {"eval": "1", "evalsha": "5"}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -46,7 +45,7 @@ from .model import (
     Verdict,
     Window,
 )
-from .valkey import Down, Refusal, Reply, Valkey, Word
+from .valkey import Down, Script, Valkey, Word, sound, unexpected
 
 __all__ = ["Counters", "Down"]
 
@@ -63,10 +62,7 @@ UNKNOWN: Final = "?"
 #: Seconds that the counts of a day are kept.
 DAY_LASTS: Final = 40 * 86400
 
-# The first line tells Valkey to hold the script to what its kind may do.
-_SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
-# What EVALSHA knows a script by.
-_SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
 #: Keys of an MGET or SCAN: others are served in between.
 _CHUNK: Final = 1000
 
@@ -98,7 +94,7 @@ class Counters:
             commands.append(("EXPIRE", key, DAY_LASTS, "NX"))
         try:
             for reply in self._valkey.ask(*commands) if commands else []:
-                _sound(reply)
+                sound(reply)
         except Down as error:
             LOG.warning("refused mail is not counted: %s", error)
 
@@ -120,7 +116,7 @@ class Counters:
         if not lifted:
             return None
         windows = self._scan(f"mh:1:rate:{party.scope}:{party.id}:{party.direction}:*")
-        _sound(*self._valkey.ask(("DEL", key, *windows)))
+        sound(*self._valkey.ask(("DEL", key, *windows)))
         return lifted[0]
 
     def _decide(self, plan: _Plan) -> Verdict:
@@ -134,20 +130,16 @@ class Counters:
         return plan.verdict(answer)
 
     def _run(self, plan: _Plan) -> list[Any]:
-        call: Sequence[Word] = (len(plan.keys), *plan.keys, plan.text)
-        (reply,) = self._valkey.ask(("EVALSHA", _SHA, *call))
-        if isinstance(reply, Refusal) and reply.startswith("NOSCRIPT"):
-            (reply,) = self._valkey.ask(("EVAL", _SCRIPT, *call))
-        answer = _sound(reply)
-        if not isinstance(answer, list) or not answer:
-            raise Down(f"Valkey: unexpected answer {answer!r:.80}")
+        answer = _SCRIPT.run(self._valkey, plan.keys, plan.text)
+        if not answer:
+            raise unexpected(answer)
         return answer
 
     def _sum(self, tenant_id: int) -> None:
         """See to it that there is a tenant's total.  One thread does it, the others find it done."""
         with self._summing[tenant_id]:
             (known,) = self._valkey.ask(("EXISTS", _total_key(tenant_id)))
-            if not _sound(known):
+            if not sound(known):
                 self._sum_up(tenant_id, list(self._accounts_of(tenant_id)))
 
     def _sum_up(self, tenant_id: int, mailboxes: Sequence[Mailbox]) -> None:
@@ -157,7 +149,7 @@ class Counters:
         for at in range(0, len(mailboxes), _CHUNK):
             chunk = mailboxes[at : at + _CHUNK]
             (reply,) = self._valkey.ask(("MGET", *map(_usage_key, chunk)), deadline=deadline)
-            for mailbox, value in zip(chunk, _sound(reply), strict=True):
+            for mailbox, value in zip(chunk, sound(reply), strict=True):
                 used = _number(value)
                 total += used or 0
                 if used is None:
@@ -167,14 +159,14 @@ class Counters:
         commands: list[Sequence[Word]] = [("SET", _total_key(tenant_id), value, "NX", "PX", lasts)]
         commands += [("SADD", WANTED, *unknown[at : at + _CHUNK]) for at in range(0, len(unknown), _CHUNK)]
         for reply in self._valkey.ask(*commands, deadline=deadline):
-            _sound(reply)
+            sound(reply)
 
     def _scan(self, pattern: str) -> list[str]:
         keys: set[str] = set()
         cursor = b"0"
         while True:
             (reply,) = self._valkey.ask(("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _CHUNK))
-            cursor, found = _sound(reply)
+            cursor, found = sound(reply)
             keys.update(key.decode() for key in found)
             if cursor == b"0":
                 return sorted(keys)
@@ -183,8 +175,8 @@ class Counters:
         """Of each of `keys` that is there: its parts, the seconds left, the values of `fields`."""
         for key in keys:
             left, values = self._valkey.ask(("PTTL", key), ("HMGET", key, *fields))
-            if (milliseconds := _sound(left)) > 0:
-                yield key.split(":")[3:], _seconds(milliseconds), _sound(values)
+            if (milliseconds := sound(left)) > 0:
+                yield key.split(":")[3:], _seconds(milliseconds), sound(values)
 
     def _read_pauses(self, keys: Iterable[str]) -> list[Pause]:
         pauses = []
@@ -246,7 +238,7 @@ class _Plan:
                 )
             case [b"full", number]:
                 return Refused("full", self.rooms[number - 1])
-        raise Down(f"Valkey: unexpected answer {answer!r:.80}")
+        raise unexpected(answer)
 
     def _number(self, key: str) -> int:
         return self._numbers.setdefault(key, len(self._numbers) + 1)
@@ -389,10 +381,3 @@ def _number(text: bytes | None) -> int | None:
 def _seconds(milliseconds: int) -> int:
     """Whole seconds, never too few."""
     return -(-milliseconds // 1000)
-
-
-def _sound(reply: Reply) -> Any:
-    """The reply; Down if it is an error."""
-    if isinstance(reply, Refusal):
-        raise Down(f"Valkey: {reply}")
-    return reply

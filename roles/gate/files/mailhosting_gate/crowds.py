@@ -5,35 +5,28 @@
 
 A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
 until the window ends, and only it; after too many unknown recipients everything is.  `stops` says what becomes of it.
+Down from whatever asks Valkey, also if it refuses.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal
 
 from .content import Fingerprint
+from .valkey import Script, Valkey, sound, unexpected
 
 Kind = Literal["mass_mail", "unknown_recipients"]
 _KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipients": "unknown_recipients"}
 
-# The first line tells Valkey to hold the script to what its kind may do.
-_SCRIPT: Final = "#!lua\n" + Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
+_SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
 
 #: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
 _UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
 #: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
 _UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
-
-
-class Valkey(Protocol):
-    """What is needed of Valkey."""
-
-    def ask(self, *commands: Sequence[str | int]) -> list[Any]:
-        """The answers to commands."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ class Hold:
 def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> Hold | None:
     """Count a mail that would be taken; whether it is to be held.
 
-    `sender` is who sends, such as `account:17`.  ValueError for an answer that is none.
+    `sender` is who sends, such as `account:17`.
     """
     if rule.same_content is None and rule.unknown_recipients is None:
         return None
@@ -69,19 +62,19 @@ def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, r
 
 
 def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> None:
-    """The mail that was counted last is not taken.  ValueError likewise."""
+    """The mail that was counted last is not taken."""
     if content is not None and recipients:
         _ask(valkey, sender, rule, 0, -recipients, content)
 
 
 def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
-    """Count recipients that nobody is; whether the sender's mail is to be held from now on.  ValueError likewise."""
+    """Count recipients that nobody is; whether the sender's mail is to be held from now on."""
     return None if rule.unknown_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
 
 
 def release(valkey: Valkey, sender: str) -> None:
     """End the sender's holds, and begin to count anew."""
-    valkey.ask(("DEL", *_keys(sender)))
+    sound(*valkey.ask(("DEL", *_keys(sender))))
 
 
 def stopped_tenants(valkey: Valkey) -> dict[int, int]:
@@ -89,9 +82,10 @@ def stopped_tenants(valkey: Valkey) -> dict[int, int]:
     found: dict[int, int] = {}
     cursor = b"0"
     while True:
-        ((cursor, keys),) = valkey.ask(("SCAN", cursor.decode(), "MATCH", "mh:1:mass:tenant:*", "COUNT", 1000))
+        (reply,) = valkey.ask(("SCAN", cursor.decode(), "MATCH", "mh:1:mass:tenant:*", "COUNT", 1000))
+        cursor, keys = sound(reply)
         for key in map(bytes.decode, keys):
-            begun, left = valkey.ask(("HGET", key, "begun"), ("PTTL", key))
+            begun, left = map(sound, valkey.ask(("HGET", key, "begun"), ("PTTL", key)))
             if begun:
                 found[int(key.rpartition(":")[2])] = -(-left // 1000)
         if cursor == b"0":
@@ -124,10 +118,10 @@ def _ask(
 ) -> Hold | None:
     limits = (rule.same_content or 0, rule.unknown_recipients or 0, rule.per)
     digests: tuple[str | int, ...] = (content.quorum, *content.digests) if content else (0,)
-    (answer,) = valkey.ask(("EVAL", _SCRIPT, 2, *_keys(sender), *limits, missed, recipients, *digests))
+    answer = _SCRIPT.run(valkey, _keys(sender), *limits, missed, recipients, *digests)
     match answer:
         case []:
             return None
         case [bytes(kind), int(count), int(begins), int(milliseconds)] if kind in _KINDS:
             return Hold(_KINDS[kind], count, bool(begins), -(-milliseconds // 1000))
-    raise ValueError(f"Valkey: unexpected answer {answer!r:.80}")
+    raise unexpected(answer)

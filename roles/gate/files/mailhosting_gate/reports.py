@@ -15,7 +15,7 @@ from .crowds import unknown_recipients
 from .directory import Directory, Unavailable
 from .model import Address, Owner
 from .stops import Crowd, count_unknown
-from .valkey import Down, Valkey
+from .valkey import Down, Valkey, sound
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address
     if owner.account_id is None or sender is None or owner.username == f"{sender.local_part}@{sender.domain}":
         return
     try:
-        valkey.ask(("SET", f"mh:1:sent:{queue_id}", owner.account_id, "EX", _REMEMBERED))
+        sound(*valkey.ask(("SET", f"mh:1:sent:{queue_id}", owner.account_id, "EX", _REMEMBERED)))
     except Down as error:
         LOG.warning("%s: it is not remembered who sent it: %s", queue_id, error)
 

@@ -14,7 +14,9 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 #: Seconds for a question, and for the one that finds out whether a Valkey that hung answers again.
 PATIENCE: Final = 1.0
@@ -39,6 +41,13 @@ class Refusal(str):
     """An error that Valkey answers a command with."""
 
     __slots__ = ()
+
+
+def sound(reply: Reply) -> Any:
+    """The reply; Down if it is an error."""
+    if isinstance(reply, Refusal):
+        raise Down(f"Valkey: {reply}")
+    return reply
 
 
 class Valkey:
@@ -139,6 +148,32 @@ class Valkey:
             connection.close()
             raise ValueError(reply)
         return connection
+
+
+class Script:
+    """A script in Lua, of which Valkey is sent the text when it does not know it yet."""
+
+    def __init__(self, file: Path) -> None:
+        # The first line tells Valkey to hold the script to what its kind may do.
+        self._text: Final = "#!lua\n" + file.read_text(encoding="utf-8")
+        # What EVALSHA knows a script by.
+        self._sha: Final = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, valkey: Valkey, keys: Sequence[str], *arguments: Word) -> list[Any]:
+        """Its answer, which is a list.  Down, also if Valkey refuses."""
+        call: Sequence[Word] = (len(keys), *keys, *arguments)
+        (reply,) = valkey.ask(("EVALSHA", self._sha, *call))
+        if isinstance(reply, Refusal) and reply.startswith("NOSCRIPT"):
+            (reply,) = valkey.ask(("EVAL", self._text, *call))
+        answer = sound(reply)
+        if not isinstance(answer, list):
+            raise unexpected(answer)
+        return answer
+
+
+def unexpected(answer: object) -> Down:
+    """What to raise for an answer that nobody understands."""
+    return Down(f"Valkey: unexpected answer {answer!r:.80}")
 
 
 class _Connection:
