@@ -36,9 +36,9 @@ local function pause_left(key)
   return left(key, length * 1000)
 end
 
--- Bytes in use by room: nothing where unknown.
+-- Bytes in use by room: nothing where unknown; of a sum with gaps, how many they are at least.
 local function read_usage()
-  local usage, unknown, missing = {}, {'allowed'}, {'total'}
+  local usage, least, unknown, missing = {}, {}, {'allowed'}, {'total'}
   local whole = #plan.rooms > 0 and redis.call('EXISTS', KEYS[1]) == 1
   for number, room in ipairs(plan.rooms) do
     local value = redis.call('GET', KEYS[room.usage])
@@ -48,11 +48,12 @@ local function read_usage()
       usage[number] = whole and tonumber(value) or nil
       if not usage[number] then
         unknown[#unknown + 1] = number
+        least[number] = whole and room.total and tonumber(value:sub(2)) or nil
         if room.username then redis.call('SADD', KEYS[2], room.username) end
       end
     end
   end
-  return usage, unknown, missing
+  return usage, least, unknown, missing
 end
 
 -- Pauses whom `limit` stops, once: who is paused already stays so as long as before. Milliseconds, and whether.
@@ -146,7 +147,7 @@ local function reserve(room, held)
   redis.call('EXPIRE', KEYS[room.key], 2 * HELD)
 end
 
-local usage, unknown, missing = read_usage()
+local usage, least, unknown, missing = read_usage()
 if #missing > 1 then return missing end
 
 local exceeded = find_exceeded()
@@ -162,6 +163,8 @@ for number, room in ipairs(plan.rooms) do
       return {'full', number}
     end
     reservations[number] = held
+  elseif least[number] and least[number] + room.free > room.quota then
+    return {'full', number}
   end
 end
 

@@ -10,7 +10,7 @@ Keys, which begin with `mh:1:`; all but Dovecot's expire, and times are Unix's:
 - `rate:SCOPE:ID:DIRECTION:UNIT:PER`: hash n, most, since; a window that lasts PER seconds.
 - `pause:SCOPE:ID:DIRECTION`: hash limit (as `_limit_text` writes it), since, length in seconds.
 - `usage:ID/USERNAME/quota/storage`: bytes in a mailbox, by Dovecot; `usage:epoch` and `usage:wanted` below.
-- `total:TENANT`: bytes in all its mailboxes, or UNKNOWN.
+- `total:TENANT`: bytes in all its mailboxes; UNKNOWN before those in some of them, where others are not known.
 - `room:SCOPE:ID`: hash base, reserved, since, newer, older; what was accepted and has not arrived (counters.lua).
 - `day:YYYY-MM-DD:TENANT`: hash of counts by name, of a day in UTC.
 """
@@ -155,7 +155,11 @@ class Counters:
                 if used is None:
                     unknown.append(mailbox.username)
         # Of two sums the first is kept: none may replace a newer one.
-        value, lasts = (UNKNOWN, UNKNOWN_LASTS) if unknown else (total, TOTAL_LASTS)
+        value, lasts = (f"{UNKNOWN}{total}", UNKNOWN_LASTS) if unknown else (total, TOTAL_LASTS)
+        if unknown:
+            LOG.warning(
+                "tenant %d: not known how much is in %d of %d mailboxes", tenant_id, len(unknown), len(mailboxes)
+            )
         commands: list[Sequence[Word]] = [("SET", _total_key(tenant_id), value, "NX", "PX", lasts)]
         commands += [("SADD", WANTED, *unknown[at : at + _CHUNK]) for at in range(0, len(unknown), _CHUNK)]
         for reply in self._valkey.ask(*commands, deadline=deadline):
