@@ -238,3 +238,9 @@ def test_the_gate_gets_out_of_nothing(host: testinfra.host.Host, forbidden: str)
         host.check_output("rm -r /run/systemd/system/mailhosting-gate@try.service.d; systemctl daemon-reload")
     assert tried.rc != 0
     assert any(word in said for word in ("Permission", "Read-only", "InsufficientPrivilege", "not supported")), said
+
+
+@pytest.mark.parametrize("instance", ["in", "out"])
+def test_the_gates_sandbox_is_strict(host: testinfra.host.Host, instance: str) -> None:
+    verdict = host.check_output(f"systemd-analyze security --no-pager mailhosting-gate@{instance} | tail -1")
+    assert float(verdict.rpartition(": ")[2].split()[0]) <= 2.0, verdict
