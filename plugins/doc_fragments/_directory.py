@@ -61,7 +61,8 @@ options:
           - A point in time and no duration, because a second run would move the end of a duration.
         type: str
   release:
-    description: Scopes whose holds are lifted, whoever placed them.
+    description: Scopes whose holds are lifted, whoever placed them. What was stopped for mass mail is refused here and
+      released by M(mailhosting.stack.mail_limits).
     type: list
     elements: str
     choices: [send, receive, login, retention]

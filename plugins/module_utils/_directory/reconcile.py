@@ -17,7 +17,7 @@ from .domains import rename_domains
 from .final import check_final
 from .model import Desired
 from .problems import BadInput, DirectoryError
-from .rows import OPERATOR, Current
+from .rows import GATE, OPERATOR, Current
 from .settings import reconcile_settings, release_domains
 
 #: A run closes at most this many accounts, and at most this share of those in its scope, unasked.
@@ -71,7 +71,7 @@ def _fuse(current: Current, options: Options, changes: Changes) -> None:
 
 
 def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldOrder | None:
-    """What of `order` is not so yet."""
+    """What of `order` is not so yet; DirectoryError if it would end what the gate stopped."""
     if order is None:
         return None
     # A renamed or restored account brings its holds along.
@@ -79,6 +79,13 @@ def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldO
     row = current.accounts.get(order.address or "")
     ids = {account.id for account in [*rows, *([row] if row else [])]}
     mine = [hold for hold in current.holds if hold.account_id in ids or (order.tenant and hold.tenant == order.tenant)]
+    for hold in mine:
+        # Counters in Valkey and mail in the queue belong to it, of which the directory knows nothing.
+        if hold.origin == GATE and hold.scope in order.release:
+            raise DirectoryError(
+                f"{order.address}: release: {hold.scope}: the gate stopped it ({hold.reason}). Nothing was changed. "
+                "mail_limits with state=released ends that, and has its mail go on"
+            )
     placed = {(hold.scope, hold.reason, hold.until) for hold in mine if hold.origin == OPERATOR}
     place = tuple(hold for hold in order.place if (hold.scope, hold.reason, hold.until) not in placed)
     release = order.release & {hold.scope for hold in mine}

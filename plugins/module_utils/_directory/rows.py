@@ -23,6 +23,8 @@ PANEL: Final = "panel"
 
 #: Who placed a hold through the modules.
 OPERATOR: Final = "operator"
+#: Who stops an account because of mass mail, and releases it.
+GATE: Final = "gate"
 
 MADE_BY: Final = {
     INVENTORY: "declared in the inventory's files",

@@ -294,7 +294,7 @@ DELETE FROM directory.hold h
 USING json_to_recordset(%s) AS r (local_part text, domain text, tenant text, scope text)
 LEFT JOIN directory.address ad ON ad.local_part = r.local_part AND ad.domain = r.domain
 LEFT JOIN directory.tenant t ON t.name = r.tenant
-WHERE h.scope = r.scope AND (h.account_id = ad.account_id OR h.tenant_id = t.id)
+WHERE h.scope = r.scope AND h.origin <> 'gate' AND (h.account_id = ad.account_id OR h.tenant_id = t.id)
 """
 
 _HOLD: Final = """

@@ -246,6 +246,30 @@ def test_a_hold_survives_everything_but_its_release(run: Run, sync: Run) -> None
 
 
 @pytest.mark.usefixtures("acme")
+def test_whom_the_gate_stopped_only_the_gate_releases(run: Run, see: See) -> None:
+    run("mail_account", address=TARO, hold=[{"scope": "send", "reason": "spam"}, {"scope": "login", "reason": "x"}])
+    ((number,),) = see("postgres", "SELECT account_id FROM directory.address WHERE local_part = 'taro'")
+    see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", number)
+    said = refused(run, "mail_account", address=TARO, release=["send", "login"])
+    assert said == (
+        f"{TARO}: release: send: the gate stopped it (mass_mail). Nothing was changed. "
+        "mail_limits with state=released ends that, and has its mail go on"
+    )
+    assert see("mailhosting", "SELECT scope, origin FROM directory.hold ORDER BY 1, 2") == [
+        ("login", "operator"),
+        ("send", "gate"),
+        ("send", "operator"),
+    ]
+    expect(run, "mail_account", address=TARO, release=["login"])
+    # The tenant's own hold has nothing to do with it.
+    expect(run, "mail_tenant", name="acme", hold=[{"scope": "send", "reason": "bill"}])
+    expect(run, "mail_tenant", name="acme", release=["send"])
+    see("postgres", "SELECT 1 FROM v1.gate_release(%s)", number)
+    expect(run, "mail_account", address=TARO, release=["send"])
+    assert see("mailhosting", "SELECT scope FROM directory.hold") == []
+
+
+@pytest.mark.usefixtures("acme")
 def test_an_account_is_made_with_its_hold(run: Run) -> None:
     expect(run, "mail_account", address=TARO, hold=[{"scope": "login", "reason": "not yet"}])
     assert len(run("mail_info", gather_subset=["holds"])["holds"]) == 1
