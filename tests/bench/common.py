@@ -78,10 +78,10 @@ class Host:
         command = [*self._ssh, "python3", "-", *arguments]
         return subprocess.Popen(command, stdin=program.open(), stdout=subprocess.PIPE, text=True)
 
-    def start_anew(self) -> None:
+    def start_anew(self, **variables: Any) -> None:
         """Run site.yml with an empty directory: an earlier benchmark's tenants may not fit this one's plans."""
         self.shell("! command -v dropdb || runuser -u postgres -- dropdb --if-exists --force mailhosting")
-        self.play("mailhosting.stack.site")
+        self.play("mailhosting.stack.site", **variables)
         self.shell("systemctl restart dovecot postfix")  # whose connections went with the database
 
     def play(self, playbook: str | Path, **variables: Any) -> float:

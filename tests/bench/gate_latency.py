@@ -9,7 +9,7 @@ import json
 import statistics
 
 from common import Figure, Host, at_most, publish
-from limited import FIRST_MOST, MOST, NUMBER, ask, host_with_limits
+from limited import FIRST_MOST, MOST, NUMBER, ask, host_with_limits, title
 
 ACCOUNTS = 10_000
 #: Mails a second of everybody, and of the tenant that hammers; seconds of a round.
@@ -87,7 +87,7 @@ def exact(host: Host) -> list[Figure]:
 
 def main() -> None:
     host = host_with_limits(ACCOUNTS)
-    publish("gate_latency", [*exact(host), *waits(host), *through_postfix(host)])
+    publish(title("gate_latency"), [*exact(host), *waits(host), *through_postfix(host)])
 
 
 if __name__ == "__main__":

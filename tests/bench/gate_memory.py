@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from common import Figure, at_most, publish
-from limited import NUMBER, ask, host_with_limits
+from limited import NUMBER, ask, host_with_limits, title
 
 ACCOUNTS = MAILS = 100_000
 #: A process that has grown by no more than this between 10,000 and 100,000 mails does not grow.
@@ -19,7 +19,7 @@ def main() -> None:
     largest = {int(mails): max(sizes.values()) for mails, sizes in found["resident_mb"].items()}
     start, early, late = (largest[mails] for mails in (0, MAILS // 10, MAILS))
     publish(
-        "gate_memory",
+        title("gate_memory"),
         [
             Figure("a gate's memory at the start", start, "MB"),
             Figure(f"after {MAILS // 10:,} mails", early, "MB"),

@@ -9,7 +9,7 @@ import statistics
 
 from common import Figure, at_least, publish
 from delivery import delivered
-from limited import NUMBER, host_with_limits
+from limited import NUMBER, WHAT, host_with_limits, title
 
 ACCOUNTS, MESSAGES, LENGTH, ROUNDS = 10 * NUMBER, 3000, 20_480, 3
 #: Fifty tenants' first accounts.
@@ -39,10 +39,10 @@ def main() -> None:
     spent, spent_with = (statistics.median(times) for times in zip(*((a[1], b[1]) for a, b in pairs), strict=True))
     ratio = statistics.median(mine[0] / theirs[0] for theirs, mine in pairs)
     publish(
-        "gate_throughput",
+        title("gate_throughput"),
         [
             Figure("messages of 20 kB delivered without the gate", without, "messages/s"),
-            Figure("with it, limits of two windows and pools", with_gate, "messages/s"),
+            Figure(f"with it, {WHAT}", with_gate, "messages/s"),
             at_least("with ÷ without", ratio, "", 0.85),
             Figure("processor time of a message without the gate", spent, "ms"),
             Figure("with it", spent_with, "ms"),

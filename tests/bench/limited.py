@@ -1,11 +1,15 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with 1,000 tenants that all have limits and a pool, for the benchmarks of the gate."""
+"""A host with 1,000 tenants that all have limits and a pool, for the benchmarks of the gate.
+
+With the argument `whole` accounts and the host have limits too, and mass mail is looked for: all that the gate can do.
+"""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,12 +22,21 @@ BENCH = CHECKOUT / "tests" / "bench"
 SPEAK = BENCH / "speak_milter.py"
 NUMBER = 1000
 #: Two windows in either direction that nobody reaches, so that all of them are counted, and a pool.
-PLAN = {
+PLAN: dict[str, Any] = {
     "mailbox_quota": "100M",
     "tenant_quota": "100G",
     "send_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"recipients": 10**7, "per": "24h"}],
     "receive_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"messages": 10**7, "per": "24h"}],
 }
+#: Whether the gate does all it can; such figures have a name of their own.
+WHOLE = sys.argv[1:] == ["whole"]
+WHAT = "all that it can do" if WHOLE else "limits of two windows and pools"
+if WHOLE:
+    PLAN |= {
+        "account_send_limits": [{"messages": 10**6, "per": "1h"}, {"recipients": 10**7, "per": "24h"}],
+        "mass_mail": {"same_content": 10**7, "unknown_recipients": 10**6, "per": "1d"},
+    }
+OF_THE_HOST = [{"messages": 10**8, "per": "1h"}, {"recipients": 10**9, "per": "24h"}]
 #: What the first tenants may send instead.  The very first is to be at its limit, the others are to reach it.
 SMALL = "overrides: {{send_limits: [{{messages: {most}, per: 1h, pause: 2h}}]}}\n"
 MOST, FIRST_MOST, SMALL_TENANTS = 1000, 10, 5
@@ -32,7 +45,7 @@ MOST, FIRST_MOST, SMALL_TENANTS = 1000, 10, 5
 BEGIN = """
 ask() { valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user "$@"; }
 for try in $(seq 600); do [ -n "$(ask usage GET mh:1:usage:epoch)" ] && break; sleep 0.1; done
-for kind in rate pause room total; do ask gate --scan --pattern "mh:1:$kind:*"; done |
+for kind in rate pause room total mass unknown; do ask gate --scan --pattern "mh:1:$kind:*"; done |
   xargs -r -n 1000 valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user gate DEL >/dev/null
 runuser -u postgres -- psql --quiet --no-align --tuples-only mailhosting --command="
   SELECT format('SET mh:1:usage:%s/%s@%s/quota/storage 1000000', account_id, local_part, domain)
@@ -46,7 +59,7 @@ exit 1
 def host_with_limits(accounts: int) -> Host:
     """The host, with so many accounts of tenants as generate_inventory.py names them."""
     host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
-    host.start_anew()
+    host.start_anew(**{f"gate_{way}_limits": OF_THE_HOST for way in ("send", "receive") if WHOLE})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = ["python3", str(BENCH / "generate_inventory.py"), name, f"--accounts={accounts}"]
@@ -59,6 +72,11 @@ def host_with_limits(accounts: int) -> Host:
         host.play(TENANTS, **variables)
     host.shell(BEGIN)
     return host
+
+
+def title(benchmark: str) -> str:
+    """What its figures are kept as."""
+    return f"{benchmark}_whole" if WHOLE else benchmark
 
 
 def ask(host: Host, task: str, *numbers: int) -> Any:
