@@ -225,6 +225,59 @@ def test_a_full_mailbox_is_refused_alone(gate: Gate, told: Told, server: Server)
     assert mail.end().reply is None
 
 
+def fill(server: Server, mailbox: Mailbox, used: int) -> None:
+    server.ask("SET", f"mh:1:usage:{mailbox.account_id}/{mailbox.username}/quota/storage", used)
+
+
+@pytest.fixture
+def full_pool(told: Told, server: Server) -> int:
+    """ACME has room for one mail of 1,000 octets; how many octets are in use."""
+    told.tenants[ACME] = tenant(ACME, quota=10_000)
+    for mailbox, used in ((TARO, 7_000), (HANAKO, 0), (BILL, 0)):
+        fill(server, mailbox, used)
+    return 7_000
+
+
+@pytest.mark.usefixtures("full_pool")
+@pytest.mark.parametrize(
+    "ways",
+    [
+        Destinations((Place(TARO, ACME, 0),), ()),
+        Destinations((Place(TARO, ACME, 0),), (Onward("taro@home.example", 11, ACME),)),
+        Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ()),
+    ],
+    ids=["a mailbox", "a mailbox and elsewhere", "mailboxes of two tenants"],
+)
+def test_a_full_pool_refuses_a_recipient_whatever_else_it_leads_to(gate: Gate, told: Told, ways: Destinations) -> None:
+    told.ends["sales@acme.example"] = ways
+    assert begun(gate, declared_size=1000).recipient("sales@acme.example") is None
+    mail = begun(gate, declared_size=5000)
+    answers = [mail.recipient(to) for to in (BILL.username, "sales@acme.example", "a@far.example")]
+    assert answers == [None, TEXTS.full, None]
+    assert mail.end().reply is None
+    assert sent(gate, "sales@acme.example", size=5000) == "452"
+
+
+@pytest.mark.usefixtures("full_pool")
+@pytest.mark.parametrize("declared", [0, 1])
+@pytest.mark.parametrize("other", [BILL.username, "a@far.example"])
+def test_at_the_end_a_full_pool_refuses_all_of_the_mail(gate: Gate, server: Server, declared: int, other: str) -> None:
+    assert sent(gate, other, TARO.username, size=5000, declared_size=declared, login=BILL.username) == "452"
+    for pattern in ("mh:1:day:*", "mh:1:rate:*", "mh:1:room:*"):
+        assert server.ask("KEYS", pattern) == []
+    assert sent(gate, other, TARO.username, size=1000, declared_size=declared, login=BILL.username) == "250"
+
+
+@pytest.mark.usefixtures("full_pool")
+def test_a_pool_that_fills_after_its_recipient_is_no_matter_of_the_next(gate: Gate, server: Server) -> None:
+    mail = begun(gate, declared_size=1000)
+    assert mail.recipient(HANAKO.username) is None
+    fill(server, TARO, 9_999)
+    server.ask("DEL", f"mh:1:total:{ACME}")
+    assert mail.recipient(BILL.username) is None
+    assert mail.end().reply == TEXTS.full
+
+
 def test_usage_that_is_not_known_is_not_zero_and_refuses_nobody(gate: Gate, told: Told, server: Server) -> None:
     told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
     assert sent(gate, TARO.username) == "250"

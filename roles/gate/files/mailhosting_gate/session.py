@@ -30,7 +30,6 @@ from .model import (
     Limit,
     Owner,
     Party,
-    Place,
     Refused,
     Room,
     Scope,
@@ -244,12 +243,11 @@ class Transaction:
     def _judge(
         self, recipients: list[_Recipient], latest: _Recipient | None, size: int, *, commit: bool
     ) -> Reply | None:
-        """Check or count; what is full of many is left out, and refused only if it is all there is."""
+        """Check or count.  A full pool refuses, a full mailbox only if it is all there is: Dovecot defers for it."""
         charges = self._charges(recipients)
-        full: set[tuple[str, int]] = set()
+        rooms = self._rooms(recipients, latest, size + GROWTH)
+        full: set[int] = set()
         while True:
-            places = [place for recipient in recipients for place in recipient.destinations.places]
-            rooms = [room for room in self._rooms(places, size + GROWTH) if (room.scope, room.id) not in full]
             try:
                 if commit:
                     verdict: Verdict = self.gate.counters.commit(charges, rooms, self._tallies(recipients, size))
@@ -264,9 +262,11 @@ class Transaction:
                 return None
             if not isinstance(verdict.subject, Room):
                 return self._limited(verdict, verdict.subject)
-            full.add((verdict.subject.scope, verdict.subject.id))
-            if _all_full([latest] if latest else recipients, full):
-                return self._refuse(self.gate.texts.full, f"{verdict.subject.scope} {verdict.subject.id} is full")
+            subject = verdict.subject
+            rooms = [room for room in rooms if (room.scope, room.id) != (subject.scope, subject.id)]
+            full.add(subject.id)
+            if subject.scope == "tenant" or _all_full([latest] if latest else recipients, full):
+                return self._refuse(self.gate.texts.full, f"{subject.scope} {subject.id} is full")
 
     def _limited(self, verdict: Refused, party: Party) -> Reply:
         if verdict.began and verdict.limit is not None:
@@ -382,18 +382,22 @@ class Transaction:
             sent["account", account_id] += recipients
             self._tenant_of_account[account_id] = tenant
 
-    def _rooms(self, places: list[Place], needed: int) -> list[Room]:
+    def _rooms(self, recipients: list[_Recipient], latest: _Recipient | None, needed: int) -> list[Room]:
+        """The mailboxes and pools that the latest recipient leads to, all of them at the end of the mail."""
+        places = [place for recipient in recipients for place in recipient.destinations.places]
+        asked = latest.destinations.places if latest else places
         rooms = []
-        if len(places) <= MOST_ROOMS:
+        if len(asked) <= MOST_ROOMS:
             rooms = [
                 Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
-                for place in places
+                for place in asked
                 if place.quota
             ]
-        for number, copies in Counter(place.tenant_id for place in places).items():
+        copies = Counter(place.tenant_id for place in places)
+        for number in {place.tenant_id: None for place in asked}:
             tenant = self._tenant(number)
             if tenant and tenant.quota is not None:
-                rooms.append(Room("tenant", number, tenant.quota, needed * copies))
+                rooms.append(Room("tenant", number, tenant.quota, needed * copies[number]))
         return rooms
 
     def _tallies(self, recipients: list[_Recipient], size: int) -> list[Tally]:
@@ -480,14 +484,11 @@ class Transaction:
         self._owner = replace(self._owner, held=self._owner.held or held)
 
 
-def _all_full(recipients: Iterable[_Recipient], full: set[tuple[str, int]]) -> bool:
-    """Whether there is room for none of them; an address elsewhere has room."""
+def _all_full(recipients: Iterable[_Recipient], full: set[int]) -> bool:
+    """Whether there is room for none of them, these mailboxes being full; an address elsewhere has room."""
     return all(
         not recipient.destinations.onward
-        and all(
-            ("account", place.mailbox.account_id) in full or ("tenant", place.tenant_id) in full
-            for place in recipient.destinations.places
-        )
+        and all(place.mailbox.account_id in full for place in recipient.destinations.places)
         for recipient in recipients
     )
 
