@@ -191,6 +191,17 @@ def test_what_a_filter_sends_on_is_its_owners(gate: Gate, told: Told) -> None:
     assert codes == ["250", "423"]
 
 
+def test_what_a_filter_sends_on_is_not_its_writers(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    assert sent(gate, "a@far.example", login=TARO.username) == "250"
+    redirected = (("X-Sieve-Redirected-From", f" {BILL.username}"),)
+    of_taro = {"sender": TARO.username, "listener": "own"}
+    assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "250"
+    assert told.notices == []
+    redirected = (("X-Sieve-Redirected-From", f" {HANAKO.username}"),)
+    assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "423"
+
+
 def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
     crowd = tuple(Place(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
     told.ends["all@acme.example"] = Destinations(crowd, ())

@@ -198,8 +198,9 @@ class Transaction:
         reached = self._reached + len(destinations.places) + len(destinations.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
             return TOO_MANY
-        if self._owner is None and any(onward.tenant_id is None for onward in destinations.onward):
-            # Nobody relays but who has logged in, by POP if not by AUTH.
+        elsewhere = any(onward.tenant_id is None for onward in destinations.onward)
+        if self._owner is None and self.listener != OWN and elsewhere:
+            # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
             self._owner = self._relaying()
             self._count_unknown()
         found = _Recipient(destinations)
