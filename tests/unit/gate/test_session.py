@@ -202,6 +202,34 @@ def test_what_a_filter_sends_on_is_not_its_writers(gate: Gate, told: Told) -> No
     assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "423"
 
 
+ANSWER = (("From", f" Taro <{TARO.username}>"), ("Auto-Submitted", " auto-replied (vacation)"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "who", "codes"),
+    [
+        (ANSWER, {}, ["250", "423"]),
+        ((("FROM", f" {TARO.username}"), ("AUTO-SUBMITTED", "Auto-Replied")), {}, ["250", "423"]),
+        ((("From", " sales@acme.example"), ANSWER[1]), {}, ["250", "423"]),
+        (ANSWER[:1], {}, ["250", "250"]),
+        ((ANSWER[0], ("Auto-Submitted", " auto-generated")), {}, ["250", "250"]),
+        ((("From", f" {TARO.username}, {BILL.username}"), ANSWER[1]), {}, ["250", "250"]),
+        ((ANSWER[0], *ANSWER), {}, ["250", "250"]),
+        ((("From", f' "<{TARO.username}>" <x@far.example>'), ANSWER[1]), {}, ["250", "250"]),
+        ((("From", " ,;:<@[\udcff"), ANSWER[1]), {}, ["250", "250"]),
+        (ANSWER, {"listener": "smtp"}, ["250", "250"]),
+        (ANSWER, {"sender": BILL.username}, ["250", "250"]),
+        ((("X-Sieve-Redirected-From", f" {BILL.username}"), *ANSWER), {}, ["250", "250"]),
+    ],
+)
+def test_an_automatic_answer_is_its_accounts(
+    gate: Gate, told: Told, headers: tuple[tuple[str, str], ...], who: dict[str, str], codes: list[str]
+) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    as_filter = {"listener": "own", "sender": "", **who}
+    assert [sent(gate, "a@far.example", headers=headers, **as_filter) for _mail in range(2)] == codes
+
+
 def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
     crowd = tuple(Place(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
     told.ends["all@acme.example"] = Destinations(crowd, ())

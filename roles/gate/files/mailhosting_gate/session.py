@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import getaddresses
 from typing import Final, NamedTuple
 
 from .content import Reader
@@ -50,7 +51,10 @@ MOST_ROOMS: Final = 500
 
 #: Where mail comes from that this host makes itself, as Postfix's listeners are called.
 OWN: Final = "own"
-_REDIRECTED_FROM: Final = "x-sieve-redirected-from"
+#: RFC 3834 5: what is answered automatically, whatever follows.
+_ANSWER: Final = re.compile(r"auto-replied\b", re.IGNORECASE)
+#: What a filter's mail says of who sends it: the account that sends on, or the one that answers.
+_OWNS: Final = ("x-sieve-redirected-from", "from", "auto-submitted")
 
 
 class Reply(NamedTuple):
@@ -130,7 +134,7 @@ class Transaction:
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _redirected_from: str | None = None
+    _fields: dict[str, list[str]] = field(default_factory=dict)
     _unknown: int = 0
     # Whose limits an account has.
     _tenant_of_account: dict[int, Tenant] = field(default_factory=dict)
@@ -172,8 +176,8 @@ class Transaction:
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
-        if self.listener == OWN and self._redirected_from is None and name.lower() == _REDIRECTED_FROM:
-            self._redirected_from = value.strip()
+        if self.listener == OWN and name.lower() in _OWNS:
+            self._fields.setdefault(name.lower(), []).append(value.strip())
         if self._watch.reader is not None:
             self._watch.reader.header(name, value)
 
@@ -219,9 +223,7 @@ class Transaction:
 
     def _end(self) -> Outcome:
         if self.listener == OWN:
-            # A filter's own mail: what sends on names its account, an answer is the account's.
-            whose = address(self._redirected_from) if self._redirected_from else self.sender
-            self._owner = self._owner_of(whose)
+            self._owner = self._owner_of(self._filters_account())
         reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
         if reply is not None:
             return Outcome(reply)
@@ -292,6 +294,16 @@ class Transaction:
 
     def _owner_of(self, whose: Address | None) -> Owner | None:
         return self.gate.directory.owner(whose) if whose else None
+
+    def _filters_account(self) -> Address | None:
+        """Whose filter made this mail: Dovecot names it first in what is sent on; an answer is from the account."""
+        redirected, from_, submitted = (self._fields.get(name, []) for name in _OWNS)
+        if redirected:
+            return address(redirected[0])
+        if self.sender is not None or len(from_) != 1 or not _ANSWER.match("".join(submitted)):
+            return self.sender
+        addresses = getaddresses(from_)
+        return address(addresses[0][1]) if len(addresses) == 1 else None
 
     def _relaying(self) -> Owner | None:
         """Whose login lets this client relay; the sender's owner where that cannot be told."""
