@@ -230,6 +230,42 @@ def test_an_automatic_answer_is_its_accounts(
     assert [sent(gate, "a@far.example", headers=headers, **as_filter) for _mail in range(2)] == codes
 
 
+@pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])
+def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, str]) -> None:
+    few = replace(gate, host_limits={"send": at_most(3), "receive": ()})
+    assert [sent(few, "a@far.example", **who) for _mail in range(4)] == ["250"] * 3 + ["423"]
+
+
+@pytest.mark.parametrize(
+    ("who", "recipients", "count"),
+    [
+        ({"login": TARO.username}, ["a@far.example"], 1),
+        ({"login": TARO.username}, ["a@far.example", "b@far.example", BILL.username], 3),
+        ({"login": TARO.username}, ["ken@acme.example"], 1),
+        ({"login": TARO.username}, ["sales@acme.example"], 2),
+        ({}, ["ken@acme.example", "sales@acme.example", BILL.username], 3),
+        ({"listener": "local", "sender": "root@host.example"}, ["a@far.example", TARO.username], 1),
+    ],
+)
+def test_what_a_host_sends_is_counted_by_recipients(
+    gate: Gate, told: Told, server: Server, who: dict[str, str], recipients: list[str], count: int
+) -> None:
+    targets = (Onward("a@home.example", 13, ACME), Onward("b@home.example", 13, ACME))
+    told.ends["sales@acme.example"] = Destinations((), targets)
+    many = replace(gate, host_limits={"send": at_most(9, "recipients"), "receive": at_most(9)})
+    assert sent(many, *recipients, **who) == "250"
+    assert server.ask("HGET", "mh:1:rate:host:0:send:recipients:3600", "n") == str(count).encode()
+
+
+def test_a_host_counts_what_it_receives_once(gate: Gate, told: Told, server: Server) -> None:
+    told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ())
+    limits = (*at_most(2), *at_most(9, "recipients"))
+    few = replace(gate, host_limits={"send": at_most(0), "receive": limits})
+    codes = [sent(few, "both@acme.example", HANAKO.username) for _mail in range(3)]
+    assert codes == ["250", "250", "423"]
+    assert server.ask("HGET", "mh:1:rate:host:0:receive:recipients:3600", "n") == b"6"
+
+
 def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
     crowd = tuple(Place(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
     told.ends["all@acme.example"] = Destinations(crowd, ())

@@ -19,13 +19,12 @@ from datetime import UTC, datetime
 from email.utils import getaddresses
 from typing import Final, NamedTuple
 
+from . import costs
 from .content import Reader
 from .counters import Counters, Down
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
 from .model import (
-    HOST,
     Address,
-    Charge,
     Destinations,
     Direction,
     Limit,
@@ -33,7 +32,6 @@ from .model import (
     Party,
     Refused,
     Room,
-    Scope,
     Tally,
     Tenant,
     Verdict,
@@ -46,8 +44,6 @@ LOG: Final = logging.getLogger(__name__)
 
 #: Bytes that a mail grows by until it lies in a mailbox: Received, Return-Path, Delivered-To.
 GROWTH: Final = 1024
-#: Mailboxes of one recipient beyond which only the pool is looked at, not each mailbox.
-MOST_ROOMS: Final = 500
 
 #: Where mail comes from that this host makes itself, as Postfix's listeners are called.
 OWN: Final = "own"
@@ -112,13 +108,6 @@ class Outcome:
 
 
 @dataclass
-class _Recipient:
-    """A recipient that was not refused."""
-
-    destinations: Destinations
-
-
-@dataclass
 class Transaction:
     """A mail, from MAIL to the end of its data.  `client` is the address it comes from, `listener` names the port."""
 
@@ -130,14 +119,12 @@ class Transaction:
     sender: Address | None
     declared_size: int
     _owner: Owner | None = None
-    _recipients: list[_Recipient] = field(default_factory=list)
+    _recipients: list[Destinations] = field(default_factory=list)
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
     _fields: dict[str, list[str]] = field(default_factory=dict)
     _unknown: int = 0
-    # Whose limits an account has.
-    _tenant_of_account: dict[int, Tenant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.gate.directory, self.gate.valkey)
@@ -198,20 +185,19 @@ class Transaction:
     def _recipient(self, to: Address) -> Reply | None:
         if self.login is not None and not (self._owner and self._owner.may_send):
             return self._refuse(MAY_NOT_SEND, f"{self.login} may not send")
-        destinations = self.gate.directory.destinations(to)
-        reached = self._reached + len(destinations.places) + len(destinations.onward)
+        found = self.gate.directory.destinations(to)
+        reached = self._reached + len(found.places) + len(found.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
             return TOO_MANY
-        elsewhere = any(onward.tenant_id is None for onward in destinations.onward)
+        elsewhere = any(onward.tenant_id is None for onward in found.onward)
         if self._owner is None and self.listener != OWN and elsewhere:
             # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
             self._owner = self._relaying()
             self._count_unknown()
-        found = _Recipient(destinations)
         tenants = [*self._senders(), *self._tenants_of([found])]
         reply = self._turned_away() or self._too_large(tenants, self.declared_size)
         if reply is None:
-            reply = self._judge([*self._recipients, found], found, self.declared_size, commit=False)
+            reply = self._judge(found, self.declared_size, commit=False)
         if reply is None:
             self._recipients.append(found)
             self._reached = reached
@@ -232,7 +218,7 @@ class Transaction:
         if stop is not None and not stop.hold:
             self._watch.settle(stop, self.queue_id)
             return Outcome(self._refuse(self._text_of(stop.kind), stop.kind))
-        reply = self._judge(self._recipients, None, self._size, commit=True)
+        reply = self._judge(None, self._size, commit=True)
         if reply is not None:
             self._watch.take_back()
             return Outcome(reply)
@@ -243,17 +229,16 @@ class Transaction:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(quarantine=stop.kind if stop else None)
 
-    def _judge(
-        self, recipients: list[_Recipient], latest: _Recipient | None, size: int, *, commit: bool
-    ) -> Reply | None:
+    def _judge(self, latest: Destinations | None, size: int, *, commit: bool) -> Reply | None:
         """Check or count.  A full pool refuses, a full mailbox only if it is all there is: Dovecot defers for it."""
-        charges = self._charges(recipients)
-        rooms = self._rooms(recipients, latest, size + GROWTH)
+        mail = self._mail(latest) if latest else self._mail()
+        charges = costs.charges(mail, self.gate.host_limits)
+        rooms = costs.rooms(mail, latest, size + GROWTH)
         full: set[int] = set()
         while True:
             try:
                 if commit:
-                    verdict: Verdict = self.gate.counters.commit(charges, rooms, self._tallies(recipients, size))
+                    verdict: Verdict = self.gate.counters.commit(charges, rooms, costs.tallies(mail, size))
                 else:
                     verdict = self.gate.counters.check(charges, rooms)
             except Down as error:
@@ -264,16 +249,16 @@ class Transaction:
                     LOG.info("%s: not known how full %s %d is", self.queue_id, room.scope, room.id)
                 return None
             if not isinstance(verdict.subject, Room):
-                return self._limited(verdict, verdict.subject)
+                return self._limited(verdict, verdict.subject, mail)
             subject = verdict.subject
             rooms = [room for room in rooms if (room.scope, room.id) != (subject.scope, subject.id)]
             full.add(subject.id)
-            if subject.scope == "tenant" or _all_full([latest] if latest else recipients, full):
+            if subject.scope == "tenant" or _all_full([latest] if latest else mail.recipients, full):
                 return self._refuse(self.gate.texts.full, f"{subject.scope} {subject.id} is full")
 
-    def _limited(self, verdict: Refused, party: Party) -> Reply:
+    def _limited(self, verdict: Refused, party: Party, mail: costs.Mail) -> Reply:
         if verdict.began and verdict.limit is not None:
-            self._tell(party, verdict.limit, verdict.seconds_left or verdict.limit.per)
+            self._tell(party, costs.tenant_of(party, mail), verdict.limit, verdict.seconds_left or verdict.limit.per)
         return self._refuse(self.gate.texts.limit, f"{party.scope} {party.id} {verdict.kind} ({party.direction})")
 
     def _refuse(self, reply: Reply, reason: str) -> Reply:
@@ -338,113 +323,33 @@ class Transaction:
         tenant = self._tenant(self._owner.tenant_id) if self._owner else None
         return [tenant] if tenant else []
 
-    def _tenants_of(self, recipients: Iterable[_Recipient]) -> list[Tenant]:
+    def _tenants_of(self, recipients: Iterable[Destinations]) -> list[Tenant]:
         """The tenants whose mailboxes or forwards a mail reaches."""
-        numbers = {place.tenant_id for recipient in recipients for place in recipient.destinations.places}
+        numbers = {place.tenant_id for recipient in recipients for place in recipient.places}
         numbers |= {
-            onward.tenant_id
-            for recipient in recipients
-            for onward in recipient.destinations.onward
-            if onward.tenant_id is not None
+            onward.tenant_id for recipient in recipients for onward in recipient.onward if onward.tenant_id is not None
         }
         return [tenant for number in sorted(numbers) if (tenant := self._tenant(number))]
 
     # How much
 
-    def _charges(self, recipients: list[_Recipient]) -> list[Charge]:
-        sent, received = self._counts(recipients)
-        charges = [
-            self._charge(scope, number, "send", count)
-            for (scope, number), count in sent.items()
-        ] + [self._charge("tenant", number, "receive", count) for number, count in received.items()]  # fmt: skip
-        if sent:
-            charges.append(Charge(Party("host", HOST, "send"), self.gate.host_limits["send"], 1, sum(sent.values())))
-        if received:
-            total = sum(received.values())
-            charges.append(Charge(Party("host", HOST, "receive"), self.gate.host_limits["receive"], 1, total))
-        return charges
+    def _mail(self, *latest: Destinations) -> costs.Mail:
+        """What it costs is asked after `_senders` and `_tenants_of` have found all of its tenants."""
+        return costs.Mail(self._owner, (*self._recipients, *latest), self._tenants)
 
-    def _charge(self, scope: Scope, number: int, direction: Direction, recipients: int) -> Charge:
-        limits: tuple[Limit, ...] = ()
-        if scope == "account":
-            tenant = self._tenant_of_account.get(number)
-            limits = tenant.account_send_limits if tenant else ()
-        elif tenant := self._tenant(number):
-            limits = tenant.send_limits if direction == "send" else tenant.receive_limits
-        return Charge(Party(scope, number, direction), limits, 1, recipients)
-
-    def _counts(self, recipients: list[_Recipient]) -> tuple[Counter[tuple[Scope, int]], Counter[int]]:
-        """Recipients that tenants and accounts send to, and that tenants receive for."""
-        sent: Counter[tuple[Scope, int]] = Counter()
-        received: Counter[int] = Counter()
-        if self._owner:
-            self._count_sent(sent, self._owner.tenant_id, self._owner.account_id, max(len(recipients), 1))
-        for recipient in recipients:
-            received.update(place.tenant_id for place in recipient.destinations.places)
-            for onward in recipient.destinations.onward:
-                if onward.tenant_id is not None:
-                    self._count_sent(sent, onward.tenant_id, onward.account_id, 1)
-        return sent, received
-
-    def _count_sent(
-        self, sent: Counter[tuple[Scope, int]], tenant_id: int, account_id: int | None, recipients: int
-    ) -> None:
-        sent["tenant", tenant_id] += recipients
-        tenant = self._tenant(tenant_id)
-        if account_id is not None and tenant:
-            sent["account", account_id] += recipients
-            self._tenant_of_account[account_id] = tenant
-
-    def _rooms(self, recipients: list[_Recipient], latest: _Recipient | None, needed: int) -> list[Room]:
-        """The mailboxes and pools that the latest recipient leads to, all of them at the end of the mail."""
-        places = [place for recipient in recipients for place in recipient.destinations.places]
-        asked = latest.destinations.places if latest else places
-        rooms = []
-        if len(asked) <= MOST_ROOMS:
-            rooms = [
-                Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
-                for place in asked
-                if place.quota
-            ]
-        copies = Counter(place.tenant_id for place in places)
-        for number in {place.tenant_id: None for place in asked}:
-            tenant = self._tenant(number)
-            if tenant and tenant.quota is not None:
-                rooms.append(Room("tenant", number, tenant.quota, needed * copies[number]))
-        return rooms
-
-    def _tallies(self, recipients: list[_Recipient], size: int) -> list[Tally]:
-        sent, received = self._counts(recipients)
-        tallies = [
-            Tally(number, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
-            for (scope, number), count in sent.items()
-            if scope == "tenant"
-        ]
-        tallies += [
-            Tally(number, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
-            for number, count in received.items()
-        ]
-        return tallies
-
-    def _count_refused(self, found: _Recipient) -> None:
+    def _count_refused(self, found: Destinations) -> None:
         tallies = [Tally(tenant.id, {"received_refused": 1}) for tenant in self._tenants_of([found])]
         tallies += [Tally(tenant.id, {"sent_refused": 1}) for tenant in self._senders()]
         self.gate.counters.refused(tallies)
 
     # What is told, and mass mail
 
-    def _tell(self, party: Party, limit: Limit, seconds: int) -> None:
-        tenant_id, account_id, username = None, None, None
-        if party.scope == "tenant":
-            tenant_id = party.id
-        elif party.scope == "account":
-            account_id = party.id
-            tenant = self._tenant_of_account.get(party.id)
-            tenant_id = tenant.id if tenant else None
-            username = self._owner.username if self._owner and self._owner.account_id == party.id else None
+    def _tell(self, party: Party, tenant: Tenant | None, limit: Limit, seconds: int) -> None:
+        account_id = party.id if party.scope == "account" else None
+        own = self._owner if self._owner and self._owner.account_id == account_id else None
         until = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="seconds")
         facts = {
-            "account": username,
+            "account": own.username if own else None,
             "limit": f"{limit.most} {limit.unit} / {limit.per} s",
             "until": until,
             "count": limit.most,
@@ -452,7 +357,7 @@ class Transaction:
         }
         once = f"limit_pause {party.scope} {party.id} {party.direction} {int(time.time() + seconds)}"
         try:
-            self.gate.directory.add_notice("limit_pause", tenant_id, account_id, facts, once)
+            self.gate.directory.add_notice("limit_pause", tenant.id if tenant else None, account_id, facts, once)
         except Unavailable as error:
             LOG.warning("%s: nobody is told of a pause: %s", self.queue_id, error)
 
@@ -497,11 +402,10 @@ class Transaction:
         self._owner = replace(self._owner, held=self._owner.held or held)
 
 
-def _all_full(recipients: Iterable[_Recipient], full: set[int]) -> bool:
+def _all_full(recipients: Iterable[Destinations], full: set[int]) -> bool:
     """Whether there is room for none of them, these mailboxes being full; an address elsewhere has room."""
     return all(
-        not recipient.destinations.onward
-        and all(place.mailbox.account_id in full for place in recipient.destinations.places)
+        not recipient.onward and all(place.mailbox.account_id in full for place in recipient.places)
         for recipient in recipients
     )
 
