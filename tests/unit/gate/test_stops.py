@@ -171,6 +171,22 @@ def test_what_is_received_is_refused_by_setting(gate: Gate, told: Told, server: 
     assert server.ask("HGET", key.decode(), "received_messages") == b"4"
 
 
+def run_of(server: Server, whose: str) -> dict[bytes, bytes]:
+    """What is counted of a run, by content."""
+    pairs = cast("list[bytes]", server.ask("HGETALL", f"mh:1:mass:{whose}"))
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def test_what_its_receiver_refuses_is_no_run_of_its_sender(gate: Gate, told: Told, server: Server) -> None:
+    told.tenants = {ACME: tenant(ACME, mass_mail=HOLD), BOLT: tenant(BOLT, mass_mail=REFUSE)}
+    assert [sends(gate, BILL.username).reply for _mail in range(9)] == [None] * 3 + [TEXTS.mass_mail] * 6
+    assert list(run_of(server, f"account:{TARO.account_id}").values()) == [b"3"]
+    assert told.held == {}
+    # What BOLT receives too much of stays so, and its people were told once.
+    assert sorted(run_of(server, f"tenant:{BOLT}").values()) == [b"1", b"4"]
+    assert len(told.notices) == 1
+
+
 def test_a_tenants_own_mail_is_none_that_it_receives(gate: Gate) -> None:
     outcomes = [sends(gate, HANAKO.username, login=who, sender=who) for who in [TARO.username, HANAKO.username] * 4]
     assert outcomes == [Outcome()] * 8

@@ -217,6 +217,7 @@ class Transaction:
         stop = self._stop()
         if stop is not None and not stop.hold:
             self._watch.settle(stop, self.queue_id)
+            self._watch.take_back(stop)
             return Outcome(self._refuse(self._text_of(stop.kind), stop.kind))
         reply = self._judge(None, self._size, commit=True)
         if reply is not None:

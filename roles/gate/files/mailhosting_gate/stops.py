@@ -87,9 +87,11 @@ class Watch:
         # A mail waits for one decision: one for several tenants can only be refused.
         return Stop(found.kind, crowd, crowd.holds and len(over) == 1, found)
 
-    def take_back(self) -> None:
-        """The mail is refused for something else: it counts nothing."""
+    def take_back(self, stop: Stop | None = None) -> None:
+        """The mail is refused: it counts nothing, but for whom it is too much it was."""
         for crowd, rule, content in self._counted:
+            if stop is not None and crowd == stop.whose:
+                continue
             try:
                 crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
             except (Down, ValueError) as error:
