@@ -179,6 +179,19 @@ def test_a_stranger_who_names_us_is_not_charged_to_us(gate: Gate, told: Told) ->
     assert sent(gate, BILL.username, sender=TARO.username) == "250"
 
 
+def test_recipients_of_a_mail_that_is_given_up_begin_no_pause(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(3, "recipients"))
+    assert sent(gate, "a@far.example", login=TARO.username) == "250"
+    for _attempt in range(3):
+        mail = begun(gate, login=TARO.username)
+        said = [mail.recipient(f"{number}@far.example") for number in range(4) if mail.mail() is None]
+        assert said == [None, None, TEXTS.limit, TEXTS.limit]
+    assert told.notices == []
+    assert sent(gate, "a@far.example", "b@far.example", login=TARO.username) == "250"
+    assert [sent(gate, "a@far.example", login=TARO.username) for _mail in range(2)] == ["423", "423"]
+    assert len(told.notices) == 1
+
+
 def test_a_forward_to_outside_is_its_owners(gate: Gate, told: Told) -> None:
     told.tenants[ACME] = tenant(ACME, send_limits=at_most(2))
     assert [sent(gate, "ken@acme.example") for _mail in range(3)] == ["250", "250", "423"]
