@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mailhosting_gate.costs import MOST_ROOMS, HostLimits, Mail, charges, rooms, tallies, tenant_of
+from mailhosting_gate.costs import MOST_ROOMS, HostLimits, Mail, charges, rooms, tallies
 from mailhosting_gate.model import (
     HOST,
     Destinations,
@@ -29,7 +29,7 @@ ACME, BOLT = 1, 2
 TARO = Owner(11, ACME, "taro@acme.example", may_send=True)
 LIMITS = tuple((Limit("messages", most, 3600, None, ()),) for most in range(6))
 HOST_LIMITS: HostLimits = {"send": LIMITS[4], "receive": LIMITS[5]}
-OUTSIDE = Destinations((), (Onward("x@far.example", None, None),))
+OUTSIDE = Destinations((), (Onward(None, None),))
 
 
 def tenant(number: int, quota: int | None = None) -> Tenant:
@@ -49,7 +49,7 @@ def kept(*numbers: int) -> Destinations:
 
 
 def forward(*numbers: int) -> Destinations:
-    return Destinations((), tuple(Onward(f"{n}@far.example", n, int(str(n)[0])) for n in numbers))
+    return Destinations((), tuple(Onward(n, int(str(n)[0])) for n in numbers))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_of_a_tenant_that_is_gone_nothing_is_limited() -> None:
     found = charges(mail, HOST_LIMITS)
     assert [charge.limits for charge in found if charge.party.scope != "host"] == [(), ()]
     assert rooms(mail, None, 10) == []
-    assert tenant_of(Party("tenant", ACME, "send"), mail) is None
+    assert mail.tenant_of(Party("tenant", ACME, "send")) is None
 
 
 def test_a_pool_needs_room_for_every_copy_and_the_latest_recipient_asks_for_its_own() -> None:
@@ -129,9 +129,11 @@ def test_what_is_counted_of_a_day() -> None:
     assert tallies(Mail(TARO, [OUTSIDE, kept(21, 22)], TENANTS), 100) == [Tally(ACME, sent), Tally(BOLT, received)]
 
 
-def test_whose_limit_it_is() -> None:
-    mail = Mail(TARO, [forward(23)], TENANTS)
+def test_whose_limit_mailbox_or_pool_it_is() -> None:
+    mail = Mail(TARO, [forward(23), kept(22)], TENANTS)
     parties = [Party("tenant", BOLT, "send"), Party("account", 11, "send"), Party("account", 23, "send")]
-    assert [tenant_of(party, mail) for party in parties] == [TENANTS[BOLT], TENANTS[ACME], TENANTS[BOLT]]
-    assert tenant_of(Party("host", HOST, "send"), mail) is None
-    assert tenant_of(Party("account", 99, "send"), mail) is None
+    assert [mail.tenant_of(party) for party in parties] == [TENANTS[BOLT], TENANTS[ACME], TENANTS[BOLT]]
+    found = [Room("tenant", BOLT, 1, 1), Room("account", 22, 1, 1, Mailbox(22, "u22"))]
+    assert [mail.tenant_of(room) for room in found] == [TENANTS[BOLT]] * 2
+    assert mail.tenant_of(Party("host", HOST, "send")) is None
+    assert mail.tenant_of(Party("account", 99, "send")) is None

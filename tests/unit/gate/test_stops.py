@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.crowds import Rule
 from mailhosting_gate.directory import Directory
-from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place
+from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
 from mailhosting_gate.reports import Report, remember_sender
 from mailhosting_gate.session import Gate, Outcome, address
+from mailhosting_gate.stops import Crowd, Envelope, Stop
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -199,6 +201,73 @@ def refused_recipients(gate: Gate, count: int, **who: Any) -> None:
         mail.unknown_recipient()
 
 
+@dataclass
+class Reading:
+    """An inspector that remembers what it was given."""
+
+    stop: Stop | None = None
+    given: list[Any] = field(default_factory=list)
+
+    def concerns(self, tenants: Iterable[Tenant]) -> None:
+        self.given.append([tenant.id for tenant in tenants])
+
+    def header(self, name: str, value: str) -> None:
+        self.given.append((name, value))
+
+    def body(self, chunk: bytes) -> None:
+        self.given.append(chunk)
+
+    def end(self, envelope: Envelope) -> Stop | None:
+        self.given.append([[tenant.id for tenant in reached] for reached in envelope.reached])
+        return self.stop
+
+    def take_back(self, stop: Stop | None = None) -> None:
+        self.given.append(stop)
+
+
+def inspected(gate: Gate, *inspectors: Reading) -> Outcome:
+    mail = begun(gate, login=TARO.username, sender=TARO.username)
+    assert mail.mail() is None
+    mail._inspectors = (*inspectors, *mail._inspectors)
+    assert [mail.recipient(BILL.username), mail.recipient("a@far.example")] == [None, None]
+    mail.header("Subject", " x", 12)
+    mail.body(b"a")
+    mail.body(b"b")
+    return mail.end()
+
+
+READ: list[Any] = [[ACME, BOLT], [ACME], ("Subject", " x"), b"a", b"b", [[BOLT], []]]
+
+
+def test_an_inspector_reads_a_mail_before_it_is_counted(gate: Gate, told: Told, server: Server) -> None:
+    stop = Stop("mass_mail", Crowd(told.tenants[ACME]), hold=False)
+    first, second = Reading(), Reading(stop)
+    assert inspected(gate, first, second).reply == TEXTS.mass_mail
+    assert first.given == second.given == [*READ, stop]
+    assert server.ask("KEYS", "mh:1:*") == [b"mh:1:usage:epoch"]
+    second.stop = replace(stop, hold=True)
+    assert inspected(gate, second).quarantine == "mass_mail"
+    assert counted(server) == 1
+
+
+def test_what_is_refused_anyway_no_inspector_has_to_judge(gate: Gate, told: Told) -> None:
+    told.tenants[BOLT] = tenant(BOLT, max_message_size=10)
+    reading = Reading()
+    assert inspected(gate, reading).reply == TEXTS.message_size
+    assert reading.given == READ[:-1]
+
+
+def test_an_inspector_hears_of_a_mail_that_is_refused_for_something_else(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    mails = [begun(gate, login=TARO.username) for _mail in range(2)]
+    readings = [Reading() for _mail in mails]
+    for mail, reading in zip(mails, readings, strict=True):
+        mail._inspectors = (reading,)
+        assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
+    assert [mail.end().reply for mail in mails] == [None, TEXTS.limit]
+    assert [reading.given[-1] for reading in readings] == [[[]], None]
+
+
 def test_unknown_recipients_stop_an_account(gate: Gate, told: Told) -> None:
     refused_recipients(gate, 2)
     assert sends(gate, text=LETTER) == Outcome()
@@ -258,7 +327,7 @@ def test_bounces_stop_whoever_sent(gate: Gate, told: Told) -> None:
 
 
 def test_mail_from_an_alias_is_its_senders(gate: Gate, told: Told) -> None:
-    told.ends["sales@acme.example"] = Destinations((), (Onward("x@far.example", None, ACME),))
+    told.ends["sales@acme.example"] = Destinations((), (Onward(None, ACME),))
     sends(gate, sender="sales@acme.example", queue_id="Q7")
     bounced(gate, "sales@acme.example", 3, queue_id="Q8")
     assert told.held == {}

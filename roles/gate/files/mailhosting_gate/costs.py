@@ -35,6 +35,17 @@ class Mail:
         """Every mailbox that it ends in."""
         return [place for recipient in self.recipients for place in recipient.places]
 
+    def tenant_of(self, subject: Party | Room) -> Tenant | None:
+        """The tenant whose limits a party of this mail has, or whose a mailbox or pool is; None for the host."""
+        number: int | None = None
+        if subject.scope == "tenant":
+            number = subject.id
+        elif isinstance(subject, Room):
+            number = next((place.tenant_id for place in self.places if place.mailbox == subject.mailbox), None)
+        elif subject.scope == "account":
+            number = _tenants_of_accounts(self).get(subject.id)
+        return None if number is None else self.tenants.get(number)
+
 
 def charges(mail: Mail, host_limits: HostLimits) -> list[Charge]:
     """What is counted if the mail is taken: one message for each party, and one for the host in each direction."""
@@ -83,14 +94,6 @@ def tallies(mail: Mail, size: int) -> list[Tally]:
         for party, count in _received(mail).items()
     ]
     return found
-
-
-def tenant_of(party: Party, mail: Mail) -> Tenant | None:
-    """The tenant whose limits a party of this mail has; None for the host."""
-    if party.scope == "host":
-        return None
-    number = party.id if party.scope == "tenant" else _tenants_of_accounts(mail).get(party.id)
-    return None if number is None else mail.tenants.get(number)
 
 
 def _senders(mail: Mail) -> Iterator[tuple[int, int | None, int]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,8 +19,8 @@ from email.utils import getaddresses
 from typing import Final, NamedTuple
 
 from . import costs
-from .content import Reader
 from .counters import Counters, Down
+from .decisions import About, Decision, describe, write
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
 from .model import (
     Address,
@@ -37,7 +36,7 @@ from .model import (
     Verdict,
 )
 from .reports import remember_sender
-from .stops import Crowd, Stop, Watch, count_unknown
+from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_unknown, settle
 from .valkey import Valkey
 
 LOG: Final = logging.getLogger(__name__)
@@ -89,12 +88,12 @@ class Gate:
     texts: Texts
     host_limits: Mapping[Direction, tuple[Limit, ...]]
 
-    def may_log_in(self) -> Reply | None:
+    def may_log_in(self, client: str) -> Reply | None:
         """Asked before a login: of one that Dovecot cannot check Postfix says 535, that the password is wrong."""
         try:
             self.directory.ping()
         except Unavailable as error:
-            LOG.warning("no logins: %s", error)
+            write("put-off", f"no logins: {error}", About(client=client), code=TRY_LATER.code)
             return TRY_LATER
         return None
 
@@ -125,9 +124,12 @@ class Transaction:
     _size: int = 2  # the empty line after the header
     _fields: dict[str, list[str]] = field(default_factory=dict)
     _unknown: int = 0
+    _first: Address | None = None
+    _latest: Address | None = None  # while it is judged
+    _noted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self.gate.directory, self.gate.valkey)
+        self._inspectors: tuple[Inspector, ...] = (Watch(self.gate.valkey, self._note),)
 
     def mail(self) -> Reply | None:
         """At MAIL: who sends, and whether a mail of the declared size may come from them."""
@@ -148,47 +150,58 @@ class Transaction:
         try:
             self._count_unknown()
         except Unavailable as error:
-            LOG.warning("%s: unknown recipients not counted: %s", self.queue_id, error)
+            self._note("unlimited", f"unknown recipients not counted: {error}", None)
 
     def recipient(self, written: str) -> Reply | None:
         """At RCPT."""
         to = address(written)
         if to is None:
             return None
+        self._latest = to
         try:
-            return self._recipient(to)
+            reply = self._recipient(to)
         except Unavailable as error:
-            return self._put_off(error)
+            reply = self._put_off(error)
+        if reply is None:
+            self._first = self._first or to
+        self._latest = None
+        return reply
 
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
         if self.listener == OWN and name.lower() in _OWNS:
-            self._fields.setdefault(name.lower(), []).append(value.strip())
-        if self._watch.reader is not None:
-            self._watch.reader.header(name, value)
+            found = self._fields.setdefault(name.lower(), [])
+            found += [value.strip()] if len(found) < 2 else []
+        for inspector in self._inspectors:
+            inspector.header(name, value)
 
     def body(self, chunk: bytes) -> None:
         """A piece of the body."""
         self._size += len(chunk)
-        if self._watch.reader is not None:
-            self._watch.reader.body(chunk)
+        for inspector in self._inspectors:
+            inspector.body(chunk)
 
     def end(self) -> Outcome:
         """At the end of the mail: count it, or refuse it."""
         try:
             return self._end()
         except Unavailable as error:
-            self._watch.take_back()
+            self._take_back()
             return Outcome(self._put_off(error))
+
+    def failed(self, error: Exception) -> None:
+        """Nobody expected it; the mail is put off."""
+        write("put-off", describe(error), self._about(), code=TRY_LATER.code, level=logging.ERROR)
 
     def _recipient(self, to: Address) -> Reply | None:
         if self.login is not None and not (self._owner and self._owner.may_send):
-            return self._refuse(MAY_NOT_SEND, f"{self.login} may not send")
+            return self._refuse(MAY_NOT_SEND, "the login may not send", *self._senders())
         found = self.gate.directory.destinations(to)
         reached = self._reached + len(found.places) + len(found.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
-            return TOO_MANY
+            whose = [*self._senders(), *self._tenants_of([found])]
+            return self._refuse(TOO_MANY, f"{reached} destinations, {MOST_DESTINATIONS} at most", *whose[:1])
         elsewhere = any(onward.tenant_id is None for onward in found.onward)
         if self._owner is None and self.listener != OWN and elsewhere:
             # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
@@ -201,8 +214,8 @@ class Transaction:
         if reply is None:
             self._recipients.append(found)
             self._reached = reached
-            if self._watch.reader is None and any(tenant.mass_mail for tenant in tenants):
-                self._watch.reader = Reader()
+            for inspector in self._inspectors:
+                inspector.concerns(tenants)
         elif reply is not TRY_LATER:
             self._count_refused(found)
         return reply
@@ -214,21 +227,32 @@ class Transaction:
         if reply is not None:
             return Outcome(reply)
         # Before anything is counted: what is refused counts nothing.
-        stop = self._stop()
+        stop = self._inspect()
         if stop is not None and not stop.hold:
-            self._watch.settle(stop, self.queue_id)
-            self._watch.take_back(stop)
-            return Outcome(self._refuse(self._text_of(stop.kind), stop.kind))
+            settle(self.gate.directory, stop, self.queue_id, self._note)
+            self._take_back(stop)
+            return Outcome(self._refuse(self._text_of(stop.kind), stop.kind, stop.whose.tenant))
         reply = self._judge(None, self._size, commit=True)
         if reply is not None:
-            self._watch.take_back()
+            self._take_back()
             return Outcome(reply)
         if stop is not None:
-            self._watch.settle(stop, self.queue_id)
-            LOG.info("%s: held: %s by %s", self.queue_id, stop.kind, self._who())
+            settle(self.gate.directory, stop, self.queue_id, self._note)
+            self._note("hold", stop.kind, stop.whose.tenant)
+        else:
+            self._note("pass", "within all limits", None)
         if (sender := self._sender()) and sender.rule and sender.rule.unknown_recipients and self._owner:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(quarantine=stop.kind if stop else None)
+
+    def _inspect(self) -> Stop | None:
+        reached = tuple(tuple(self._tenants_of([recipient])) for recipient in self._recipients)
+        envelope = Envelope(self._owner, self._sender(), reached)
+        return next((stop for inspector in self._inspectors if (stop := inspector.end(envelope))), None)
+
+    def _take_back(self, stop: Stop | None = None) -> None:
+        for inspector in self._inspectors:
+            inspector.take_back(stop)
 
     def _judge(self, latest: Destinations | None, size: int, *, commit: bool) -> Reply | None:
         """Check or count.  A full pool refuses, a full mailbox only if it is all there is: Dovecot defers for it."""
@@ -243,11 +267,12 @@ class Transaction:
                 else:
                     verdict = self.gate.counters.check(charges, rooms)
             except Down as error:
-                LOG.warning("%s: limits not applied: %s", self.queue_id, error)
+                self._note("unlimited", f"limits not applied: {error}", None)
                 return None
             if not isinstance(verdict, Refused):
-                for room in verdict.unknown:
-                    LOG.info("%s: not known how full %s %d is", self.queue_id, room.scope, room.id)
+                for room in verdict.unknown[:1]:
+                    more = f", nor of {len(verdict.unknown) - 1} more" if verdict.unknown[1:] else ""
+                    self._note("unlimited", f"usage of the {_name(room)} is not known{more}", mail.tenant_of(room))
                 return None
             if not isinstance(verdict.subject, Room):
                 return self._limited(verdict, verdict.subject, mail)
@@ -255,25 +280,53 @@ class Transaction:
             rooms = [room for room in rooms if (room.scope, room.id) != (subject.scope, subject.id)]
             full.add(subject.id)
             if subject.scope == "tenant" or _all_full([latest] if latest else mail.recipients, full):
-                return self._refuse(self.gate.texts.full, f"{subject.scope} {subject.id} is full")
+                return self._refuse(self.gate.texts.full, f"the {_name(subject)} is full", mail.tenant_of(subject))
 
     def _limited(self, verdict: Refused, party: Party, mail: costs.Mail) -> Reply:
-        if verdict.began and verdict.limit is not None:
-            self._tell(party, costs.tenant_of(party, mail), verdict.limit, verdict.seconds_left or verdict.limit.per)
-        return self._refuse(self.gate.texts.limit, f"{party.scope} {party.id} {verdict.kind} ({party.direction})")
+        tenant, limit, left = mail.tenant_of(party), verdict.limit, verdict.seconds_left
+        if verdict.began and limit is not None:
+            self._tell(party, tenant, limit, left or limit.per)
+        who = f"{party.scope} {party.id}" if party.scope == "account" else f"the {party.scope}"
+        most = f", {limit.most} {limit.unit} in {limit.per} s" if limit else ""
+        begins = ", a pause begins" if verdict.began else ""
+        again = f", {left} s left" if left else ""
+        what = "is paused" if verdict.kind == "paused" else "is over a limit"
+        reason = f"{who} {what} ({party.direction}{most}{begins}{again})"
+        return self._refuse(self.gate.texts.limit, reason, tenant)
 
-    def _refuse(self, reply: Reply, reason: str) -> Reply:
-        LOG.info("%s: %s: %s from %s", self.queue_id, reply.code, reason, self._who())
+    def _refuse(self, reply: Reply, reason: str, tenant: Tenant | None = None) -> Reply:
+        write("refuse", reason, self._about(), tenant=tenant, code=reply.code)
         return reply
 
     def _put_off(self, error: Unavailable) -> Reply:
-        LOG.warning("%s: %s", self.queue_id, error)
+        tenant = self._tenants.get(self._owner.tenant_id) if self._owner else None
+        write("put-off", str(error), self._about(), tenant=tenant, code=TRY_LATER.code)
         return TRY_LATER
+
+    def _note(self, decision: Decision, reason: str, tenant: Tenant | None) -> None:
+        """Once a mail, however often it is looked at."""
+        what = reason.partition(":")[0]
+        if what not in self._noted:
+            self._noted.add(what)
+            write(decision, reason, self._about(), tenant=tenant)
+
+    def _about(self) -> About:
+        username = self._owner.username if self._owner else None
+        to, more = self._latest or self._first, len(self._recipients) - 1
+        others = f" and {more} more" if more > 0 and self._latest is None else ""
+        return About(
+            queue_id=self.queue_id,
+            account=username or self.login,
+            client=self.client,
+            sender="@".join(self.sender) if self.sender else "<>",
+            to=f"{'@'.join(to)}{others}" if to else None,
+        )
 
     def _too_large(self, tenants: Iterable[Tenant], size: int) -> Reply | None:
         for tenant in tenants:
             if tenant.max_message_size is not None and size > tenant.max_message_size:
-                return self._refuse(self.gate.texts.message_size, f"{size} octets, {tenant.name} has fewer")
+                most = f"{size} octets, {tenant.max_message_size} at most"
+                return self._refuse(self.gate.texts.message_size, most, tenant)
         return None
 
     # Who
@@ -306,11 +359,6 @@ class Transaction:
                 if value is not None:
                     return self._owner_of(address(username, delimiter=""))
         return self._owner_of(self.sender)
-
-    def _who(self) -> str:
-        if self._owner is None:
-            return f"outside ({self.client})"
-        return self._owner.username or f"tenant {self._owner.tenant_id}"
 
     def _tenant(self, tenant_id: int) -> Tenant | None:
         if tenant_id not in self._tenants:
@@ -369,26 +417,12 @@ class Transaction:
             return None
         return Crowd(tenant, self._owner.account_id, self._owner.username, len(self._recipients))
 
-    def _stop(self) -> Stop | None:
-        sender = self._sender()
-        if sender is not None and self._owner and self._owner.held:
-            return Stop(self._owner.held, sender, sender.holds)
-        own = self._owner.tenant_id if self._owner else None
-        reached = [self._tenants_of([recipient]) for recipient in self._recipients]
-        counts = Counter(tenant.id for tenants in reached for tenant in tenants if tenant.id != own)
-        crowds = [Crowd(self._tenants[number], recipients=count) for number, count in counts.items()]
-        receivers = [crowd for crowd in crowds if crowd.rule]
-        others = len(receivers) < len(crowds) or not all(
-            tenants and all(tenant.id != own for tenant in tenants) for tenants in reached
-        )
-        return self._watch.look(sender, receivers, others=others)
-
     def _turned_away(self) -> Reply | None:
         """What an account is told that is stopped, if its mail does not wait in the queue."""
         sender = self._sender() if self._owner and self._owner.held else None
         if sender is None or sender.holds or self._owner is None or self._owner.held is None:
             return None
-        return self._refuse(self._text_of(self._owner.held), f"stopped ({self._owner.held})")
+        return self._refuse(self._text_of(self._owner.held), f"stopped for {self._owner.held}", sender.tenant)
 
     def _text_of(self, kind: str) -> Reply:
         return self.gate.texts.unknown_recipients if kind == "unknown_recipients" else self.gate.texts.mass_mail
@@ -399,8 +433,12 @@ class Transaction:
         if sender is None or self._owner is None or self._unknown == 0:
             return
         count, self._unknown = self._unknown, 0
-        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count)
+        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count, self._note)
         self._owner = replace(self._owner, held=self._owner.held or held)
+
+
+def _name(room: Room) -> str:
+    return f"mailbox of {room.mailbox.username}" if room.mailbox else "pool"
 
 
 def _all_full(recipients: Iterable[Destinations], full: set[int]) -> bool:
