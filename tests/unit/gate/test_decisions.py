@@ -15,6 +15,7 @@ from mailhosting_gate import session
 from mailhosting_gate.crowds import Rule
 from mailhosting_gate.decisions import MOST, About, describe, write
 from mailhosting_gate.model import Address, Destinations, MassMail, Place
+from mailhosting_gate.owners import address
 from mailhosting_gate.session import Gate
 
 from .server import Server
@@ -248,7 +249,7 @@ def test_no_address_forges_a_field(gate: Gate, told: Told, log: pytest.LogCaptur
     told.tenants[ACME] = tenant(ACME, receive_limits=at_most(0))
     ours = f'<"{said.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"@acme.example>'
     told.ends.clear()
-    told.ends = {"@".join(session.address(ours) or Address("", "")): Destinations((Place(TARO, ACME, 0),), ())}
+    told.ends = {"@".join(address(ours) or Address("", "")): Destinations((Place(TARO, ACME, 0),), ())}
     mail = begun(gate, sender=ours, login=None, client="192.0.2.7")
     reply = mail.recipient(ours)
     assert reply is not None

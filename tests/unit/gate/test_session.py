@@ -12,7 +12,8 @@ import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.directory import Directory, Unavailable
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
-from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction, address
+from mailhosting_gate.owners import address
+from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server

@@ -14,8 +14,9 @@ from mailhosting_gate.counters import Counters
 from mailhosting_gate.crowds import Rule
 from mailhosting_gate.directory import Directory
 from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
+from mailhosting_gate.owners import address
 from mailhosting_gate.reports import Report, remember_sender
-from mailhosting_gate.session import Gate, Outcome, address
+from mailhosting_gate.session import Gate, Outcome
 from mailhosting_gate.stops import Crowd, Envelope, Stop
 from mailhosting_gate.valkey import Valkey
 

@@ -4,6 +4,7 @@
 """The gate: a milter that knows each tenant's limits, pools and rules.
 
 Python of Debian 13; no part of the collection is imported.  `model`, `plan`, `costs` and `content` are pure, `counters`
-and `crowds` ask Valkey by `valkey`, `directory` asks the directory, `decisions` writes the log; `stops` looks for mass
-mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the milter.
+and `crowds` ask Valkey by `valkey`, `directory` asks the directory, `decisions` writes the log; `owners` tells whose a
+mail is, `stops` looks for mass mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the
+milter.
 """

@@ -13,8 +13,9 @@ import Milter
 
 from .crowds import says_unknown
 from .decisions import About, describe, write
+from .owners import address
 from .reports import BOUNCE, Report
-from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
+from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
 
 T = TypeVar("T")
 U = TypeVar("U")

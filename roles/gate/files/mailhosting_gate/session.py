@@ -10,15 +10,13 @@ counted at once.  So a mail that is given up has nothing to give back.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import getaddresses
 from typing import Final, NamedTuple
 
-from . import costs
+from . import costs, owners
 from .counters import Counters, Down
 from .decisions import About, Decision, describe, write
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
@@ -35,6 +33,7 @@ from .model import (
     Tenant,
     Verdict,
 )
+from .owners import address
 from .reports import remember_sender
 from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_unknown, settle
 from .valkey import Valkey
@@ -46,10 +45,6 @@ GROWTH: Final = 1024
 
 #: Where mail comes from that this host makes itself, as Postfix's listeners are called.
 OWN: Final = "own"
-#: RFC 3834 5: what is answered automatically, whatever follows.
-_ANSWER: Final = re.compile(r"auto-replied\b", re.IGNORECASE)
-#: What a filter's mail says of who sends it: the account that sends on, or the one that answers.
-_OWNS: Final = ("x-sieve-redirected-from", "from", "auto-submitted")
 
 
 class Reply(NamedTuple):
@@ -170,7 +165,7 @@ class Transaction:
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
-        if self.listener == OWN and name.lower() in _OWNS:
+        if self.listener == OWN and name.lower() in owners.NAMED_BY:
             found = self._fields.setdefault(name.lower(), [])
             found += [value.strip()] if len(found) < 2 else []
         for inspector in self._inspectors:
@@ -205,7 +200,9 @@ class Transaction:
         elsewhere = any(onward.tenant_id is None for onward in found.onward)
         if self._owner is None and self.listener != OWN and elsewhere:
             # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
-            self._owner = self._relaying()
+            self._owner = self._owner_of(
+                owners.relaying(self.gate.directory, self.gate.valkey, self.client, self.sender)
+            )
             self._count_unknown()
         tenants = [*self._senders(), *self._tenants_of([found])]
         reply = self._turned_away() or self._too_large(tenants, self.declared_size)
@@ -222,7 +219,7 @@ class Transaction:
 
     def _end(self) -> Outcome:
         if self.listener == OWN:
-            self._owner = self._owner_of(self._filters_account())
+            self._owner = self._owner_of(owners.of_filter(self._fields, self.sender))
         reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
         if reply is not None:
             return Outcome(reply)
@@ -334,32 +331,6 @@ class Transaction:
     def _owner_of(self, whose: Address | None) -> Owner | None:
         return self.gate.directory.owner(whose) if whose else None
 
-    def _filters_account(self) -> Address | None:
-        """Whose filter made this mail: Dovecot names it first in what is sent on; an answer is from the account."""
-        redirected, from_, submitted = (self._fields.get(name, []) for name in _OWNS)
-        if redirected:
-            return address(redirected[0])
-        if self.sender is not None or len(from_) != 1 or not _ANSWER.match("".join(submitted)):
-            return self.sender
-        addresses = getaddresses(from_)
-        return address(addresses[0][1]) if len(addresses) == 1 else None
-
-    def _relaying(self) -> Owner | None:
-        """Whose login lets this client relay; the sender's owner where that cannot be told."""
-        if self.sender is None:
-            return None
-        usernames = self.gate.directory.relay_logins(self.sender)
-        keys = [f"mh:1:login:{self.client}/{username}" for username in usernames]
-        try:
-            (values,) = self.gate.valkey.ask(("MGET", *keys)) if keys else ([],)
-        except Down:
-            values = []
-        if isinstance(values, list):
-            for username, value in zip(usernames, values, strict=False):
-                if value is not None:
-                    return self._owner_of(address(username, delimiter=""))
-        return self._owner_of(self.sender)
-
     def _tenant(self, tenant_id: int) -> Tenant | None:
         if tenant_id not in self._tenants:
             tenant = self.gate.directory.tenant(tenant_id)
@@ -447,24 +418,3 @@ def _all_full(recipients: Iterable[Destinations], full: set[int]) -> bool:
         not recipient.onward and all(place.mailbox.account_id in full for place in recipient.places)
         for recipient in recipients
     )
-
-
-def address(written: str, delimiter: str = "+") -> Address | None:
-    """An address of an envelope, or a login; None for what is none, the null sender among it.
-
-    What has no place in an address stays, as a character that the directory can be asked for: a catch-all takes it.
-    """
-    text = written.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
-    if text.startswith("<") and text.endswith(">"):
-        text = text[1:-1]
-    local_part, at, domain = text.rpartition("@")
-    if len(local_part) > 1 and local_part.startswith('"') and local_part.endswith('"'):
-        # RFC 5321 4.1.2: a backslash in it stands for the character after it.
-        local_part = re.sub(r"\\(.)", r"\1", local_part[1:-1], flags=re.DOTALL)
-    if delimiter:
-        local_part = local_part.partition(delimiter)[0] or local_part
-    domain = domain.removesuffix(".")
-    if not (at and local_part and domain):
-        return None
-    # Nobody's local part has an @, and the directory takes what follows the first for the domain.
-    return Address(local_part.lower().replace("@", "\ufffd"), domain.lower())
