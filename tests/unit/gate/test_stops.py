@@ -161,6 +161,18 @@ def test_mail_to_others_too_passes(gate: Gate, told: Told) -> None:
     assert handed(gate, TARO.username, BILL.username).reply == TEXTS.mass_mail
 
 
+def test_too_much_begins_with_a_mail_that_stops(gate: Gate, told: Told) -> None:
+    """Nobody would be told of it otherwise."""
+    for _mail in range(3):
+        handed(gate, TARO.username)
+    for _mail in range(2):
+        assert handed(gate, TARO.username, BILL.username) == Outcome()
+    assert told.notices == []
+    assert handed(gate, TARO.username).quarantine == "mass_mail"
+    assert len(told.notices) == 1
+    assert handed(gate, TARO.username, BILL.username) == Outcome()
+
+
 def test_all_of_a_tenant_is_one_recipient(gate: Gate, told: Told) -> None:
     told.ends["all@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(HANAKO, ACME, 0)), ())
     assert [handed(gate, "all@acme.example").quarantine for _mail in range(4)] == [None] * 3 + ["mass_mail"]

@@ -137,20 +137,25 @@ class Watch:
 
     def take_back(self, stop: Stop | None = None) -> None:
         """The mail counts nothing, but for whom it is too much it was."""
+        self._forget([crowd for crowd, _rule, _content in self._counted if stop is None or crowd != stop.whose])
+
+    def _forget(self, whose: Sequence[Crowd]) -> None:
         for crowd, rule, content in self._counted:
-            if stop is not None and crowd == stop.whose:
+            if crowd not in whose:
                 continue
             try:
                 crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
             except (Down, ValueError) as error:
-                LOG.warning("refused mail of %s stays counted: %s", crowd.key, error)
-        self._counted = []
+                LOG.warning("mail of %s stays counted: %s", crowd.key, error)
+        self._counted = [counted for counted in self._counted if counted[0] not in whose]
 
     def _look(self, sender: Crowd | None, receivers: Sequence[Crowd], *, others: bool) -> Stop | None:
         if sender is not None and (found := self._count(sender)):
             return Stop(found.kind, sender, sender.holds, found)
         over = [(crowd, found) for crowd in receivers if (found := self._count(crowd))]
         if not over or others or len(over) < len(receivers):
+            # Too much begins with a mail that stops: its people are told then.
+            self._forget([crowd for crowd, _found in over])
             return None
         crowd, found = over[0]
         # A mail waits for one decision: one for several tenants can only be refused.
