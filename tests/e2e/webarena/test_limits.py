@@ -145,9 +145,15 @@ def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server, host: test
         assert answer(session, STRANGER, FUJITA.address, declared=1_200_000) == FULL
     assert handed_in(server, FUJITA, octets(900_000))[0] == 250
     assert handed_in(server, BABA, octets(1_200_000))[0] == 250
-    # Of two, one of another contract: it gets its mail.
+    # Of two, one of another contract: it gets its mail where the size was said, else nobody does.
+    assert all_arrived(host)
+    empty(server, BABA)
     with incoming(server) as session:
-        assert answer(session, STRANGER, FUJITA.address, BABA.address, content=octets(1_200_000))[0] == 250
+        content = octets(1_200_000)
+        assert answer(session, STRANGER, FUJITA.address, BABA.address, content=content) == FULL
+        assert answer(session, STRANGER, FUJITA.address, BABA.address, content=content, declared=len(content)) == FULL
+    assert all_arrived(host)
+    assert in_maildrop(server, BABA) == 1
     assert until(lambda: in_maildrop(server, ENDO) == 1)
     empty(server, ENDO)
     assert until(lambda: handed_in(server, FUJITA, octets(500_000))[0] == 250, 60)

@@ -22,7 +22,8 @@ sys.path.insert(0, PACKAGES)
 from mailhosting_gate.counters import Counters  # noqa: E402
 from mailhosting_gate.directory import Directory  # noqa: E402
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Owner, Place, Tenant  # noqa: E402
-from mailhosting_gate.session import GROWTH, Gate, Reply, Texts, Transaction, address  # noqa: E402
+from mailhosting_gate.owners import address  # noqa: E402
+from mailhosting_gate.session import GROWTH, Gate, Reply, Texts, Transaction  # noqa: E402
 from mailhosting_gate.valkey import Valkey  # noqa: E402
 
 TARO = Mailbox(11, "taro@acme.example")

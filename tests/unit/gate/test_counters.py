@@ -212,6 +212,25 @@ def test_a_mail_beyond_the_limit_by_itself_is_refused_and_pauses_nobody(counters
     assert refused_by(send(counters, charge(limit))).began
 
 
+def test_a_check_begins_a_pause_only_where_a_window_is_used_up(counters: Counters, server: Server) -> None:
+    """Who never sends the mail has not exceeded anything."""
+    limit = Limit("recipients", 10, 3600, 60, BOTH)
+    assert send(counters, charge(limit, recipients=4)) == Allowed()
+    for _number in range(2):
+        assert counters.check(charge(limit, recipients=7)) == Refused("exceeded", TENANT, limit, 3600)
+    assert server.ask("KEYS", "mh:1:pause:*") == []
+    assert counters.check(charge(limit, recipients=6)) == Allowed()
+    assert send(counters, charge(limit, recipients=6)) == Allowed()
+    assert counters.check(charge(limit)) == Refused("exceeded", TENANT, limit, 60, began=True)
+    assert counters.check(charge(limit)) == Refused("paused", TENANT, limit, 60)
+
+
+def test_a_mail_beyond_the_rest_of_a_window_begins_a_pause_when_it_is_sent(counters: Counters) -> None:
+    limit = Limit("recipients", 10, 3600, 60, BOTH)
+    assert send(counters, charge(limit, recipients=4)) == Allowed()
+    assert send(counters, charge(limit, recipients=7)) == Refused("exceeded", TENANT, limit, 60, began=True)
+
+
 def test_what_costs_nothing_passes(counters: Counters, server: Server) -> None:
     limits = (Limit("messages", 0, 3600, None, ()), Limit("recipients", 1, 3600, None, ()))
     assert send(counters, charge(*limits, messages=0)) == Allowed()

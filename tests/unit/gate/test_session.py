@@ -12,7 +12,8 @@ import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.directory import Directory, Unavailable
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
-from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction, address
+from mailhosting_gate.owners import address
+from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -56,7 +57,7 @@ class Told:
             "taro@acme.example": Destinations((Place(TARO, ACME, 0),), ()),
             "hanako@acme.example": Destinations((Place(HANAKO, ACME, 0),), ()),
             "bill@bolt.example": Destinations((Place(BILL, BOLT, 0),), ()),
-            "ken@acme.example": Destinations((), (Onward("ken@home.example", 13, ACME),)),
+            "ken@acme.example": Destinations((), (Onward(13, ACME),)),
         }
     )
     may_not_send: tuple[str, ...] = ()
@@ -80,7 +81,7 @@ class Told:
     def destinations(self, to: Address) -> Destinations:
         if self.down:
             raise Unavailable("the directory: gone")
-        outside = Destinations((), (Onward("@".join(to), None, None),))
+        outside = Destinations((), (Onward(None, None),))
         return self.ends.get("@".join(to), outside)
 
     def tenant(self, number: int) -> Tenant | None:
@@ -179,6 +180,19 @@ def test_a_stranger_who_names_us_is_not_charged_to_us(gate: Gate, told: Told) ->
     assert sent(gate, BILL.username, sender=TARO.username) == "250"
 
 
+def test_recipients_of_a_mail_that_is_given_up_begin_no_pause(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(3, "recipients"))
+    assert sent(gate, "a@far.example", login=TARO.username) == "250"
+    for _attempt in range(3):
+        mail = begun(gate, login=TARO.username)
+        said = [mail.recipient(f"{number}@far.example") for number in range(4) if mail.mail() is None]
+        assert said == [None, None, TEXTS.limit, TEXTS.limit]
+    assert told.notices == []
+    assert sent(gate, "a@far.example", "b@far.example", login=TARO.username) == "250"
+    assert [sent(gate, "a@far.example", login=TARO.username) for _mail in range(2)] == ["423", "423"]
+    assert len(told.notices) == 1
+
+
 def test_a_forward_to_outside_is_its_owners(gate: Gate, told: Told) -> None:
     told.tenants[ACME] = tenant(ACME, send_limits=at_most(2))
     assert [sent(gate, "ken@acme.example") for _mail in range(3)] == ["250", "250", "423"]
@@ -189,6 +203,81 @@ def test_what_a_filter_sends_on_is_its_owners(gate: Gate, told: Told) -> None:
     redirected = (("X-Sieve-Redirected-From", f" {TARO.username}"), ("X-Sieve-Redirected-From", " forged@bolt.example"))
     codes = [sent(gate, "a@far.example", listener="own", headers=redirected) for _mail in range(2)]
     assert codes == ["250", "423"]
+
+
+def test_what_a_filter_sends_on_is_not_its_writers(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    assert sent(gate, "a@far.example", login=TARO.username) == "250"
+    redirected = (("X-Sieve-Redirected-From", f" {BILL.username}"),)
+    of_taro = {"sender": TARO.username, "listener": "own"}
+    assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "250"
+    assert told.notices == []
+    redirected = (("X-Sieve-Redirected-From", f" {HANAKO.username}"),)
+    assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "423"
+
+
+ANSWER = (("From", f" Taro <{TARO.username}>"), ("Auto-Submitted", " auto-replied (vacation)"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "who", "codes"),
+    [
+        (ANSWER, {}, ["250", "423"]),
+        ((("FROM", f" {TARO.username}"), ("AUTO-SUBMITTED", "Auto-Replied")), {}, ["250", "423"]),
+        ((("From", " sales@acme.example"), ANSWER[1]), {}, ["250", "423"]),
+        (ANSWER[:1], {}, ["250", "250"]),
+        ((ANSWER[0], ("Auto-Submitted", " auto-generated")), {}, ["250", "250"]),
+        ((("From", f" {TARO.username}, {BILL.username}"), ANSWER[1]), {}, ["250", "250"]),
+        ((ANSWER[0], *ANSWER), {}, ["250", "250"]),
+        ((("From", f' "<{TARO.username}>" <x@far.example>'), ANSWER[1]), {}, ["250", "250"]),
+        ((("From", " ,;:<@[\udcff"), ANSWER[1]), {}, ["250", "250"]),
+        (ANSWER, {"listener": "smtp"}, ["250", "250"]),
+        (ANSWER, {"sender": BILL.username}, ["250", "250"]),
+        ((("X-Sieve-Redirected-From", f" {BILL.username}"), *ANSWER), {}, ["250", "250"]),
+    ],
+)
+def test_an_automatic_answer_is_its_accounts(
+    gate: Gate, told: Told, headers: tuple[tuple[str, str], ...], who: dict[str, str], codes: list[str]
+) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    as_filter = {"listener": "own", "sender": "", **who}
+    assert [sent(gate, "a@far.example", headers=headers, **as_filter) for _mail in range(2)] == codes
+
+
+@pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])
+def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, str]) -> None:
+    few = replace(gate, host_limits={"send": at_most(3), "receive": ()})
+    assert [sent(few, "a@far.example", **who) for _mail in range(4)] == ["250"] * 3 + ["423"]
+
+
+@pytest.mark.parametrize(
+    ("who", "recipients", "count"),
+    [
+        ({"login": TARO.username}, ["a@far.example"], 1),
+        ({"login": TARO.username}, ["a@far.example", "b@far.example", BILL.username], 3),
+        ({"login": TARO.username}, ["ken@acme.example"], 1),
+        ({"login": TARO.username}, ["sales@acme.example"], 2),
+        ({}, ["ken@acme.example", "sales@acme.example", BILL.username], 3),
+        ({"listener": "local", "sender": "root@host.example"}, ["a@far.example", TARO.username], 1),
+    ],
+)
+def test_what_a_host_sends_is_counted_by_recipients(
+    gate: Gate, told: Told, server: Server, who: dict[str, str], recipients: list[str], count: int
+) -> None:
+    targets = (Onward(13, ACME), Onward(13, ACME))
+    told.ends["sales@acme.example"] = Destinations((), targets)
+    many = replace(gate, host_limits={"send": at_most(9, "recipients"), "receive": at_most(9)})
+    assert sent(many, *recipients, **who) == "250"
+    assert server.ask("HGET", "mh:1:rate:host:0:send:recipients:3600", "n") == str(count).encode()
+
+
+def test_a_host_counts_what_it_receives_once(gate: Gate, told: Told, server: Server) -> None:
+    told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ())
+    limits = (*at_most(2), *at_most(9, "recipients"))
+    few = replace(gate, host_limits={"send": at_most(0), "receive": limits})
+    codes = [sent(few, "both@acme.example", HANAKO.username) for _mail in range(3)]
+    assert codes == ["250", "250", "423"]
+    assert server.ask("HGET", "mh:1:rate:host:0:receive:recipients:3600", "n") == b"6"
 
 
 def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
@@ -225,6 +314,59 @@ def test_a_full_mailbox_is_refused_alone(gate: Gate, told: Told, server: Server)
     assert mail.end().reply is None
 
 
+def fill(server: Server, mailbox: Mailbox, used: int) -> None:
+    server.ask("SET", f"mh:1:usage:{mailbox.account_id}/{mailbox.username}/quota/storage", used)
+
+
+@pytest.fixture
+def full_pool(told: Told, server: Server) -> int:
+    """ACME has room for one mail of 1,000 octets; how many octets are in use."""
+    told.tenants[ACME] = tenant(ACME, quota=10_000)
+    for mailbox, used in ((TARO, 7_000), (HANAKO, 0), (BILL, 0)):
+        fill(server, mailbox, used)
+    return 7_000
+
+
+@pytest.mark.usefixtures("full_pool")
+@pytest.mark.parametrize(
+    "ways",
+    [
+        Destinations((Place(TARO, ACME, 0),), ()),
+        Destinations((Place(TARO, ACME, 0),), (Onward(11, ACME),)),
+        Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ()),
+    ],
+    ids=["a mailbox", "a mailbox and elsewhere", "mailboxes of two tenants"],
+)
+def test_a_full_pool_refuses_a_recipient_whatever_else_it_leads_to(gate: Gate, told: Told, ways: Destinations) -> None:
+    told.ends["sales@acme.example"] = ways
+    assert begun(gate, declared_size=1000).recipient("sales@acme.example") is None
+    mail = begun(gate, declared_size=5000)
+    answers = [mail.recipient(to) for to in (BILL.username, "sales@acme.example", "a@far.example")]
+    assert answers == [None, TEXTS.full, None]
+    assert mail.end().reply is None
+    assert sent(gate, "sales@acme.example", size=5000) == "452"
+
+
+@pytest.mark.usefixtures("full_pool")
+@pytest.mark.parametrize("declared", [0, 1])
+@pytest.mark.parametrize("other", [BILL.username, "a@far.example"])
+def test_at_the_end_a_full_pool_refuses_all_of_the_mail(gate: Gate, server: Server, declared: int, other: str) -> None:
+    assert sent(gate, other, TARO.username, size=5000, declared_size=declared, login=BILL.username) == "452"
+    for pattern in ("mh:1:day:*", "mh:1:rate:*", "mh:1:room:*"):
+        assert server.ask("KEYS", pattern) == []
+    assert sent(gate, other, TARO.username, size=1000, declared_size=declared, login=BILL.username) == "250"
+
+
+@pytest.mark.usefixtures("full_pool")
+def test_a_pool_that_fills_after_its_recipient_is_no_matter_of_the_next(gate: Gate, server: Server) -> None:
+    mail = begun(gate, declared_size=1000)
+    assert mail.recipient(HANAKO.username) is None
+    fill(server, TARO, 9_999)
+    server.ask("DEL", f"mh:1:total:{ACME}")
+    assert mail.recipient(BILL.username) is None
+    assert mail.end().reply == TEXTS.full
+
+
 def test_usage_that_is_not_known_is_not_zero_and_refuses_nobody(gate: Gate, told: Told, server: Server) -> None:
     told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
     assert sent(gate, TARO.username) == "250"
@@ -254,9 +396,9 @@ def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
     told.down = True
     assert begun(gate, login=TARO.username).mail() == TRY_LATER
     assert begun(gate).recipient(TARO.username) == TRY_LATER
-    assert gate.may_log_in() == TRY_LATER
+    assert gate.may_log_in("192.0.2.7") == TRY_LATER
     told.down = False
-    assert gate.may_log_in() is None
+    assert gate.may_log_in("192.0.2.7") is None
 
 
 @pytest.mark.parametrize(

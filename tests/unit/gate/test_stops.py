@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 from mailhosting_gate.counters import Counters
 from mailhosting_gate.crowds import Rule
 from mailhosting_gate.directory import Directory
-from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place
+from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
+from mailhosting_gate.owners import address
 from mailhosting_gate.reports import Report, remember_sender
-from mailhosting_gate.session import Gate, Outcome, address
+from mailhosting_gate.session import Gate, Outcome
+from mailhosting_gate.stops import Crowd, Envelope, Stop
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -158,6 +161,18 @@ def test_mail_to_others_too_passes(gate: Gate, told: Told) -> None:
     assert handed(gate, TARO.username, BILL.username).reply == TEXTS.mass_mail
 
 
+def test_too_much_begins_with_a_mail_that_stops(gate: Gate, told: Told) -> None:
+    """Nobody would be told of it otherwise."""
+    for _mail in range(3):
+        handed(gate, TARO.username)
+    for _mail in range(2):
+        assert handed(gate, TARO.username, BILL.username) == Outcome()
+    assert told.notices == []
+    assert handed(gate, TARO.username).quarantine == "mass_mail"
+    assert len(told.notices) == 1
+    assert handed(gate, TARO.username, BILL.username) == Outcome()
+
+
 def test_all_of_a_tenant_is_one_recipient(gate: Gate, told: Told) -> None:
     told.ends["all@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(HANAKO, ACME, 0)), ())
     assert [handed(gate, "all@acme.example").quarantine for _mail in range(4)] == [None] * 3 + ["mass_mail"]
@@ -171,6 +186,22 @@ def test_what_is_received_is_refused_by_setting(gate: Gate, told: Told, server: 
     assert server.ask("HGET", key.decode(), "received_messages") == b"4"
 
 
+def run_of(server: Server, whose: str) -> dict[bytes, bytes]:
+    """What is counted of a run, by content."""
+    pairs = cast("list[bytes]", server.ask("HGETALL", f"mh:1:mass:{whose}"))
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def test_what_its_receiver_refuses_is_no_run_of_its_sender(gate: Gate, told: Told, server: Server) -> None:
+    told.tenants = {ACME: tenant(ACME, mass_mail=HOLD), BOLT: tenant(BOLT, mass_mail=REFUSE)}
+    assert [sends(gate, BILL.username).reply for _mail in range(9)] == [None] * 3 + [TEXTS.mass_mail] * 6
+    assert list(run_of(server, f"account:{TARO.account_id}").values()) == [b"3"]
+    assert told.held == {}
+    # What BOLT receives too much of stays so, and its people were told once.
+    assert sorted(run_of(server, f"tenant:{BOLT}").values()) == [b"1", b"4"]
+    assert len(told.notices) == 1
+
+
 def test_a_tenants_own_mail_is_none_that_it_receives(gate: Gate) -> None:
     outcomes = [sends(gate, HANAKO.username, login=who, sender=who) for who in [TARO.username, HANAKO.username] * 4]
     assert outcomes == [Outcome()] * 8
@@ -181,6 +212,73 @@ def refused_recipients(gate: Gate, count: int, **who: Any) -> None:
     mail.mail()
     for _recipient in range(count):
         mail.unknown_recipient()
+
+
+@dataclass
+class Reading:
+    """An inspector that remembers what it was given."""
+
+    stop: Stop | None = None
+    given: list[Any] = field(default_factory=list)
+
+    def concerns(self, tenants: Iterable[Tenant]) -> None:
+        self.given.append([tenant.id for tenant in tenants])
+
+    def header(self, name: str, value: str) -> None:
+        self.given.append((name, value))
+
+    def body(self, chunk: bytes) -> None:
+        self.given.append(chunk)
+
+    def end(self, envelope: Envelope) -> Stop | None:
+        self.given.append([[tenant.id for tenant in reached] for reached in envelope.reached])
+        return self.stop
+
+    def take_back(self, stop: Stop | None = None) -> None:
+        self.given.append(stop)
+
+
+def inspected(gate: Gate, *inspectors: Reading) -> Outcome:
+    mail = begun(gate, login=TARO.username, sender=TARO.username)
+    assert mail.mail() is None
+    mail._inspectors = (*inspectors, *mail._inspectors)
+    assert [mail.recipient(BILL.username), mail.recipient("a@far.example")] == [None, None]
+    mail.header("Subject", " x", 12)
+    mail.body(b"a")
+    mail.body(b"b")
+    return mail.end()
+
+
+READ: list[Any] = [[ACME, BOLT], [ACME], ("Subject", " x"), b"a", b"b", [[BOLT], []]]
+
+
+def test_an_inspector_reads_a_mail_before_it_is_counted(gate: Gate, told: Told, server: Server) -> None:
+    stop = Stop("mass_mail", Crowd(told.tenants[ACME]), hold=False)
+    first, second = Reading(), Reading(stop)
+    assert inspected(gate, first, second).reply == TEXTS.mass_mail
+    assert first.given == second.given == [*READ, stop]
+    assert server.ask("KEYS", "mh:1:*") == [b"mh:1:usage:epoch"]
+    second.stop = replace(stop, hold=True)
+    assert inspected(gate, second).quarantine == "mass_mail"
+    assert counted(server) == 1
+
+
+def test_what_is_refused_anyway_no_inspector_has_to_judge(gate: Gate, told: Told) -> None:
+    told.tenants[BOLT] = tenant(BOLT, max_message_size=10)
+    reading = Reading()
+    assert inspected(gate, reading).reply == TEXTS.message_size
+    assert reading.given == READ[:-1]
+
+
+def test_an_inspector_hears_of_a_mail_that_is_refused_for_something_else(gate: Gate, told: Told) -> None:
+    told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
+    mails = [begun(gate, login=TARO.username) for _mail in range(2)]
+    readings = [Reading() for _mail in mails]
+    for mail, reading in zip(mails, readings, strict=True):
+        mail._inspectors = (reading,)
+        assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
+    assert [mail.end().reply for mail in mails] == [None, TEXTS.limit]
+    assert [reading.given[-1] for reading in readings] == [[[]], None]
 
 
 def test_unknown_recipients_stop_an_account(gate: Gate, told: Told) -> None:
@@ -242,7 +340,7 @@ def test_bounces_stop_whoever_sent(gate: Gate, told: Told) -> None:
 
 
 def test_mail_from_an_alias_is_its_senders(gate: Gate, told: Told) -> None:
-    told.ends["sales@acme.example"] = Destinations((), (Onward("x@far.example", None, ACME),))
+    told.ends["sales@acme.example"] = Destinations((), (Onward(None, ACME),))
     sends(gate, sender="sales@acme.example", queue_id="Q7")
     bounced(gate, "sales@acme.example", 3, queue_id="Q8")
     assert told.held == {}

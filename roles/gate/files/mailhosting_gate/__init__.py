@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gate: a milter that knows each tenant's limits, pools and rules.
 
-Python of Debian 13; no part of the collection is imported.  `model`, `content` and `resolve` are pure, `counters` and
-`crowds` ask Valkey by `valkey`, `directory` asks the directory; `session` decides about one mail, `glue` is its milter.
+Python of Debian 13; no part of the collection is imported.  `model`, `plan`, `costs` and `content` are pure, `counters`
+and `crowds` ask Valkey by `valkey`, `directory` asks the directory, `decisions` writes the log; `owners` tells whose a
+mail is, `stops` looks for mass mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the
+milter.
 """

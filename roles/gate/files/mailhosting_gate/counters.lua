@@ -74,7 +74,8 @@ local function begin_pause(limit, window)
   return length, 1
 end
 
--- The answer of the first pause or limit that is in the way.
+-- The answer of the first pause or limit that is in the way. What is only checked may never be sent, so it begins a pause
+-- only where the window is used up without it.
 local function find_exceeded()
   for _, window in ipairs(plan.windows) do
     window.left = left(KEYS[window.key], window.per * 1000)
@@ -92,7 +93,8 @@ local function find_exceeded()
       if window.amount > limit.most then
         return {'exceeded', number, which, -1, 0}
       elseif window.n + window.amount > limit.most then
-        local milliseconds, began = begin_pause(limit, window)
+        local milliseconds, began = window.left, 0
+        if plan.commit or window.n >= limit.most then milliseconds, began = begin_pause(limit, window) end
         return {'exceeded', number, which, milliseconds, began}
       end
     end

@@ -79,7 +79,7 @@ class Counters:
         self._summing: Final = defaultdict[int, threading.Lock](threading.Lock)
 
     def check(self, charges: Sequence[Charge], rooms: Sequence[Room] = ()) -> Verdict:
-        """Whether a mail might pass at this moment.  Counts nothing; a pause may begin."""
+        """Whether a mail might pass at this moment.  Counts nothing; if a window is used up its pause begins."""
         return self._decide(_Plan(charges, rooms, (), commit=False))
 
     def commit(self, charges: Sequence[Charge], rooms: Sequence[Room], tallies: Sequence[Tally] = ()) -> Verdict:

@@ -73,7 +73,7 @@ class Directory:
             if target is None:
                 places.append(Place(Mailbox(account_id, username), tenant_id, quota))
             else:
-                onward.append(Onward(target, account_id, tenant_id))
+                onward.append(Onward(account_id, tenant_id))
         return Destinations(tuple(places), tuple(onward))
 
     def tenant(self, tenant_id: int) -> Tenant | None:

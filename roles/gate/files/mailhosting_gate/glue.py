@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import Milter
 
 from .crowds import says_unknown
+from .decisions import About, describe, write
+from .owners import address
 from .reports import BOUNCE, Report
-from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction, address
+from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
 
-LOG: Final = logging.getLogger(__name__)
+T = TypeVar("T")
+U = TypeVar("U")
 
 #: Who speaks for the host itself: mail that is handed in by sendmail has no port.
 _LOCAL: Final = "local"
@@ -42,7 +45,7 @@ class Conversation(Milter.Base):
         if isinstance(client, tuple) and len(client) > 1:
             self._client, self._port = str(client[0]).removeprefix("IPv6:"), int(client[1] or 0)
         if self.getsymval("{daemon_name}") in _LOGINS:
-            return self._answer(self._safely(self.gate.may_log_in))
+            return self._answer(self._safely(lambda: self.gate.may_log_in(self._client), TRY_LATER))
         return int(Milter.CONTINUE)
 
     def envfrom(self, sender: str, *parameters: str) -> int:
@@ -63,7 +66,7 @@ class Conversation(Milter.Base):
             sender=address(self.getsymval("{mail_addr}") or sender),
             declared_size=size,
         )
-        return self._answer(self._safely(self._transaction.mail))
+        return self._answer(self._safely(self._transaction.mail, TRY_LATER, self._transaction))
 
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
         """RCPT, also of recipients that Postfix has refused."""
@@ -76,11 +79,11 @@ class Conversation(Milter.Base):
         if self.getsymval("{rcpt_mailer}") == "error":
             # The host is the enhanced status code then.
             if says_unknown(self.getsymval("{rcpt_host}") or ""):
-                self._safely(transaction.unknown_recipient)
+                self._safely(transaction.unknown_recipient, None, transaction)
             return int(Milter.CONTINUE)
         # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
         resolved = self.getsymval("{rcpt_addr}") or recipient
-        return self._answer(self._safely(lambda: transaction.recipient(resolved)))
+        return self._answer(self._safely(lambda: transaction.recipient(resolved), TRY_LATER, transaction))
 
     # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
     @Milter.noreply
@@ -102,15 +105,12 @@ class Conversation(Milter.Base):
         report, self._report = self._report, None
         if report is not None and not self._failed:
             report.queue_id = self.getsymval("i") or "-"
-            self._safely(report.end)
+            self._safely(report.end, None, report)
         if transaction is None:
             return int(Milter.CONTINUE)
         transaction.queue_id = self.getsymval("i") or transaction.queue_id
-        try:
-            outcome = Outcome(TRY_LATER) if self._failed else transaction.end()
-        except Exception:
-            LOG.exception("%s: put off", transaction.queue_id)
-            outcome = Outcome(TRY_LATER)
+        put_off = Outcome(TRY_LATER)
+        outcome = put_off if self._failed else self._safely(transaction.end, put_off, transaction)
         if outcome.quarantine is not None:
             self.quarantine(outcome.quarantine)
         return self._answer(outcome.reply)
@@ -128,21 +128,19 @@ class Conversation(Milter.Base):
     def _read(self, give: Callable[[Transaction | Report], None]) -> None:
         """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
         mail = self._transaction or self._report
-        if mail is None or self._failed:
-            return
-        try:
-            give(mail)
-        except Exception:
-            LOG.exception("%s: cannot be read", mail.queue_id)
-            self._failed = True
+        if mail is not None and not self._failed:
+            self._failed = self._safely(lambda: give(mail), TRY_LATER, mail) is not None
 
-    def _safely(self, ask: Any) -> Reply | None:
+    def _safely(self, ask: Callable[[], T], otherwise: U, mail: Transaction | Report | None = None) -> T | U:
+        """What is answered, and `otherwise` where that fails, which is written in a line."""
         try:
-            reply: Reply | None = ask()
-        except Exception:
-            LOG.exception("put off")
-            return TRY_LATER
-        return reply
+            return ask()
+        except Exception as error:  # noqa: BLE001
+            if mail is not None:
+                mail.failed(error)
+            else:
+                write("put-off", describe(error), About(client=self._client), code=TRY_LATER.code, level=logging.ERROR)
+            return otherwise
 
     def _answer(self, reply: Reply | None) -> int:
         if reply is None:

@@ -168,9 +168,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Onward:
-    """An address elsewhere, and who of ours sends mail on to it: None for who wrote to it themselves."""
+    """One address elsewhere; who of ours sends mail on to it: None for who wrote to it themselves."""
 
-    target: str
     account_id: int | None
     tenant_id: int | None
 

@@ -12,8 +12,9 @@ from typing import Final
 
 from .content import Reader
 from .crowds import unknown_recipients
+from .decisions import About, Decision, describe, write
 from .directory import Directory, Unavailable
-from .model import Address, Owner
+from .model import Address, Owner, Tenant
 from .stops import Crowd, count_unknown
 from .valkey import Down, Valkey, sound
 
@@ -35,6 +36,7 @@ class Report:
     valkey: Valkey
     queue_id: str = "-"
     _to: Address | None = None
+    _account: str | None = None
     _reader: Reader = field(default_factory=Reader)
 
     def recipient(self, to: Address | None) -> None:
@@ -62,9 +64,22 @@ class Report:
             if tenant is None or account_id is None or owner is None:
                 return
             username = owner.username if owner.account_id == account_id else None
-            count_unknown(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients)
+            self._account = username or str(account_id)
+            count_unknown(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
         except Unavailable as error:
-            LOG.warning("%s: unknown recipients not counted: %s", self.queue_id, error)
+            self._note("unlimited", f"unknown recipients not counted: {error}", None)
+
+    def failed(self, error: Exception) -> None:
+        """Nobody expected it; the bounce goes on."""
+        write("unlimited", describe(error), self._about, level=logging.ERROR)
+
+    @property
+    def _about(self) -> About:
+        to = "@".join(self._to) if self._to else None
+        return About(queue_id=self.queue_id, account=self._account, sender="<>", to=to)
+
+    def _note(self, decision: Decision, reason: str, tenant: Tenant | None) -> None:
+        write(decision, reason, self._about, tenant=tenant)
 
 
 def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address | None) -> None:

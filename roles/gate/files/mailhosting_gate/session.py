@@ -10,48 +10,41 @@ counted at once.  So a mail that is given up has nothing to give back.
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from .content import Reader
+from . import costs, owners
 from .counters import Counters, Down
+from .decisions import About, Decision, describe, write
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
 from .model import (
-    HOST,
     Address,
-    Charge,
     Destinations,
     Direction,
     Limit,
     Owner,
     Party,
-    Place,
     Refused,
     Room,
-    Scope,
     Tally,
     Tenant,
     Verdict,
 )
+from .owners import address
 from .reports import remember_sender
-from .stops import Crowd, Stop, Watch, count_unknown
+from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_unknown, settle
 from .valkey import Valkey
 
 LOG: Final = logging.getLogger(__name__)
 
 #: Bytes that a mail grows by until it lies in a mailbox: Received, Return-Path, Delivered-To.
 GROWTH: Final = 1024
-#: Mailboxes of one recipient beyond which only the pool is looked at, not each mailbox.
-MOST_ROOMS: Final = 500
 
 #: Where mail comes from that this host makes itself, as Postfix's listeners are called.
 OWN: Final = "own"
-_REDIRECTED_FROM: Final = "x-sieve-redirected-from"
 
 
 class Reply(NamedTuple):
@@ -90,12 +83,12 @@ class Gate:
     texts: Texts
     host_limits: Mapping[Direction, tuple[Limit, ...]]
 
-    def may_log_in(self) -> Reply | None:
+    def may_log_in(self, client: str) -> Reply | None:
         """Asked before a login: of one that Dovecot cannot check Postfix says 535, that the password is wrong."""
         try:
             self.directory.ping()
         except Unavailable as error:
-            LOG.warning("no logins: %s", error)
+            write("put-off", f"no logins: {error}", About(client=client), code=TRY_LATER.code)
             return TRY_LATER
         return None
 
@@ -106,13 +99,6 @@ class Outcome:
 
     reply: Reply | None = None
     quarantine: str | None = None
-
-
-@dataclass
-class _Recipient:
-    """A recipient that was not refused."""
-
-    destinations: Destinations
 
 
 @dataclass
@@ -127,17 +113,18 @@ class Transaction:
     sender: Address | None
     declared_size: int
     _owner: Owner | None = None
-    _recipients: list[_Recipient] = field(default_factory=list)
+    _recipients: list[Destinations] = field(default_factory=list)
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _redirected_from: str | None = None
+    _fields: dict[str, list[str]] = field(default_factory=dict)
     _unknown: int = 0
-    # Whose limits an account has.
-    _tenant_of_account: dict[int, Tenant] = field(default_factory=dict)
+    _first: Address | None = None
+    _latest: Address | None = None  # while it is judged
+    _noted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._watch = Watch(self.gate.directory, self.gate.valkey)
+        self._inspectors: tuple[Inspector, ...] = (Watch(self.gate.valkey, self._note),)
 
     def mail(self) -> Reply | None:
         """At MAIL: who sends, and whether a mail of the declared size may come from them."""
@@ -158,160 +145,191 @@ class Transaction:
         try:
             self._count_unknown()
         except Unavailable as error:
-            LOG.warning("%s: unknown recipients not counted: %s", self.queue_id, error)
+            self._note("unlimited", f"unknown recipients not counted: {error}", None)
 
     def recipient(self, written: str) -> Reply | None:
         """At RCPT."""
         to = address(written)
         if to is None:
             return None
+        self._latest = to
         try:
-            return self._recipient(to)
+            reply = self._recipient(to)
         except Unavailable as error:
-            return self._put_off(error)
+            reply = self._put_off(error)
+        if reply is None:
+            self._first = self._first or to
+        self._latest = None
+        return reply
 
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
-        if self.listener == OWN and self._redirected_from is None and name.lower() == _REDIRECTED_FROM:
-            self._redirected_from = value.strip()
-        if self._watch.reader is not None:
-            self._watch.reader.header(name, value)
+        if self.listener == OWN and name.lower() in owners.NAMED_BY:
+            found = self._fields.setdefault(name.lower(), [])
+            found += [value.strip()] if len(found) < 2 else []
+        for inspector in self._inspectors:
+            inspector.header(name, value)
 
     def body(self, chunk: bytes) -> None:
         """A piece of the body."""
         self._size += len(chunk)
-        if self._watch.reader is not None:
-            self._watch.reader.body(chunk)
+        for inspector in self._inspectors:
+            inspector.body(chunk)
 
     def end(self) -> Outcome:
         """At the end of the mail: count it, or refuse it."""
         try:
             return self._end()
         except Unavailable as error:
-            self._watch.take_back()
+            self._take_back()
             return Outcome(self._put_off(error))
+
+    def failed(self, error: Exception) -> None:
+        """Nobody expected it; the mail is put off."""
+        write("put-off", describe(error), self._about(), code=TRY_LATER.code, level=logging.ERROR)
 
     def _recipient(self, to: Address) -> Reply | None:
         if self.login is not None and not (self._owner and self._owner.may_send):
-            return self._refuse(MAY_NOT_SEND, f"{self.login} may not send")
-        destinations = self.gate.directory.destinations(to)
-        reached = self._reached + len(destinations.places) + len(destinations.onward)
+            return self._refuse(MAY_NOT_SEND, "the login may not send", *self._senders())
+        found = self.gate.directory.destinations(to)
+        reached = self._reached + len(found.places) + len(found.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
-            return TOO_MANY
-        if self._owner is None and any(onward.tenant_id is None for onward in destinations.onward):
-            # Nobody relays but who has logged in, by POP if not by AUTH.
-            self._owner = self._relaying()
+            whose = [*self._senders(), *self._tenants_of([found])]
+            return self._refuse(TOO_MANY, f"{reached} destinations, {MOST_DESTINATIONS} at most", *whose[:1])
+        elsewhere = any(onward.tenant_id is None for onward in found.onward)
+        if self._owner is None and self.listener != OWN and elsewhere:
+            # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
+            self._owner = self._owner_of(
+                owners.relaying(self.gate.directory, self.gate.valkey, self.client, self.sender)
+            )
             self._count_unknown()
-        found = _Recipient(destinations)
         tenants = [*self._senders(), *self._tenants_of([found])]
         reply = self._turned_away() or self._too_large(tenants, self.declared_size)
         if reply is None:
-            reply = self._judge([*self._recipients, found], found, self.declared_size, commit=False)
+            reply = self._judge(found, self.declared_size, commit=False)
         if reply is None:
             self._recipients.append(found)
             self._reached = reached
-            if self._watch.reader is None and any(tenant.mass_mail for tenant in tenants):
-                self._watch.reader = Reader()
+            for inspector in self._inspectors:
+                inspector.concerns(tenants)
         elif reply is not TRY_LATER:
             self._count_refused(found)
         return reply
 
     def _end(self) -> Outcome:
         if self.listener == OWN:
-            # A filter's own mail: what sends on names its account, an answer is the account's.
-            whose = address(self._redirected_from) if self._redirected_from else self.sender
-            self._owner = self._owner_of(whose)
+            self._owner = self._owner_of(owners.of_filter(self._fields, self.sender))
         reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
         if reply is not None:
             return Outcome(reply)
         # Before anything is counted: what is refused counts nothing.
-        stop = self._stop()
+        stop = self._inspect()
         if stop is not None and not stop.hold:
-            self._watch.settle(stop, self.queue_id)
-            return Outcome(self._refuse(self._text_of(stop.kind), stop.kind))
-        reply = self._judge(self._recipients, None, self._size, commit=True)
+            settle(self.gate.directory, stop, self.queue_id, self._note)
+            self._take_back(stop)
+            return Outcome(self._refuse(self._text_of(stop.kind), stop.kind, stop.whose.tenant))
+        reply = self._judge(None, self._size, commit=True)
         if reply is not None:
-            self._watch.take_back()
+            self._take_back()
             return Outcome(reply)
         if stop is not None:
-            self._watch.settle(stop, self.queue_id)
-            LOG.info("%s: held: %s by %s", self.queue_id, stop.kind, self._who())
+            settle(self.gate.directory, stop, self.queue_id, self._note)
+            self._note("hold", stop.kind, stop.whose.tenant)
+        else:
+            self._note("pass", "within all limits", None)
         if (sender := self._sender()) and sender.rule and sender.rule.unknown_recipients and self._owner:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(quarantine=stop.kind if stop else None)
 
-    def _judge(
-        self, recipients: list[_Recipient], latest: _Recipient | None, size: int, *, commit: bool
-    ) -> Reply | None:
-        """Check or count; what is full of many is left out, and refused only if it is all there is."""
-        charges = self._charges(recipients)
-        full: set[tuple[str, int]] = set()
+    def _inspect(self) -> Stop | None:
+        reached = tuple(tuple(self._tenants_of([recipient])) for recipient in self._recipients)
+        envelope = Envelope(self._owner, self._sender(), reached)
+        return next((stop for inspector in self._inspectors if (stop := inspector.end(envelope))), None)
+
+    def _take_back(self, stop: Stop | None = None) -> None:
+        for inspector in self._inspectors:
+            inspector.take_back(stop)
+
+    def _judge(self, latest: Destinations | None, size: int, *, commit: bool) -> Reply | None:
+        """Check or count.  A full pool refuses, a full mailbox only if it is all there is: Dovecot defers for it."""
+        mail = self._mail(latest) if latest else self._mail()
+        charges = costs.charges(mail, self.gate.host_limits)
+        rooms = costs.rooms(mail, latest, size + GROWTH)
+        full: set[int] = set()
         while True:
-            places = [place for recipient in recipients for place in recipient.destinations.places]
-            rooms = [room for room in self._rooms(places, size + GROWTH) if (room.scope, room.id) not in full]
             try:
                 if commit:
-                    verdict: Verdict = self.gate.counters.commit(charges, rooms, self._tallies(recipients, size))
+                    verdict: Verdict = self.gate.counters.commit(charges, rooms, costs.tallies(mail, size))
                 else:
                     verdict = self.gate.counters.check(charges, rooms)
             except Down as error:
-                LOG.warning("%s: limits not applied: %s", self.queue_id, error)
+                self._note("unlimited", f"limits not applied: {error}", None)
                 return None
             if not isinstance(verdict, Refused):
-                for room in verdict.unknown:
-                    LOG.info("%s: not known how full %s %d is", self.queue_id, room.scope, room.id)
+                for room in verdict.unknown[:1]:
+                    more = f", nor of {len(verdict.unknown) - 1} more" if verdict.unknown[1:] else ""
+                    self._note("unlimited", f"usage of the {_name(room)} is not known{more}", mail.tenant_of(room))
                 return None
             if not isinstance(verdict.subject, Room):
-                return self._limited(verdict, verdict.subject)
-            full.add((verdict.subject.scope, verdict.subject.id))
-            if _all_full([latest] if latest else recipients, full):
-                return self._refuse(self.gate.texts.full, f"{verdict.subject.scope} {verdict.subject.id} is full")
+                return self._limited(verdict, verdict.subject, mail)
+            subject = verdict.subject
+            rooms = [room for room in rooms if (room.scope, room.id) != (subject.scope, subject.id)]
+            full.add(subject.id)
+            if subject.scope == "tenant" or _all_full([latest] if latest else mail.recipients, full):
+                return self._refuse(self.gate.texts.full, f"the {_name(subject)} is full", mail.tenant_of(subject))
 
-    def _limited(self, verdict: Refused, party: Party) -> Reply:
-        if verdict.began and verdict.limit is not None:
-            self._tell(party, verdict.limit, verdict.seconds_left or verdict.limit.per)
-        return self._refuse(self.gate.texts.limit, f"{party.scope} {party.id} {verdict.kind} ({party.direction})")
+    def _limited(self, verdict: Refused, party: Party, mail: costs.Mail) -> Reply:
+        tenant, limit, left = mail.tenant_of(party), verdict.limit, verdict.seconds_left
+        if verdict.began and limit is not None:
+            self._tell(party, tenant, limit, left or limit.per)
+        who = f"{party.scope} {party.id}" if party.scope == "account" else f"the {party.scope}"
+        most = f", {limit.most} {limit.unit} in {limit.per} s" if limit else ""
+        begins = ", a pause begins" if verdict.began else ""
+        again = f", {left} s left" if left else ""
+        what = "is paused" if verdict.kind == "paused" else "is over a limit"
+        reason = f"{who} {what} ({party.direction}{most}{begins}{again})"
+        return self._refuse(self.gate.texts.limit, reason, tenant)
 
-    def _refuse(self, reply: Reply, reason: str) -> Reply:
-        LOG.info("%s: %s: %s from %s", self.queue_id, reply.code, reason, self._who())
+    def _refuse(self, reply: Reply, reason: str, tenant: Tenant | None = None) -> Reply:
+        write("refuse", reason, self._about(), tenant=tenant, code=reply.code)
         return reply
 
     def _put_off(self, error: Unavailable) -> Reply:
-        LOG.warning("%s: %s", self.queue_id, error)
+        tenant = self._tenants.get(self._owner.tenant_id) if self._owner else None
+        write("put-off", str(error), self._about(), tenant=tenant, code=TRY_LATER.code)
         return TRY_LATER
+
+    def _note(self, decision: Decision, reason: str, tenant: Tenant | None) -> None:
+        """Once a mail, however often it is looked at."""
+        what = reason.partition(":")[0]
+        if what not in self._noted:
+            self._noted.add(what)
+            write(decision, reason, self._about(), tenant=tenant)
+
+    def _about(self) -> About:
+        username = self._owner.username if self._owner else None
+        to, more = self._latest or self._first, len(self._recipients) - 1
+        others = f" and {more} more" if more > 0 and self._latest is None else ""
+        return About(
+            queue_id=self.queue_id,
+            account=username or self.login,
+            client=self.client,
+            sender="@".join(self.sender) if self.sender else "<>",
+            to=f"{'@'.join(to)}{others}" if to else None,
+        )
 
     def _too_large(self, tenants: Iterable[Tenant], size: int) -> Reply | None:
         for tenant in tenants:
             if tenant.max_message_size is not None and size > tenant.max_message_size:
-                return self._refuse(self.gate.texts.message_size, f"{size} octets, {tenant.name} has fewer")
+                most = f"{size} octets, {tenant.max_message_size} at most"
+                return self._refuse(self.gate.texts.message_size, most, tenant)
         return None
 
     # Who
 
     def _owner_of(self, whose: Address | None) -> Owner | None:
         return self.gate.directory.owner(whose) if whose else None
-
-    def _relaying(self) -> Owner | None:
-        """Whose login lets this client relay; the sender's owner where that cannot be told."""
-        if self.sender is None:
-            return None
-        usernames = self.gate.directory.relay_logins(self.sender)
-        keys = [f"mh:1:login:{self.client}/{username}" for username in usernames]
-        try:
-            (values,) = self.gate.valkey.ask(("MGET", *keys)) if keys else ([],)
-        except Down:
-            values = []
-        if isinstance(values, list):
-            for username, value in zip(usernames, values, strict=False):
-                if value is not None:
-                    return self._owner_of(address(username, delimiter=""))
-        return self._owner_of(self.sender)
-
-    def _who(self) -> str:
-        if self._owner is None:
-            return f"outside ({self.client})"
-        return self._owner.username or f"tenant {self._owner.tenant_id}"
 
     def _tenant(self, tenant_id: int) -> Tenant | None:
         if tenant_id not in self._tenants:
@@ -325,109 +343,33 @@ class Transaction:
         tenant = self._tenant(self._owner.tenant_id) if self._owner else None
         return [tenant] if tenant else []
 
-    def _tenants_of(self, recipients: Iterable[_Recipient]) -> list[Tenant]:
+    def _tenants_of(self, recipients: Iterable[Destinations]) -> list[Tenant]:
         """The tenants whose mailboxes or forwards a mail reaches."""
-        numbers = {place.tenant_id for recipient in recipients for place in recipient.destinations.places}
+        numbers = {place.tenant_id for recipient in recipients for place in recipient.places}
         numbers |= {
-            onward.tenant_id
-            for recipient in recipients
-            for onward in recipient.destinations.onward
-            if onward.tenant_id is not None
+            onward.tenant_id for recipient in recipients for onward in recipient.onward if onward.tenant_id is not None
         }
         return [tenant for number in sorted(numbers) if (tenant := self._tenant(number))]
 
     # How much
 
-    def _charges(self, recipients: list[_Recipient]) -> list[Charge]:
-        sent, received = self._counts(recipients)
-        charges = [
-            self._charge(scope, number, "send", count)
-            for (scope, number), count in sent.items()
-        ] + [self._charge("tenant", number, "receive", count) for number, count in received.items()]  # fmt: skip
-        if sent:
-            charges.append(Charge(Party("host", HOST, "send"), self.gate.host_limits["send"], 1, sum(sent.values())))
-        if received:
-            total = sum(received.values())
-            charges.append(Charge(Party("host", HOST, "receive"), self.gate.host_limits["receive"], 1, total))
-        return charges
+    def _mail(self, *latest: Destinations) -> costs.Mail:
+        """What it costs is asked after `_senders` and `_tenants_of` have found all of its tenants."""
+        return costs.Mail(self._owner, (*self._recipients, *latest), self._tenants)
 
-    def _charge(self, scope: Scope, number: int, direction: Direction, recipients: int) -> Charge:
-        limits: tuple[Limit, ...] = ()
-        if scope == "account":
-            tenant = self._tenant_of_account.get(number)
-            limits = tenant.account_send_limits if tenant else ()
-        elif tenant := self._tenant(number):
-            limits = tenant.send_limits if direction == "send" else tenant.receive_limits
-        return Charge(Party(scope, number, direction), limits, 1, recipients)
-
-    def _counts(self, recipients: list[_Recipient]) -> tuple[Counter[tuple[Scope, int]], Counter[int]]:
-        """Recipients that tenants and accounts send to, and that tenants receive for."""
-        sent: Counter[tuple[Scope, int]] = Counter()
-        received: Counter[int] = Counter()
-        if self._owner:
-            self._count_sent(sent, self._owner.tenant_id, self._owner.account_id, max(len(recipients), 1))
-        for recipient in recipients:
-            received.update(place.tenant_id for place in recipient.destinations.places)
-            for onward in recipient.destinations.onward:
-                if onward.tenant_id is not None:
-                    self._count_sent(sent, onward.tenant_id, onward.account_id, 1)
-        return sent, received
-
-    def _count_sent(
-        self, sent: Counter[tuple[Scope, int]], tenant_id: int, account_id: int | None, recipients: int
-    ) -> None:
-        sent["tenant", tenant_id] += recipients
-        tenant = self._tenant(tenant_id)
-        if account_id is not None and tenant:
-            sent["account", account_id] += recipients
-            self._tenant_of_account[account_id] = tenant
-
-    def _rooms(self, places: list[Place], needed: int) -> list[Room]:
-        rooms = []
-        if len(places) <= MOST_ROOMS:
-            rooms = [
-                Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
-                for place in places
-                if place.quota
-            ]
-        for number, copies in Counter(place.tenant_id for place in places).items():
-            tenant = self._tenant(number)
-            if tenant and tenant.quota is not None:
-                rooms.append(Room("tenant", number, tenant.quota, needed * copies))
-        return rooms
-
-    def _tallies(self, recipients: list[_Recipient], size: int) -> list[Tally]:
-        sent, received = self._counts(recipients)
-        tallies = [
-            Tally(number, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
-            for (scope, number), count in sent.items()
-            if scope == "tenant"
-        ]
-        tallies += [
-            Tally(number, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
-            for number, count in received.items()
-        ]
-        return tallies
-
-    def _count_refused(self, found: _Recipient) -> None:
+    def _count_refused(self, found: Destinations) -> None:
         tallies = [Tally(tenant.id, {"received_refused": 1}) for tenant in self._tenants_of([found])]
         tallies += [Tally(tenant.id, {"sent_refused": 1}) for tenant in self._senders()]
         self.gate.counters.refused(tallies)
 
     # What is told, and mass mail
 
-    def _tell(self, party: Party, limit: Limit, seconds: int) -> None:
-        tenant_id, account_id, username = None, None, None
-        if party.scope == "tenant":
-            tenant_id = party.id
-        elif party.scope == "account":
-            account_id = party.id
-            tenant = self._tenant_of_account.get(party.id)
-            tenant_id = tenant.id if tenant else None
-            username = self._owner.username if self._owner and self._owner.account_id == party.id else None
+    def _tell(self, party: Party, tenant: Tenant | None, limit: Limit, seconds: int) -> None:
+        account_id = party.id if party.scope == "account" else None
+        own = self._owner if self._owner and self._owner.account_id == account_id else None
         until = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="seconds")
         facts = {
-            "account": username,
+            "account": own.username if own else None,
             "limit": f"{limit.most} {limit.unit} / {limit.per} s",
             "until": until,
             "count": limit.most,
@@ -435,7 +377,7 @@ class Transaction:
         }
         once = f"limit_pause {party.scope} {party.id} {party.direction} {int(time.time() + seconds)}"
         try:
-            self.gate.directory.add_notice("limit_pause", tenant_id, account_id, facts, once)
+            self.gate.directory.add_notice("limit_pause", tenant.id if tenant else None, account_id, facts, once)
         except Unavailable as error:
             LOG.warning("%s: nobody is told of a pause: %s", self.queue_id, error)
 
@@ -446,26 +388,12 @@ class Transaction:
             return None
         return Crowd(tenant, self._owner.account_id, self._owner.username, len(self._recipients))
 
-    def _stop(self) -> Stop | None:
-        sender = self._sender()
-        if sender is not None and self._owner and self._owner.held:
-            return Stop(self._owner.held, sender, sender.holds)
-        own = self._owner.tenant_id if self._owner else None
-        reached = [self._tenants_of([recipient]) for recipient in self._recipients]
-        counts = Counter(tenant.id for tenants in reached for tenant in tenants if tenant.id != own)
-        crowds = [Crowd(self._tenants[number], recipients=count) for number, count in counts.items()]
-        receivers = [crowd for crowd in crowds if crowd.rule]
-        others = len(receivers) < len(crowds) or not all(
-            tenants and all(tenant.id != own for tenant in tenants) for tenants in reached
-        )
-        return self._watch.look(sender, receivers, others=others)
-
     def _turned_away(self) -> Reply | None:
         """What an account is told that is stopped, if its mail does not wait in the queue."""
         sender = self._sender() if self._owner and self._owner.held else None
         if sender is None or sender.holds or self._owner is None or self._owner.held is None:
             return None
-        return self._refuse(self._text_of(self._owner.held), f"stopped ({self._owner.held})")
+        return self._refuse(self._text_of(self._owner.held), f"stopped for {self._owner.held}", sender.tenant)
 
     def _text_of(self, kind: str) -> Reply:
         return self.gate.texts.unknown_recipients if kind == "unknown_recipients" else self.gate.texts.mass_mail
@@ -476,38 +404,17 @@ class Transaction:
         if sender is None or self._owner is None or self._unknown == 0:
             return
         count, self._unknown = self._unknown, 0
-        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count)
+        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count, self._note)
         self._owner = replace(self._owner, held=self._owner.held or held)
 
 
-def _all_full(recipients: Iterable[_Recipient], full: set[tuple[str, int]]) -> bool:
-    """Whether there is room for none of them; an address elsewhere has room."""
+def _name(room: Room) -> str:
+    return f"mailbox of {room.mailbox.username}" if room.mailbox else "pool"
+
+
+def _all_full(recipients: Iterable[Destinations], full: set[int]) -> bool:
+    """Whether there is room for none of them, these mailboxes being full; an address elsewhere has room."""
     return all(
-        not recipient.destinations.onward
-        and all(
-            ("account", place.mailbox.account_id) in full or ("tenant", place.tenant_id) in full
-            for place in recipient.destinations.places
-        )
+        not recipient.onward and all(place.mailbox.account_id in full for place in recipient.places)
         for recipient in recipients
     )
-
-
-def address(written: str, delimiter: str = "+") -> Address | None:
-    """An address of an envelope, or a login; None for what is none, the null sender among it.
-
-    What has no place in an address stays, as a character that the directory can be asked for: a catch-all takes it.
-    """
-    text = written.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
-    if text.startswith("<") and text.endswith(">"):
-        text = text[1:-1]
-    local_part, at, domain = text.rpartition("@")
-    if len(local_part) > 1 and local_part.startswith('"') and local_part.endswith('"'):
-        # RFC 5321 4.1.2: a backslash in it stands for the character after it.
-        local_part = re.sub(r"\\(.)", r"\1", local_part[1:-1], flags=re.DOTALL)
-    if delimiter:
-        local_part = local_part.partition(delimiter)[0] or local_part
-    domain = domain.removesuffix(".")
-    if not (at and local_part and domain):
-        return None
-    # Nobody's local part has an @, and the directory takes what follows the first for the domain.
-    return Address(local_part.lower().replace("@", "\ufffd"), domain.lower())

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from . import crowds
 from .content import Fingerprint, Reader
 from .crowds import Hold, Rule
+from .decisions import Note
 from .directory import Directory
-from .model import Tenant
+from .model import Owner, Tenant
 from .valkey import Down, Valkey
 
 LOG = logging.getLogger(__name__)
@@ -67,52 +69,107 @@ class Stop:
     found: Hold | None = None
 
 
-class Watch:
-    """Looks at the content of one mail, of which a reader is fed."""
+@dataclass(frozen=True)
+class Envelope:
+    """Whose a mail is, the account that sends it unless a filter does, and the tenants that each recipient leads to."""
 
-    def __init__(self, directory: Directory, valkey: Valkey) -> None:
-        self.reader: Reader | None = None
-        self._directory = directory
+    owner: Owner | None
+    sender: Crowd | None
+    reached: tuple[tuple[Tenant, ...], ...]
+
+
+class Inspector(Protocol):
+    """Reads a mail as it comes by, and says at its end whether it stops; nothing is counted elsewhere before."""
+
+    def concerns(self, tenants: Iterable[Tenant]) -> None:
+        """At a recipient: whose rules hold for the mail, among others."""
+
+    def header(self, name: str, value: str) -> None:
+        """A header field."""
+
+    def body(self, chunk: bytes) -> None:
+        """A piece of the body."""
+
+    def end(self, envelope: Envelope) -> Stop | None:
+        """The end of the mail.  Unavailable."""
+
+    def take_back(self, stop: Stop | None = None) -> None:
+        """The mail is refused after all, by `stop` or for something else."""
+
+
+class Watch:
+    """Looks for mass mail."""
+
+    def __init__(self, valkey: Valkey, note: Note) -> None:
+        self._reader: Reader | None = None
         self._valkey = valkey
+        self._note = note
         self._counted: list[tuple[Crowd, Rule, Fingerprint | None]] = []
 
-    def look(self, sender: Crowd | None, receivers: Sequence[Crowd], *, others: bool) -> Stop | None:
-        """Count a mail; whether it stops.  For its receivers it does if it is too much for all, without `others`."""
+    def concerns(self, tenants: Iterable[Tenant]) -> None:
+        """What nobody has a rule for is not read."""
+        if self._reader is None and any(tenant.mass_mail for tenant in tenants):
+            self._reader = Reader()
+
+    def header(self, name: str, value: str) -> None:
+        """A header field."""
+        if self._reader is not None:
+            self._reader.header(name, value)
+
+    def body(self, chunk: bytes) -> None:
+        """A piece of the body."""
+        if self._reader is not None:
+            self._reader.body(chunk)
+
+    def end(self, envelope: Envelope) -> Stop | None:
+        """Count a mail; whether it stops.  For its receivers it does if it is too much for all that it reaches."""
+        sender, own = envelope.sender, envelope.owner.tenant_id if envelope.owner else None
+        if sender is not None and envelope.owner and envelope.owner.held:
+            return Stop(envelope.owner.held, sender, sender.holds)
+        tenants = {tenant.id: tenant for reached in envelope.reached for tenant in reached}
+        counts = Counter(tenant.id for reached in envelope.reached for tenant in reached if tenant.id != own)
+        all_crowds = [Crowd(tenants[number], recipients=count) for number, count in counts.items()]
+        receivers = [crowd for crowd in all_crowds if crowd.rule]
+        others = len(receivers) < len(all_crowds) or not all(
+            reached and all(tenant.id != own for tenant in reached) for reached in envelope.reached
+        )
+        return self._look(sender, receivers, others=others)
+
+    def take_back(self, stop: Stop | None = None) -> None:
+        """The mail counts nothing, but for whom it is too much it was."""
+        self._forget([crowd for crowd, _rule, _content in self._counted if stop is None or crowd != stop.whose])
+
+    def _forget(self, whose: Sequence[Crowd]) -> None:
+        for crowd, rule, content in self._counted:
+            if crowd not in whose:
+                continue
+            try:
+                crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
+            except (Down, ValueError) as error:
+                LOG.warning("mail of %s stays counted: %s", crowd.key, error)
+        self._counted = [counted for counted in self._counted if counted[0] not in whose]
+
+    def _look(self, sender: Crowd | None, receivers: Sequence[Crowd], *, others: bool) -> Stop | None:
         if sender is not None and (found := self._count(sender)):
             return Stop(found.kind, sender, sender.holds, found)
         over = [(crowd, found) for crowd in receivers if (found := self._count(crowd))]
         if not over or others or len(over) < len(receivers):
+            # Too much begins with a mail that stops: its people are told then.
+            self._forget([crowd for crowd, _found in over])
             return None
         crowd, found = over[0]
         # A mail waits for one decision: one for several tenants can only be refused.
         return Stop(found.kind, crowd, crowd.holds and len(over) == 1, found)
 
-    def take_back(self) -> None:
-        """The mail is refused for something else: it counts nothing."""
-        for crowd, rule, content in self._counted:
-            try:
-                crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
-            except (Down, ValueError) as error:
-                LOG.warning("refused mail of %s stays counted: %s", crowd.key, error)
-        self._counted = []
-
-    def settle(self, stop: Stop, queue_id: str) -> None:
-        """Remember what stops, and have its people told.  Unavailable."""
-        if stop.found is not None:
-            _begin(self._directory, stop.whose, stop.found)
-        if stop.hold:
-            tenant_id = stop.whose.tenant.id if stop.whose.account_id is None else None
-            self._directory.keep(queue_id, stop.whose.account_id, tenant_id, stop.kind, time.time())
-
     def _count(self, crowd: Crowd) -> Hold | None:
         rule = crowd.rule
-        if rule is None or self.reader is None:
+        if rule is None or self._reader is None:
             return None
-        content = self.reader.fingerprint()
+        content = self._reader.fingerprint()
         try:
             found = crowds.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
         except (Down, ValueError) as error:
-            LOG.warning("mass mail not looked for: %s", error)
+            self._note("unlimited", f"mass mail not looked for: {error}", crowd.tenant)
             return None
         if found is None or found.begins:
             # What comes later is not counted.
@@ -120,22 +177,31 @@ class Watch:
         return found
 
 
-def count_unknown(directory: Directory, valkey: Valkey, sender: Crowd, recipients: int = 1) -> str | None:
+def settle(directory: Directory, stop: Stop, queue_id: str, note: Note) -> None:
+    """Remember what stops, and have its people told.  Unavailable."""
+    if stop.found is not None:
+        _begin(directory, stop.whose, stop.found, note)
+    if stop.hold:
+        tenant_id = stop.whose.tenant.id if stop.whose.account_id is None else None
+        directory.keep(queue_id, stop.whose.account_id, tenant_id, stop.kind, time.time())
+
+
+def count_unknown(directory: Directory, valkey: Valkey, sender: Crowd, recipients: int, note: Note) -> str | None:
     """Recipients that nobody is were counted; why the account is stopped, if it is.  Unavailable."""
     if sender.rule is None:
         return None
     try:
         found = crowds.unknown(valkey, sender.key, sender.rule, recipients)
     except (Down, ValueError) as error:
-        LOG.warning("unknown recipients not counted: %s", error)
+        note("unlimited", f"unknown recipients not counted: {error}", sender.tenant)
         return None
     if found is None:
         return None
-    _begin(directory, sender, found)
+    _begin(directory, sender, found, note)
     return found.kind
 
 
-def _begin(directory: Directory, crowd: Crowd, found: Hold) -> None:
+def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
     ends = time.time() + found.seconds
     of_account = crowd.account_id is not None
     facts: dict[str, Any] = {
@@ -149,7 +215,8 @@ def _begin(directory: Directory, crowd: Crowd, found: Hold) -> None:
         directory.stop(crowd.account_id, found.kind, facts)
     elif found.begins:
         directory.add_notice(found.kind, crowd.tenant.id, None, facts, f"{found.kind} {crowd.key} {int(ends)}")
-    LOG.info("%s: %s: %d recipients", crowd.username or crowd.tenant.name, found.kind, found.count)
+    if found.begins:
+        note("stop", f"stops for {found.kind}: {found.count} of {_limit(crowd.rule, found)}", crowd.tenant)
 
 
 def _limit(rule: Rule | None, found: Hold) -> str | None:

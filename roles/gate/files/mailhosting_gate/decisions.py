@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is decided of mails, a line each: the same fields in the same order, `name=value`, `-` for what there is not.
+
+A value that is not plain is quoted as JSON quotes: nothing that somebody else says ends a value, a field or a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from traceback import extract_tb
+from typing import Final, Literal
+
+from .model import Tenant
+
+LOG: Final = logging.getLogger(__name__)
+
+#: `put-off` is for now, `stop` for what comes next, all of an account's mail or one content for a tenant; `unlimited`
+#: passed what could not be asked about.
+Decision = Literal["pass", "refuse", "put-off", "hold", "stop", "unlimited"]
+_LEVELS: Final[dict[Decision, int]] = {
+    "pass": logging.DEBUG,  # Postfix has a line of its own for it
+    "refuse": logging.INFO,
+    "put-off": logging.WARNING,
+    "hold": logging.INFO,
+    "stop": logging.INFO,
+    "unlimited": logging.WARNING,
+}
+#: What writes a decision about the mail at hand, by whose rule it is.
+Note = Callable[[Decision, str, Tenant | None], None]
+
+_PLAIN: Final = re.compile(r"[\w.:@+<>/-]+", re.ASCII)
+#: Characters of a value: an address has 320 at most.
+MOST: Final = 320
+
+
+@dataclass(frozen=True)
+class About:
+    """The mail that is decided about; `account` is who of ours sends it, `to` the recipient or the first of several."""
+
+    queue_id: str = "-"
+    account: str | None = None
+    client: str | None = None
+    sender: str | None = None
+    to: str | None = None
+
+
+def write(
+    decision: Decision,
+    reason: str,
+    about: About,
+    *,
+    tenant: Tenant | None = None,
+    code: str | None = None,
+    level: int | None = None,
+) -> None:
+    """Write one line; `tenant` is whose limit, pool or rule it is, `code` what the client is answered."""
+    level = _LEVELS[decision] if level is None else level
+    if not LOG.isEnabledFor(level):
+        return
+    fields = {
+        "queue": about.queue_id,
+        "tenant": tenant.name if tenant else None,
+        "account": about.account,
+        "client": about.client,
+        "from": about.sender,
+        "to": about.to,
+        "decision": decision,
+        "code": code,
+    }
+    line = " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+    LOG.log(level, "%s reason=%s", line, json.dumps(_short(reason)))
+
+
+def describe(error: Exception) -> str:
+    """An error that nobody expected, and where it comes from, innermost first."""
+    places = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(extract_tb(error.__traceback__))]
+    return f"{type(error).__name__} at {', '.join(places[:4])}: {error}"
+
+
+def _value(value: str | None) -> str:
+    if not value:
+        return "-"
+    return value if _PLAIN.fullmatch(value) and len(value) <= MOST else json.dumps(_short(value))
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= MOST else f"{value[:MOST]}..."

@@ -1,0 +1,271 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in the journal of each decision, and that nobody can write it but the gate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+from mailhosting_gate import session
+from mailhosting_gate.crowds import Rule
+from mailhosting_gate.decisions import MOST, About, describe, write
+from mailhosting_gate.model import Address, Destinations, MassMail, Place
+from mailhosting_gate.owners import address
+from mailhosting_gate.session import Gate
+
+from .server import Server
+from .test_glue import conversation
+from .test_session import ACME, BILL, BOLT, TARO, Told, at_most, begun, fill, gate, sent, tenant, told
+
+__all__ = ["conversation", "gate", "told"]
+
+FIELDS = ["queue", "tenant", "account", "client", "from", "to", "decision", "code", "reason"]
+FIELD = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|[^\s"=\\]+)(?: |$)')
+RUN = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh").encode()
+
+
+def lines(log: pytest.LogCaptureFixture) -> list[dict[str, str]]:
+    """The decisions that were written; each is one line of these fields in this order."""
+    found = []
+    for line in log.messages:
+        assert line.isprintable()
+        assert line.isascii()
+        assert FIELD.sub("", line) == ""
+        fields = FIELD.findall(line)
+        assert [name for name, _value in fields] == FIELDS
+        found.append({name: json.loads(value) if value[0] == '"' else value for name, value in fields})
+    return found
+
+
+def only(log: pytest.LogCaptureFixture, **expected: str) -> str:
+    """The one line says so; its reason."""
+    (found,) = lines(log)
+    named = {"queue": "Q", "account": "-", "client": "192.0.2.7", "from": "x@far.example", **expected}
+    assert {name: found[name] for name in FIELDS[:-1]} == {"code": "-", **named}
+    log.clear()
+    return found["reason"]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+TO_TARO = {"tenant": "t1", "to": TARO.username}
+OF_TARO = {"tenant": "t1", "account": TARO.username, "from": TARO.username}
+BY_TARO = {"login": TARO.username, "sender": TARO.username}
+
+
+def test_what_passes_is_no_line_but_for_who_debugs(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert sent(gate, TARO.username) == "250"
+    assert caplog.messages == []
+    caplog.set_level(logging.DEBUG)
+    assert sent(gate, TARO.username, BILL.username) == "250"
+    only(caplog, tenant="-", to=f"{TARO.username} and 1 more", decision="pass")
+
+
+def test_a_limit(gate: Gate, told: Told, server: Server, log: pytest.LogCaptureFixture) -> None:
+    told.tenants[ACME] = tenant(ACME, receive_limits=at_most(1))
+    refused = {**TO_TARO, "decision": "refuse", "code": "423"}
+    assert [sent(gate, TARO.username) for _mail in range(2)] == ["250", "423"]
+    reason = only(log, **refused)
+    assert reason == "the tenant is over a limit (receive, 1 messages in 3600 s, a pause begins, 60 s left)"
+    assert sent(gate, TARO.username) == "423"
+    assert only(log, **refused).startswith("the tenant is paused (receive, 1 messages in 3600 s")
+    server.ask("FLUSHALL")
+    told.tenants[ACME] = tenant(ACME, account_send_limits=at_most(0))
+    assert sent(gate, "ken@acme.example") == "423"
+    assert only(log, **{**refused, "to": "ken@acme.example"}).startswith("account 13 is over a limit (send, 0 messages")
+
+
+def test_a_pool_and_a_mailbox(gate: Gate, told: Told, server: Server, log: pytest.LogCaptureFixture) -> None:
+    told.tenants[ACME] = tenant(ACME, quota=1)
+    told.ends[BILL.username] = Destinations((Place(BILL, BOLT, 5000),), ())
+    fill(server, BILL, 5000)
+    server.ask("SET", f"mh:1:total:{ACME}", 0)
+    refused = {"decision": "refuse", "code": "452"}
+    mail = begun(gate, **BY_TARO)
+    assert mail.mail() is None
+    assert mail.recipient("a@far.example") is None
+    assert mail.recipient(TARO.username) is not None
+    assert only(log, **OF_TARO, to=TARO.username, **refused) == "the pool is full"
+    assert mail.recipient(BILL.username) is not None
+    assert (
+        only(log, **{**OF_TARO, "tenant": "t2"}, to=BILL.username, **refused)
+        == f"the mailbox of {BILL.username} is full"
+    )
+
+
+def test_sizes_logins_and_numbers_of_recipients(
+    gate: Gate, told: Told, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    told.tenants[ACME] = tenant(ACME, max_message_size=100)
+    assert sent(gate, BILL.username, TARO.username) == "552"
+    reason = only(log, tenant="t1", to=f"{BILL.username} and 1 more", decision="refuse", code="552")
+    assert reason == "102 octets, 100 at most"
+    told.may_not_send = (TARO.username,)
+    assert sent(gate, BILL.username, **BY_TARO) == "550"
+    assert only(log, **OF_TARO, to=BILL.username, decision="refuse", code="550") == "the login may not send"
+    assert sent(gate, BILL.username, login="gone@far.example") == "550"
+    only(log, tenant="-", account="gone@far.example", to=BILL.username, decision="refuse", code="550")
+    monkeypatch.setattr(session, "MOST_DESTINATIONS", 1)
+    assert sent(gate, BILL.username, TARO.username) == "452"
+    reason = only(log, **TO_TARO, decision="refuse", code="452")
+    assert reason == "2 destinations, 1 at most"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_mass_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: bool) -> None:
+    told.tenants[ACME] = tenant(ACME, mass_mail=MassMail(Rule(2, None, 3600), None, hold))
+    for _mail in range(2):
+        mail = begun(gate, **BY_TARO)
+        assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
+        mail.body(RUN)
+        mail.end()
+    stopped, decided = lines(log)
+    assert (stopped["decision"], stopped["reason"]) == ("stop", "stops for mass_mail: 2 of 2 recipients / 3600 s")
+    assert (decided["decision"], decided["reason"]) == ("hold" if hold else "refuse", "mass_mail")
+    assert decided["code"] == ("-" if hold else "550")
+    named = {**OF_TARO, "queue": "Q", "to": "a@far.example"}
+    assert [{name: line[name] for name in named} for line in (stopped, decided)] == [named] * 2
+    log.clear()
+    if not hold:
+        assert begun(gate, **BY_TARO).mail() is not None
+        assert only(log, **OF_TARO, to="-", decision="refuse", code="550") == "stopped for mass_mail"
+
+
+def test_without_the_directory(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
+    mail = begun(gate, **BY_TARO)
+    assert mail.mail() is None
+    told.down = True
+    mail.recipient("a@far.example")
+    put_off = {"decision": "put-off", "code": "451"}
+    assert only(log, **OF_TARO, to="a@far.example", **put_off) == "the directory: gone"
+    gate.may_log_in("192.0.2.9")
+    only(log, queue="-", tenant="-", client="192.0.2.9", to="-", **put_off, **{"from": "-"})
+
+
+def test_without_valkey_once_a_mail(gate: Gate, server: Server, log: pytest.LogCaptureFixture) -> None:
+    with server.hung():
+        assert sent(gate, TARO.username, BILL.username) == "250"
+    assert only(log, tenant="-", to=TARO.username, decision="unlimited").startswith("limits not applied: Valkey")
+
+
+def test_usage_that_is_not_known(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
+    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
+    assert sent(gate, TARO.username) == "250"
+    assert only(log, **TO_TARO, decision="unlimited") == f"usage of the mailbox of {TARO.username} is not known"
+
+
+@pytest.mark.parametrize("step", ["mail", "recipient", "header", "body", "end"])
+def test_what_nobody_expected(
+    conversation: Any, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, step: str
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ValueError("a word\nINFO queue=Q tenant=t1")
+
+    monkeypatch.setattr(session.Transaction, step, fail)
+    asked = {"{daemon_name}": "smtp", "i": "4fXY"}.get
+    vars(conversation)["getsymval"] = asked
+    conversation.envfrom("<x@far.example>")
+    conversation.envrcpt("<taro@acme.example>")
+    conversation.header("Subject", " x")
+    conversation.body(b"x")
+    conversation.eom()
+    found = lines(log)[0]
+    assert (found["decision"], found["code"], found["client"]) == ("put-off", "451", "192.0.2.7")
+    assert found["queue"] == ("-" if step == "mail" else "4fXY")
+    assert re.fullmatch(r"ValueError at test_decisions.py:\d+, .*: a word\nINFO queue=Q tenant=t1", found["reason"])
+    assert log.records[0].levelname == "ERROR"
+
+
+def test_what_a_bounce_begins(
+    conversation: Any, told: Told, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    told.tenants[ACME] = tenant(ACME, mass_mail=MassMail(Rule(None, 1, 3600), None, hold=True))
+    vars(conversation)["getsymval"] = {"{daemon_name}": "bounce", "i": "4fXY"}.get
+    conversation.connect("localhost", "unknown", None)
+    vars(conversation)["_port"] = 0
+    of_bounce = {"queue": "4fXY", "client": "-", "from": "<>", "to": TARO.username}
+
+    def bounce() -> None:
+        conversation.envfrom("<>")
+        conversation.envrcpt(f"<{TARO.username}>")
+        conversation.header("Content-Type", ' multipart/report; boundary="b"')
+        conversation.body(b"--b\r\nContent-Type: message/delivery-status\r\n\r\nA: b\r\n\r\n")
+        conversation.body(b"Action: failed\r\nStatus: 5.1.1\r\n--b--\r\n")
+        assert conversation.eom() == 0
+
+    bounce()
+    stopped = {"tenant": "t1", "account": TARO.username, "decision": "stop", **of_bounce}
+    assert only(log, **stopped) == "stops for unknown_recipients: 1 of 1 recipients / 3600 s"
+    told.down = True
+    bounce()
+    reason = only(log, tenant="-", decision="unlimited", **of_bounce)
+    assert reason == "unknown recipients not counted: the directory: gone"
+    monkeypatch.setattr(told, "owner", lambda _whose: 1 / 0)
+    bounce()
+    assert only(log, tenant="-", decision="unlimited", **of_bounce).startswith("ZeroDivisionError at test_decisions.py")
+
+
+FORGED = [
+    '" decision=hold reason="',
+    "a b",
+    "a\r\nINFO queue=Q2 tenant=other",
+    "back\\slash\\",
+    "=",
+    "\u2028\x1b[2J\x00\x7f\x85",
+    "\udcff",
+    "\u592a\u90ce@acme.example",
+    "tenant=other",
+    "-",
+]
+
+
+@pytest.mark.parametrize("said", FORGED)
+def test_nobody_forges_a_field(log: pytest.LogCaptureFixture, said: str) -> None:
+    write(
+        "refuse",
+        said,
+        About(queue_id=said, account=said, client=said, sender=said, to=said),
+        tenant=tenant(1),
+        code="5",
+    )
+    (found,) = lines(log)
+    quoted = {name: value for name, value in found.items() if name not in ("tenant", "decision", "code")}
+    assert set(quoted.values()) == {said}
+    assert (found["tenant"], found["decision"]) == ("t1", "refuse")
+
+
+@pytest.mark.parametrize("said", FORGED[:-1])
+def test_no_address_forges_a_field(gate: Gate, told: Told, log: pytest.LogCaptureFixture, said: str) -> None:
+    told.tenants[ACME] = tenant(ACME, receive_limits=at_most(0))
+    ours = f'<"{said.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"@acme.example>'
+    told.ends.clear()
+    told.ends = {"@".join(address(ours) or Address("", "")): Destinations((Place(TARO, ACME, 0),), ())}
+    mail = begun(gate, sender=ours, login=None, client="192.0.2.7")
+    reply = mail.recipient(ours)
+    assert reply is not None
+    (found,) = lines(log)
+    assert (found["queue"], found["tenant"], found["decision"], found["code"]) == ("Q", "t1", "refuse", "423")
+
+
+def test_a_long_value_is_cut(log: pytest.LogCaptureFixture) -> None:
+    write("refuse", "r" * 5000, About(to="t" * 5000))
+    (found,) = lines(log)
+    assert found["to"] == "t" * MOST + "..."
+    assert found["reason"] == "r" * MOST + "..."
+
+
+def test_an_error_is_told_from_where_it_was_raised() -> None:
+    with pytest.raises(json.JSONDecodeError) as raised:
+        json.loads("{")
+    told = describe(raised.value)
+    assert re.fullmatch(r"JSONDecodeError at decoder.py:\d+, .*test_decisions.py:\d+: Expecting.*", told)
