@@ -56,7 +56,7 @@ def plan(variables: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def customer(control: Control, plan: str) -> Iterator[Control]:
     """A tenant with that plan and every protocol, for which the host opens its ports; taken away again."""
-    overrides = {"max_accounts": None, "protocols": PROTOCOLS}
+    overrides = {"max_accounts": None, "protocols": PROTOCOLS, "all_address": True}
     control.module("mail_tenant", name="before", plan=plan, overrides=overrides, domains=[{"name": DOMAIN}])
     control.playbook("site")
     yield control
@@ -183,6 +183,15 @@ def test_an_alias_may_be_the_sender_of_those_it_delivers_to(
     assert relay(server, alias)[0] == 554
     log_in(server, "pop3s", user)
     assert relay(server, alias)[0] == 250
+
+
+def test_a_login_lets_its_sender_write_to_all_of_its_own_domain(server: Server, user: User, other: User) -> None:
+    refused = relay(server, user.address, f"all@{DOMAIN}")
+    assert refused == (554, f"5.7.1 Only members of {DOMAIN} may write to this address, after logging in")
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address, f"all@{DOMAIN}")[0] == 250
+    for sender in (other.address, "someone@elsewhere.example", ""):
+        assert relay(server, sender, f"all@{DOMAIN}")[0] == 554, sender
 
 
 def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, user: User) -> None:

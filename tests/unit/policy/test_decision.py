@@ -59,13 +59,15 @@ def test_the_null_sender_and_no_client_open_nothing(missing: dict[str, str]) -> 
 
 
 def test_membership_is_asked_for_login_and_domain() -> None:
-    request = {"sasl_username": "taro@acme.example", "recipient": "All@Acme.Example"}
-    assert decision.membership(request) == Membership(Address("taro", "acme.example"), "acme.example")
+    request = {"recipient": "All@Acme.Example"}
+    assert decision.membership("taro@acme.example", request) == Membership(
+        Address("taro", "acme.example"), "acme.example"
+    )
 
 
 @pytest.mark.parametrize("login", ["", "taro", "@acme.example"])
 def test_who_is_not_logged_in_is_no_member(login: str) -> None:
-    assert decision.membership({"sasl_username": login, "recipient": "all@acme.example"}) is None
+    assert decision.membership(login, {"recipient": "all@acme.example"}) is None
 
 
 def test_keys_of_two_logins_are_never_one() -> None:

@@ -162,10 +162,45 @@ def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None
     assert "acme.example" in refusal
 
 
-def test_who_has_not_logged_in_is_refused_without_a_lookup() -> None:
-    rows = Rows([(True,)])
-    assert answer(ALL | {"sasl_username": ""}, rows, Values()).startswith("554 5.7.1 ")
-    assert not rows.asked
+@dataclass
+class Plans:
+    """A directory where an address is its own login's, with the plan, and member of acme.example."""
+
+    async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
+        if "is_member" in query:
+            return [(True,)] if arguments[1:] == ("acme.example", "acme.example") else []
+        return [("@".join(arguments), 1800)]
+
+
+WITHOUT_AUTH = ALL | {"sasl_username": ""}
+
+
+def test_a_member_who_has_just_read_mail_may_write_to_all_without_auth() -> None:
+    answering = Service(Plans(), logged_in(60), Arrivals())
+    assert asyncio.run(answering.answer(WITHOUT_AUTH)) == decision.PERMIT
+
+
+@pytest.mark.parametrize(
+    ("changed", "values"),
+    [
+        ({}, Values()),
+        ({}, logged_in(1801)),
+        ({"client_address": "192.0.2.8"}, logged_in(60)),
+        ({"sender": ""}, logged_in(60)),
+        ({"sender": "ken@acme.example"}, logged_in(60)),
+        ({"sender": "x@other.example"}, logged_in(60, username="x@other.example")),
+    ],
+    ids=["never", "too long ago", "from elsewhere", "null sender", "another sender", "another tenant"],
+)
+def test_nobody_else_may_without_auth(changed: dict[str, str], values: Values) -> None:
+    answering = Service(Plans(), values, Arrivals())
+    assert asyncio.run(answering.answer(WITHOUT_AUTH | changed)).startswith("554 5.7.1 ")
+
+
+def test_who_has_not_logged_in_and_is_no_sender_is_refused() -> None:
+    values = Values()
+    assert answer(WITHOUT_AUTH, Rows([]), values).startswith("554 5.7.1 ")
+    assert not values.asked
 
 
 def block(request: dict[str, str]) -> bytes:

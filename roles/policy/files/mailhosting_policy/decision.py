@@ -75,9 +75,9 @@ def relaying(request: Request) -> Relaying | None:
     return Relaying(client, sender) if client and sender else None
 
 
-def membership(request: Request) -> Membership | None:
-    """The question that a request to write to all of a domain is; None for whoever is not logged in."""
-    login = address(request.get("sasl_username", ""), delimiter="")
+def membership(username: str, request: Request) -> Membership | None:
+    """The question that a request of a login to write to all of a domain is; None for whoever is not logged in."""
+    login = address(username, delimiter="")
     recipient = address(request.get("recipient", ""))
     return Membership(login, recipient.domain) if login and recipient else None
 
