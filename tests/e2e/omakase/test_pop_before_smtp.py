@@ -186,8 +186,9 @@ def test_an_alias_may_be_the_sender_of_those_it_delivers_to(
 
 
 def test_a_login_lets_its_sender_write_to_all_of_its_own_domain(server: Server, user: User, other: User) -> None:
-    refused = relay(server, user.address, f"all@{DOMAIN}")
-    assert refused == (554, f"5.7.1 Only members of {DOMAIN} may write to this address, after logging in")
+    code, text = relay(server, user.address, f"all@{DOMAIN}")
+    assert code == 554
+    assert text.endswith(f"Only members of {DOMAIN} may write to this address, after logging in")
     log_in(server, "pop3s", user)
     assert relay(server, user.address, f"all@{DOMAIN}")[0] == 250
     for sender in (other.address, "someone@elsewhere.example", ""):

@@ -164,12 +164,21 @@ def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None
 
 @dataclass
 class Plans:
-    """A directory where an address is its own login's, with the plan, and member of acme.example."""
+    """A directory where an address is its own login's, with the plan, and member of acme.example.
+
+    With `senders` also any login's of its domain; `stopped` may send as nothing.
+    """
+
+    senders: str = "login"
+    stopped: str = ""
 
     async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
         if "is_member" in query:
             return [(True,)] if arguments[1:] == ("acme.example", "acme.example") else []
-        return [("@".join(arguments), 1800)]
+        logins: list[tuple[object, ...]] = [("@".join(arguments), 1800)]
+        if self.senders == "tenant":
+            logins.append(("@" + arguments[1], 1800))
+        return [login for login in logins if login[0] != self.stopped]
 
 
 WITHOUT_AUTH = ALL | {"sasl_username": ""}
@@ -195,6 +204,26 @@ def test_a_member_who_has_just_read_mail_may_write_to_all_without_auth() -> None
 def test_nobody_else_may_without_auth(changed: dict[str, str], values: Values) -> None:
     answering = Service(Plans(), values, Arrivals())
     assert asyncio.run(answering.answer(WITHOUT_AUTH | changed)).startswith("554 5.7.1 ")
+
+
+KENS = Values({"mh:1:login:192.0.2.7/@acme.example": b"%d ken@acme.example" % time.time()})
+
+
+@pytest.mark.parametrize("request_", [RELAY, WITHOUT_AUTH], ids=["relay", "all"])
+@pytest.mark.parametrize(
+    ("plans", "opens"),
+    [
+        (Plans("tenant"), True),
+        (Plans("tenant", stopped="ken@acme.example"), False),
+        (Plans("login"), False),
+    ],
+    ids=["tenant", "stopped since", "login"],
+)
+def test_a_login_opens_for_others_of_its_tenant_where_the_plan_says_so(
+    request_: dict[str, str], plans: Plans, opens: bool
+) -> None:
+    action = asyncio.run(Service(plans, KENS, Arrivals()).answer(request_))
+    assert (action == decision.PERMIT) is opens, action
 
 
 def test_who_has_not_logged_in_and_is_no_sender_is_refused() -> None:
@@ -249,7 +278,7 @@ def get(valkey: Valkey) -> Coroutine[Any, Any, list[bytes | None]]:
 
 
 def remember(valkey: Valkey) -> Coroutine[Any, Any, None]:
-    return valkey.remember({"k": 17}, 1800)
+    return valkey.remember({"k": "17"}, 1800)
 
 
 def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], Coroutine[Any, Any, Any]] = get) -> Any:

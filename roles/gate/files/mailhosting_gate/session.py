@@ -304,8 +304,10 @@ class Transaction:
             values = []
         if isinstance(values, list):
             for username, value in zip(usernames, values, strict=False):
-                if value is not None:
-                    return self._owner_of(address(username, delimiter=""))
+                if isinstance(value, bytes):
+                    # @ and a domain is whoever its value names after the time.
+                    who = value.decode("utf-8", "surrogateescape").partition(" ")[2]
+                    return self._owner_of(address(who or username, delimiter=""))
         return self._owner_of(self.sender)
 
     def _who(self) -> str:

@@ -47,7 +47,8 @@ def keep(connection: socket.socket) -> None:
 async def serve() -> None:
     """Answer until systemd ends it."""
     valkey = Valkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"])
-    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep)
+    of_domains = os.environ["POLICY_POP_BEFORE_SMTP_SENDERS"] == "tenant"
+    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep, of_domains=of_domains)
     service = Service(Directory(os.environ["POLICY_DIRECTORY"]), valkey, logins)
     answering = []
     ended = asyncio.Event()

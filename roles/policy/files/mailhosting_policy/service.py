@@ -111,7 +111,11 @@ class Service:
             # Who has just logged in is let in: Dovecot says so a moment after it has told the client.
             await asyncio.sleep(MOMENT)
             username = await self._who_opened(question.client, seconds)
-        return username
+        if username is None or username in seconds:
+            return username
+        # Somebody else of the tenant: who may not send as themselves any more opens nothing for others.
+        login = decision.address(username, delimiter="")
+        return username if login and username in dict(await self._relay_logins(login)) else None
 
     async def _who_opened(self, client: str, seconds: Mapping[str, int]) -> str | None:
         """Which of the logins in `seconds` has opened relaying for a client."""
@@ -125,7 +129,10 @@ class Service:
         return decision.who_opened(seconds, logins, time.time())
 
     async def _relay_logins(self, sender: decision.Address) -> list[tuple[str, int]]:
-        """The logins that own an address, with the seconds that their plan opens relaying for."""
+        """The logins that may send as an address, with the seconds that their plan opens relaying for.
+
+        @ and a domain is whatever login of it.
+        """
         rows = await self.directory.ask(_RELAY_LOGINS, *sender)
         return [
             (username, seconds) for username, seconds in rows if isinstance(username, str) and isinstance(seconds, int)

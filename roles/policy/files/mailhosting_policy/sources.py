@@ -98,9 +98,15 @@ class Valkey:
         async with self._told(_command("MGET", *keys)) as reader:
             return await _array(reader)
 
-    async def remember(self, times: Mapping[str, int], seconds: int) -> None:
-        """Set each key to its time (Unix), until `seconds` after that.  Down after PATIENCE seconds or an error."""
-        commands = [_command("SET", key, str(when), "EXAT", str(when + seconds)) for key, when in times.items()]
+    async def remember(self, values: Mapping[str, str], seconds: int) -> None:
+        """Set each key to its value, until `seconds` after the time (Unix) that it begins with.
+
+        Down after PATIENCE seconds or an error.
+        """
+        commands = [
+            _command("SET", key, value, "EXAT", str(int(value.partition(" ")[0]) + seconds))
+            for key, value in values.items()
+        ]
         async with self._told(b"".join(commands)) as reader:
             for _command_sent in commands:
                 await _line(reader, b"+OK")
