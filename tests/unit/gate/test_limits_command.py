@@ -177,6 +177,18 @@ def test_without_valkey_it_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert (done.returncode, done.stderr.startswith("Valkey: ")) == (1, True)
 
 
+def test_it_has_the_gates_password(run: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    password = tmp_path / "gate"
+    monkeypatch.setenv("GATE_VALKEY_PASSWORD_FILE", str(password))
+    server.ask("ACL", "SETUSER", "gate", "resetpass", ">secret")
+    try:
+        assert "WRONGPASS" in run("show").stderr
+        password.write_text("secret")
+        assert run("show").returncode == 0
+    finally:
+        server.ask("ACL", "SETUSER", "gate", "nopass")
+
+
 # The module
 
 

@@ -268,7 +268,7 @@ def test_garbage_after_a_request_ends_the_connection() -> None:
     assert converse(block(RELAY) + b"garbage\n\n" + block(RELAY)) == b"action=OK\n\n"
 
 
-AUTH = b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n"
+AUTH = b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$6\r\nsecret\r\n"
 MGET = b"*2\r\n$4\r\nMGET\r\n$1\r\nk\r\n"
 SET = b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n17\r\n$4\r\nEXAT\r\n$4\r\n1817\r\n"
 
@@ -298,7 +298,7 @@ def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], C
 
         server = await asyncio.start_unix_server(talk, tmp_path / "socket")
         try:
-            return await ask(Valkey(str(tmp_path / "socket"), "policy"))
+            return await ask(Valkey(str(tmp_path / "socket"), "policy", "secret"))
         finally:
             server.close()
             await asyncio.sleep(0.05)  # the other side sees it

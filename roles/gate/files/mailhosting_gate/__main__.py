@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -22,11 +23,23 @@ from mailhosting_gate.plan import read_limits
 from mailhosting_gate.session import Gate, Reply, Texts
 from mailhosting_gate.valkey import Valkey
 
+#: The first file descriptor of sd_listen_fds(3).
+LISTEN_FDS_START = 3
+
 
 def _reply(text: str) -> Reply:
     """A reply as the setting has it: a code, perhaps an enhanced one, and words."""
     code, _space, words = text.partition(" ")
     return Reply(code, None, words)
+
+
+def passed_text(name: str) -> str:
+    """The text of a file that systemd opened for this process as `name` (sd_listen_fds(3)); empty without one."""
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    if name not in names:
+        return ""
+    with os.fdopen(LISTEN_FDS_START + names.index(name), encoding="utf-8") as file:
+        return file.read()
 
 
 def main() -> None:
@@ -37,7 +50,7 @@ def main() -> None:
     Milter.set_flags(Milter.QUARANTINE)
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(settings["directory"])
-    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"])
+    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))
     Conversation.gate = Gate(
         directory=directory,
         valkey=valkey,

@@ -92,6 +92,7 @@ class Valkey:
 
     path: str
     username: str
+    password: str = field(default="", repr=False)
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of `keys`, None for what is missing.  Down after PATIENCE seconds or an error."""
@@ -118,8 +119,7 @@ class Valkey:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self.path)
                 try:
-                    # A user without a password takes any.
-                    writer.write(_command("AUTH", self.username, "") + commands)
+                    writer.write(_command("AUTH", self.username, self.password) + commands)
                     await _line(reader, b"+OK")
                     yield reader
                 finally:
