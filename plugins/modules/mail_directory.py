@@ -200,6 +200,11 @@ host:
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
       type: int
+    pop_before_smtp_senders:
+      description:
+        - For whom it does that, the widest of all tenants.
+        - V(login) is for the senders that the login has, V(tenant) for all of its tenant.
+      type: str
     quota_notice:
       description: The percents of their quotas at which users of any tenant are told.
       type: list
@@ -214,6 +219,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    pop_before_smtp_senders: login
     quota_notice: [90, 100]
     protocols: [pop3s, submission]
 host_changed:

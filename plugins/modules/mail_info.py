@@ -213,6 +213,7 @@ host:
     cleartext_auth: false
     legacy_auth: false
     pop_before_smtp: 0
+    pop_before_smtp_senders: login
     quota_notice: [90, 100]
     protocols: [pop3s, submission]
 """

@@ -43,10 +43,13 @@ MOST, FIRST_MOST, SMALL_TENANTS = 1000, 10, 5
 
 #: Nothing was sent yet, and every mailbox has a megabyte: 100,000 of them need not be measured for that.
 BEGIN = """
-ask() { valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user "$@"; }
+ask() {
+  REDISCLI_AUTH=$(cat "/etc/mailhosting/valkey/$1" 2>/dev/null || echo none) \
+    valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --user "$@"
+}
 for try in $(seq 600); do [ -n "$(ask usage GET mh:1:usage:epoch)" ] && break; sleep 0.1; done
 for kind in rate pause room total mass unknown; do ask gate --scan --pattern "mh:1:$kind:*"; done |
-  xargs -r -n 1000 valkey-cli -s /run/valkey/valkey.sock --no-auth-warning --pass none --user gate DEL >/dev/null
+  sed 's/^/DEL /' | ask gate >/dev/null
 runuser -u postgres -- psql --quiet --no-align --tuples-only mailhosting --command="
   SELECT format('SET mh:1:usage:%s/%s@%s/quota/storage 1000000', account_id, local_part, domain)
   FROM directory.address WHERE account_id IS NOT NULL" | ask usage | { ! grep -v OK; }

@@ -178,3 +178,13 @@ def staying_logged_in(server: Server, user: User) -> Iterator[None]:
         assert maildrop.noop().startswith(b"+OK")
         assert submission.noop()[0] == 250
         maildrop.quit()
+
+
+def valkey_cli(user: str | None) -> str:
+    """The command, for root's shell, that asks the host's Valkey as a user of its access list, or as none of them."""
+    command = "valkey-cli -s /run/valkey/valkey.sock"
+    if user is None:
+        return command
+    # A user without a file has no password and takes any.
+    password = f"$(cat /etc/mailhosting/valkey/{user} 2>/dev/null || echo none)"
+    return f"REDISCLI_AUTH={password} {command} --user {user} --no-auth-warning"

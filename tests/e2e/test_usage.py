@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, inbox, message, receive, until
+from .clients import User, arrived, inbox, message, receive, until, valkey_cli
 from .control import Control
 
 OUTSIDE = "someone@outside.example"
@@ -38,7 +38,7 @@ class Valkey:
 
     def __call__(self, *command: object, user: str = "e2e") -> str:
         words = " ".join(f"'{word}'" for word in command)
-        return str(self.host.check_output(f"valkey-cli --user {user} --pass x -s /run/valkey/valkey.sock {words}"))
+        return str(self.host.check_output(f"{valkey_cli(user)} {words}"))
 
     def empty(self) -> None:
         """Everything is lost, as with the disk."""

@@ -16,7 +16,19 @@ from typing import Any, Final
 
 from .addresses import Addresses
 from .changes import Changes, Settings
-from .model import PROTOCOLS, UNSET, Account, Alias, Desired, Domain, Tenant, effective
+from .model import (
+    PROTOCOLS,
+    RELAY_SENDERS,
+    UNSET,
+    Account,
+    Alias,
+    Desired,
+    Domain,
+    Tenant,
+    effective,
+    relay_seconds,
+    relay_senders,
+)
 from .problems import Problem
 from .rows import AccountRow, AliasRow, Current, TenantRow
 from .rules import check, path
@@ -69,7 +81,8 @@ def host_facts(settings: Settings) -> dict[str, Any]:
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
         "legacy_auth": any(effect["legacy_auth"] for effect in effects),
         "max_message_size": max((size for size in sizes if size), default=0) if all(sizes) else 0,
-        "pop_before_smtp": max((effect["pop_before_smtp"] or 0 for effect in effects), default=0),
+        "pop_before_smtp": max(map(relay_seconds, effects), default=0),
+        "pop_before_smtp_senders": max(map(relay_senders, effects), key=RELAY_SENDERS.index, default=RELAY_SENDERS[0]),
         "quota_notice": sorted({percent for effect in effects for percent in effect["quota_notice"]}),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }

@@ -12,6 +12,7 @@ parts lower case; nothing here is checked again on the way.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -29,7 +30,9 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
     "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted
-    "pop_before_smtp": None,  # seconds that a POP or IMAP login opens relaying on 25 for its address (VM-10)
+    # Seconds that a POP or IMAP login opens relaying on 25 for the client's address (VM-10), as its own senders; for
+    # others a mapping of `for`, these seconds, and `senders`, one of RELAY_SENDERS.
+    "pop_before_smtp": None,
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
     "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
@@ -57,6 +60,9 @@ MASS_MAIL_COUNTS: Final = ("same_content", "same_content_received", "unknown_rec
 #: What becomes of an account's mail when it had more, and of what a tenant had more of: it waits in the queue, or is
 #: refused.
 MASS_MAIL_ACTIONS: Final = ("hold", "refuse")
+
+#: As whom a POP or IMAP login may have relayed: the senders it has, or all of its tenant.
+RELAY_SENDERS: Final = ("login", "tenant")
 
 #: Who may write to all@: logins of the same tenant, or everybody.
 ALL_SENDERS: Final = ("tenant", "everybody")
@@ -190,6 +196,18 @@ class Desired:
 def effective(plan: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """All plan keys as they apply to one tenant: defaults, then the plan, then its overrides."""
     return {**PLAN_DEFAULTS, **plan, **overrides}
+
+
+def relay_seconds(settings: Mapping[str, Any]) -> int:
+    """Seconds that a login opens relaying for, by a plan's effective keys; 0 for not at all."""
+    value = settings.get("pop_before_smtp")
+    return int((value["for"] if isinstance(value, Mapping) else value) or 0)
+
+
+def relay_senders(settings: Mapping[str, Any]) -> str:
+    """One of RELAY_SENDERS, by a plan's effective keys."""
+    value = settings.get("pop_before_smtp")
+    return str(value["senders"]) if isinstance(value, Mapping) else RELAY_SENDERS[0]
 
 
 # The document: what travels from the controller to the host.  Short keys and absent defaults keep

@@ -19,6 +19,7 @@ from .model import (
     LONGEST_PAUSE,
     MASS_MAIL_ACTIONS,
     MASS_MAIL_COUNTS,
+    RELAY_SENDERS,
     RETENTION,
 )
 from .syntax import (
@@ -49,6 +50,18 @@ def _off_or_duration(value: object) -> int | None:
         return duration(value)
     except ValueError as error:
         raise ValueError(f"{error}; false for not at all") from None
+
+
+def _pop_before_smtp(value: object) -> int | dict[str, Any] | None:
+    """Seconds, where a login opens relaying for its own senders; else a mapping of `for` and `senders`."""
+    if not isinstance(value, Mapping):
+        return _off_or_duration(value)
+    written = _mapping(value, ("for", "senders"))
+    if "for" not in written:
+        raise ValueError("for: how long a login opens relaying is missing, such as 30m")
+    seconds = duration(written["for"])
+    senders = choice(written.get("senders", RELAY_SENDERS[0]), RELAY_SENDERS)
+    return seconds if senders == RELAY_SENDERS[0] or not seconds else {"for": seconds, "senders": senders}
 
 
 def _all_senders(value: object) -> str | None:
@@ -207,7 +220,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "protocols": protocols,
     "cleartext_auth": boolean,
     "legacy_auth": boolean,
-    "pop_before_smtp": _off_or_duration,
+    "pop_before_smtp": _pop_before_smtp,
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
     "renamed_domain": _off_or_duration,

@@ -66,7 +66,8 @@ SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'protocols')) AS protocols,
        (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth,
        (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
-       (s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
+       coalesce(s.settings #>> '{pop_before_smtp,for}', s.settings ->> 'pop_before_smtp')::integer AS pop_before_smtp,
+       coalesce(s.settings #>> '{pop_before_smtp,senders}', 'login') AS relay_senders,
        (s.settings ->> 'renamed_domain')::integer AS renamed_domain,
        s.settings ->> 'all_address' AS all_address,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
@@ -235,13 +236,20 @@ CROSS JOIN LATERAL (
     LIMIT 1) AS sender
 WHERE s.kind = 'alias';
 
--- A login's right to have relayed what it sends from an address, for so many seconds (VM-10).
+-- A login's right to have relayed what it sends from an address, for so many seconds (VM-10). @ and a domain is
+-- whatever login of that domain: where all of a tenant's may send as each of its addresses.
 CREATE VIEW v1.relay_login AS
 SELECT s.local_part, s.domain, s.login AS username, ts.pop_before_smtp
 FROM v1.sender s
 JOIN directory.domain d ON d.name = s.domain
 JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
-WHERE ts.pop_before_smtp IS NOT NULL;
+WHERE ts.pop_before_smtp IS NOT NULL
+UNION ALL
+SELECT s.local_part, s.domain, '@' || login.name, ts.pop_before_smtp
+FROM directory.standing s
+JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
+JOIN directory.domain login ON login.tenant_id = s.tenant_id
+WHERE s.may_send AND ts.pop_before_smtp IS NOT NULL AND ts.relay_senders = 'tenant';
 
 -- The domains of the tenant that has an account.
 CREATE VIEW v1.domain_member AS

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...module_utils._conversation import PORTS
-from ...module_utils._directory.model import UNSET, Account, Tenant
+from ...module_utils._directory.model import UNSET, Account, Tenant, relay_seconds
 
 TLS_NAMES: Final = ("shared", "own")
 
@@ -80,7 +80,7 @@ class Host:
 def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *, with_password: bool) -> Sheet:
     """The sheet of `account`; `plan` is the tenant's effective one."""
     names = _hostnames(tenant, account)
-    window = plan.get("pop_before_smtp") or None
+    window = relay_seconds(plan) or None
     limits = [limit for limit in (host.message_size_limit, plan.get("max_message_size")) if limit]
     return Sheet(
         address=account.address,
@@ -144,18 +144,18 @@ def _kind(protocol: str) -> str:
 
 
 def _may_send(protocol: str, plan: dict[str, Any]) -> bool:
-    return protocol in plan["protocols"] or (protocol == "smtp" and bool(plan.get("pop_before_smtp")))
+    return protocol in plan["protocols"] or (protocol == "smtp" and relay_seconds(plan) > 0)
 
 
 def _security(protocol: str, plan: dict[str, Any]) -> str:
     if protocol in _IMPLICIT_TLS:
         return "tls"
     # Postfix takes a password under TLS only; who logged in by POP sends none.
-    optional = plan.get("pop_before_smtp") if protocol == "smtp" else plan["cleartext_auth"]
+    optional = relay_seconds(plan) if protocol == "smtp" else plan["cleartext_auth"]
     return "starttls_or_none" if optional and protocol != "submission" else "starttls"
 
 
 def _authentication(protocol: str, plan: dict[str, Any]) -> str:
-    if protocol != "smtp" or not plan.get("pop_before_smtp"):
+    if protocol != "smtp" or not relay_seconds(plan):
         return "password"
     return "either" if "smtp" in plan["protocols"] else "pop_before_smtp"

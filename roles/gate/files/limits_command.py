@@ -72,7 +72,8 @@ def main(file: str, arguments: Sequence[str]) -> int:
     try:
         settings = _settings(file)
         ask = partial(_ask, settings["directory"])
-        with closing(Valkey(settings["valkey_socket"], settings["valkey_user"])) as valkey:
+        password = _password(settings["valkey_password_file"])
+        with closing(Valkey(settings["valkey_socket"], settings["valkey_user"], password)) as valkey:
             found = _run(valkey, ask, options)
     except (Failed, Down, QueueFailed) as error:
         print(error, file=sys.stderr)
@@ -85,13 +86,24 @@ def main(file: str, arguments: Sequence[str]) -> int:
 
 
 def _settings(file: str) -> dict[str, str]:
+    names = ("directory", "valkey_socket", "valkey_user", "valkey_password_file")
     try:
         settings = json.loads(Path(file).read_text(encoding="utf-8"))
-        return {name: settings[name] for name in ("directory", "valkey_socket", "valkey_user")}
+        return {name: settings[name] for name in names}
     except OSError as error:
         raise Failed(f"{file}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise Failed(f"{file}: not the gate's settings; the role mailhosting.stack.gate writes them") from error
+
+
+def _password(file: str) -> str:
+    """The gate's in Valkey; none where it has none, as in a trial."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}; this is for root") from error
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

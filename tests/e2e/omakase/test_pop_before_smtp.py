@@ -16,19 +16,26 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, inbox, log_in, message, until
+from ..clients import Refused, User, inbox, log_in, message, until, valkey_cli
 from ..control import Control
 
 OUTSIDE = "someone@outside.example"
 DOMAIN = "before.example"
+SECOND = "second.example"
 PASSWORD = "first read, then send"
 DENIED = "Relay access denied"
-VALKEY = "valkey-cli -s /run/valkey/valkey.sock"
-AS_POLICY = f"{VALKEY} --user policy --pass none --no-auth-warning"
+VALKEY = valkey_cli(None)
+AS_POLICY = valkey_cli("policy")
+#: As a process that reads a customer's mail.
+AS_IMAP = "setpriv --reuid=vmail --regid=vmail --groups=mailhosting-valkey --no-new-privs"
+PASSWORDS = "/etc/mailhosting/valkey"
 LOGINS = "/run/mailhosting/logins.sock"
 PARTS = "mailhosting-policy.socket mailhosting-logins.socket mailhosting-policy.service"
 #: Every way to log in.
 PROTOCOLS = ["pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve"]
+
+OVERRIDES = {"max_accounts": None, "protocols": PROTOCOLS, "all_address": True}
+DOMAINS = [{"name": DOMAIN}, {"name": SECOND}]
 
 #: What a client on the host itself sees over IPv6: prints the code of RCPT before and after a login.
 OVER_IPV6 = """
@@ -56,8 +63,7 @@ def plan(variables: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def customer(control: Control, plan: str) -> Iterator[Control]:
     """A tenant with that plan and every protocol, for which the host opens its ports; taken away again."""
-    overrides = {"max_accounts": None, "protocols": PROTOCOLS}
-    control.module("mail_tenant", name="before", plan=plan, overrides=overrides, domains=[{"name": DOMAIN}])
+    control.module("mail_tenant", name="before", plan=plan, overrides=OVERRIDES, domains=DOMAINS)
     control.playbook("site")
     yield control
     control.module("mail_tenant", name="before", state="absent", grace="0s")
@@ -183,6 +189,16 @@ def test_an_alias_may_be_the_sender_of_those_it_delivers_to(
     assert relay(server, alias)[0] == 554
     log_in(server, "pop3s", user)
     assert relay(server, alias)[0] == 250
+
+
+def test_a_login_lets_its_sender_write_to_all_of_its_own_domain(server: Server, user: User, other: User) -> None:
+    code, text = relay(server, user.address, f"all@{DOMAIN}")
+    assert code == 554
+    assert text.endswith(f"Only members of {DOMAIN} may write to this address, after logging in")
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address, f"all@{DOMAIN}")[0] == 250
+    for sender in (other.address, "someone@elsewhere.example", ""):
+        assert relay(server, sender, f"all@{DOMAIN}")[0] == 554, sender
 
 
 def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, user: User) -> None:
@@ -421,9 +437,29 @@ def test_the_policy_service_sees_no_hash(host, query: str) -> None:
     ],
 )
 def test_a_user_of_valkey_may_do_its_part_only(host, user_: str | None, command: str) -> None:
-    named = f"--user {user_} --pass none --no-auth-warning" if user_ else ""
-    said = host.run(f"{VALKEY} {named} {command.replace('*', chr(39) + '*' + chr(39))}")
+    said = host.run(f"{valkey_cli(user_)} {command.replace('*', chr(39) + '*' + chr(39))}")
     assert "NOPERM" in said.stdout + said.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("name", ["policy", "gate", "usage"])
+@pytest.mark.parametrize("password", ["''", "none"])
+def test_who_reads_mail_becomes_no_other_user_of_valkey(host, name: str, password: str) -> None:
+    assert "PONG" not in host.check_output(f"{AS_IMAP} {VALKEY} SET mh:1:other 1"), "it must get to the socket"
+    said = host.run(f"{AS_IMAP} {VALKEY} AUTH {name} {password}")
+    assert "WRONGPASS" in said.stdout + said.stderr
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("name", ["policy", "gate", "usage"])
+def test_the_passwords_are_roots(host, name: str) -> None:
+    assert host.check_output(f"stat --format='%U %a' {PASSWORDS} {PASSWORDS}/{name}") == "root 700\nroot 600"
+    unit = "mailhosting-gate@in" if name == "gate" else f"mailhosting-{name}"
+    # Nor by way of the process that was given it.
+    pid = host.check_output(f"systemctl show --value --property=MainPID {unit}")
+    found = host.run(f"{AS_IMAP} cat {PASSWORDS}/{name} /proc/{pid}/fd/*")
+    assert host.check_output(f"cat {PASSWORDS}/{name}") not in found.stdout
+    assert "Permission denied" in found.stderr
 
 
 @pytest.mark.usefixtures("plan")
@@ -451,3 +487,54 @@ def test_only_dovecot_says_who_logged_in(host, who: str) -> None:
     ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' {LOGINS}")
     assert "PermissionError" in asked.stderr
+
+
+# The last, because all of it is as the plans have it before.
+
+
+def passwords(host) -> dict[str, str]:
+    return {name: host.check_output(f"cat {PASSWORDS}/{name}") for name in ("policy", "gate", "usage")}
+
+
+@pytest.fixture(scope="module")
+def run_again(customer: Control, host, plan: str) -> Iterator[tuple[dict[str, str], str]]:
+    """The passwords before one was removed, and what a run said after that and after a login was given more senders."""
+    before = passwords(host)
+    host.check_output(f"rm {PASSWORDS}/policy")
+    wide = OVERRIDES | {"pop_before_smtp": {"for": "30m", "senders": "tenant"}}
+    customer.module("mail_tenant", name="before", plan=plan, overrides=wide, domains=DOMAINS)
+    yield before, customer.playbook("site", "--diff")
+    customer.module("mail_tenant", name="before", plan=plan, overrides=OVERRIDES, domains=DOMAINS)
+
+
+def test_a_password_of_valkey_that_is_removed_is_made_anew(
+    server: Server, host, run_again: tuple[dict[str, str], str], user: User
+) -> None:
+    before, said = run_again
+    after = passwords(host)
+    assert not any(password in said for password in (*before.values(), *after.values()))
+    assert after.pop("policy") != before.pop("policy")
+    assert after == before
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address)[0] == 250
+
+
+@pytest.mark.requirement("VM-10")
+@pytest.mark.usefixtures("run_again")
+def test_a_plan_may_let_a_login_send_as_all_of_its_tenant(
+    server: Server, host, customer: Control, user: User, other: User
+) -> None:
+    alias = f"shop@{SECOND}"
+    customer.module("mail_alias", address=alias, targets=[OUTSIDE])
+    host.check_output(f"printf 'SET mh:1:login:{own_address(server)}/@{DOMAIN} 0 XX' | {AS_POLICY}")
+    senders = (other.address, alias)
+    assert [relay(server, sender)[0] for sender in senders] == [554, 554]
+    log_in(server, "pop3s", user)
+    assert [relay(server, sender)[0] for sender in senders] == [250, 250]
+    for sender in (f"nobody@{DOMAIN}", "someone@elsewhere.example", ""):
+        assert relay(server, sender)[0] == 554, sender
+    customer.module("mail_account", address=user.address, state="suspended")
+    try:
+        assert relay(server, other.address)[0] == 554, "who may not send opens nothing for others"
+    finally:
+        customer.module("mail_account", address=user.address, state="active")

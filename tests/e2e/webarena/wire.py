@@ -14,7 +14,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, submission, until
+from ..clients import User, submission, until, valkey_cli
 
 ABE = User("abe@kita.example", "Kita-Abe-1")
 BABA = User("baba@kita.example", "Kita-Baba-2")
@@ -104,8 +104,7 @@ def empty(server: Server, *users: User) -> None:
 
 def valkey(host: testinfra.host.Host, *words: str) -> list[str]:
     """The lines that Valkey answers the gate's user."""
-    command = "valkey-cli -s /run/valkey/valkey.sock --user gate --pass none --no-auth-warning"
-    said: str = host.check_output(f"{command} {' '.join(words)}")
+    said: str = host.check_output(f"{valkey_cli('gate')} {' '.join(words)}")
     return said.splitlines()
 
 

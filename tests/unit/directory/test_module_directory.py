@@ -216,6 +216,7 @@ domains:
         "legacy_auth": False,
         "max_message_size": 0,
         "pop_before_smtp": 0,
+        "pop_before_smtp_senders": "login",
         "quota_notice": [90, 100],
         "protocols": ["pop3s", "submission"],
     }

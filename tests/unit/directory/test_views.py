@@ -201,6 +201,35 @@ def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -
     assert columns == [PLAN_DEFAULTS[key] for key in keys]
 
 
+RELAY = "SELECT username, pop_before_smtp FROM v1.relay_logins(%s, %s) ORDER BY 1"
+
+
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [
+        (1800, []),
+        ({"for": 1800, "senders": "tenant"}, [("@acme.example", 1800), ("@acme.test", 1800)]),
+    ],
+)
+def test_whose_login_opens_relaying_as_an_address(
+    declare: Declare, see: See, setting: object, more: list[tuple[str, int]]
+) -> None:
+    shop = alias("shop@acme.test", "someone@far.example")
+    members = account("taro@acme.example"), account("off@acme.example", state="suspended"), shop
+    acme = tenant("acme", *members, domains=["acme.example", "acme.test"])
+    declare(desired(acme, plans={"basic": {**PLANS["basic"], "pop_before_smtp": setting}}))
+    for user in ("mailhosting-policy", "mailhosting-gate"):
+        assert see(user, RELAY, "taro", "acme.example") == [*more, ("taro@acme.example", 1800)]
+        assert see(user, RELAY, "shop", "acme.test") == more
+        assert see(user, RELAY, "off", "acme.example") == []
+        assert see(user, RELAY, "nobody", "acme.example") == []
+
+
+def test_no_login_opens_relaying_by_itself(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example")))
+    assert see("mailhosting-policy", RELAY, "taro", "acme.example") == []
+
+
 @pytest.mark.parametrize(
     ("whose", "state", "receives", "sends", "logs_in"),
     [

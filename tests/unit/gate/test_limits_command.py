@@ -69,6 +69,7 @@ def settings(server: Server, place: Place, tmp_path: Path) -> Settings:
         directory=f"host={place.host} dbname={place.database} user=mailhosting-gate options='-c statement_timeout=5s'",
         valkey_socket=server.path,
         valkey_user="gate",
+        valkey_password_file=str(tmp_path / "none"),
     )
     return found
 
@@ -204,6 +205,18 @@ def test_without_settings_it_fails(run: Run, settings: Settings, content: str | 
     done = run("show")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith(f"{settings.path}: ")
+
+
+def test_it_has_the_gates_password(run: Run, server: Server, settings: Settings, tmp_path: Path) -> None:
+    password = tmp_path / "gate"
+    settings.write(valkey_password_file=str(password))
+    server.ask("ACL", "SETUSER", "gate", "resetpass", ">secret")
+    try:
+        assert "WRONGPASS" in run("show").stderr
+        password.write_text("secret")
+        assert run("show").returncode == 0
+    finally:
+        server.ask("ACL", "SETUSER", "gate", "nopass")
 
 
 # The module

@@ -175,6 +175,14 @@ def test_a_pop_login_is_who_relays(gate: Gate, told: Told, server: Server) -> No
     assert told.notices[0][2] == TARO.account_id
 
 
+def test_a_login_that_opened_for_its_tenant_pays_for_it(gate: Gate, told: Told, server: Server) -> None:
+    told.logins = [HANAKO.username, "@acme.example"]
+    server.ask("SET", "mh:1:login:192.0.2.7/@acme.example", f"1 {TARO.username}")
+    told.tenants[ACME] = tenant(ACME, account_send_limits=at_most(1))
+    assert [sent(gate, "a@far.example", sender=HANAKO.username) for _mail in range(2)] == ["250", "423"]
+    assert told.notices[0][2] == TARO.account_id
+
+
 def test_a_stranger_who_names_us_is_not_charged_to_us(gate: Gate, told: Told) -> None:
     told.tenants[ACME] = tenant(ACME, send_limits=at_most(0))
     assert sent(gate, BILL.username, sender=TARO.username) == "250"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from mailhosting_policy import decision
-from mailhosting_policy.decision import Address, Membership, Relaying
+from mailhosting_policy.decision import Address, Login, Membership, Relaying
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,15 @@ def test_the_null_sender_and_no_client_open_nothing(missing: dict[str, str]) -> 
 
 
 def test_membership_is_asked_for_login_and_domain() -> None:
-    request = {"sasl_username": "taro@acme.example", "recipient": "All@Acme.Example"}
-    assert decision.membership(request) == Membership(Address("taro", "acme.example"), "acme.example")
+    request = {"recipient": "All@Acme.Example"}
+    assert decision.membership("taro@acme.example", request) == Membership(
+        Address("taro", "acme.example"), "acme.example"
+    )
 
 
 @pytest.mark.parametrize("login", ["", "taro", "@acme.example"])
 def test_who_is_not_logged_in_is_no_member(login: str) -> None:
-    assert decision.membership({"sasl_username": login, "recipient": "all@acme.example"}) is None
+    assert decision.membership(login, {"recipient": "all@acme.example"}) is None
 
 
 def test_keys_of_two_logins_are_never_one() -> None:
@@ -74,20 +76,35 @@ def test_keys_of_two_logins_are_never_one() -> None:
 
 @pytest.mark.parametrize(("age", "open_for"), [(0, True), (1799, True), (1800, False), (99_999, False)])
 def test_a_login_opens_for_its_plans_seconds(age: int, open_for: bool) -> None:
-    opened = decision.who_opened({"taro@acme.example": 1800}, {"taro@acme.example": 1_000_000 - age}, 1_000_000)
+    seen = {"taro@acme.example": Login("taro@acme.example", 1_000_000 - age)}
+    opened = decision.who_opened({"taro@acme.example": 1800}, seen, 1_000_000)
     assert opened == ("taro@acme.example" if open_for else None)
 
 
 def test_each_login_has_its_own_plan() -> None:
     seconds = {"taro@acme.example": 60, "ken@acme.example": 1800}
-    seen = {"taro@acme.example": 1_000_000 - 100, "ken@acme.example": 1_000_000 - 100}
+    seen = {name: Login(name, 1_000_000 - 100) for name in seconds}
     assert decision.who_opened(seconds, seen, 1_000_000) == "ken@acme.example"
     assert decision.who_opened({}, seen, 1_000_000) is None
     assert decision.who_opened(seconds, {}, 1_000_000) is None
 
 
 def test_values_of_valkey_are_times_or_an_error() -> None:
-    assert decision.last_logins(["a@x", "b@x"], [b"17", None]) == {"a@x": 17}
+    assert decision.last_logins(["a@x", "b@x"], [b"17", None]) == {"a@x": Login("a@x", 17)}
+    assert decision.last_logins(["@x"], [b"17 a@x"]) == {"@x": Login("a@x", 17)}
     for values in ([b"x", None], [b"17"]):
         with pytest.raises(ValueError, match=r"invalid literal|shorter"):
             decision.last_logins(["a@x", "b@x"], values)
+
+
+def test_who_opened_for_a_domain_is_the_one_who_logged_in() -> None:
+    seen = {"@acme.example": Login("ken@acme.example", 1_000_000)}
+    assert decision.who_opened({"@acme.example": 60}, seen, 1_000_000) == "ken@acme.example"
+
+
+def test_a_domains_last_login_is_the_latest() -> None:
+    times = {"mh:1:login:::1/ken@a.example": 18, "mh:1:login:::1/taro@a.example": 17, "mh:1:login:::2/x@b.example": 1}
+    assert decision.logins_of_domains(times) == {
+        "mh:1:login:::1/@a.example": "18 ken@a.example",
+        "mh:1:login:::2/@b.example": "1 x@b.example",
+    }

@@ -61,26 +61,28 @@ class Memory:
     """A Valkey that may be down or hang."""
 
     times: dict[str, int] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     writes: int = 0
     down: bool = False
     hangs: asyncio.Event | None = None
 
-    async def remember(self, times: Mapping[str, int], seconds: int) -> None:
+    async def remember(self, values: Mapping[str, str], seconds: int) -> None:
         assert seconds == 1800
         self.writes += 1
         if self.hangs is not None:
             await self.hangs.wait()
         if self.down:
             raise Down("Valkey")
-        self.times.update(times)
+        self.values.update(values)
+        self.times.update({key: int(value.partition(" ")[0]) for key, value in values.items()})
 
 
 class Dovecot:
     """The service's side and Dovecot's."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, *, of_domains: bool = False) -> None:
         self.kept: list[socket.socket] = []
-        self.logins = Logins(memory, 1800, self.kept.append)
+        self.logins = Logins(memory, 1800, self.kept.append, of_domains=of_domains)
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind("")  # a name of its own that is no file's
         self.listening.listen()
@@ -93,10 +95,10 @@ class Dovecot:
         return stats
 
 
-def run(test: Callable[[Dovecot, Memory], Awaitable[None]]) -> None:
+def run(test: Callable[[Dovecot, Memory], Awaitable[None]], *, of_domains: bool = False) -> None:
     async def inside() -> None:
         memory = Memory()
-        dovecot = Dovecot(memory)
+        dovecot = Dovecot(memory, of_domains=of_domains)
         await test(dovecot, memory)
         await dovecot.logins.end()
         dovecot.listening.close()
@@ -139,6 +141,18 @@ def test_who_asks_does_not_wait_for_more() -> None:
         assert len(dovecot.kept) == 1
 
     run(test)
+
+
+@pytest.mark.parametrize("of_domains", [False, True])
+def test_who_of_a_domain_was_last_is_kept_where_that_is_asked_for(of_domains: bool) -> None:
+    async def test(dovecot: Dovecot, memory: Memory) -> None:
+        dovecot.stats.sendall(line(NOW) + line(NOW + 1, "ken@acme.example"))
+        await dovecot.logins.written()
+        of_domain = {"mh:1:login:192.0.2.7/@acme.example": f"{NOW + 1} ken@acme.example"}
+        own = {TARO: str(NOW), "mh:1:login:192.0.2.7/ken@acme.example": str(NOW + 1)}
+        assert memory.values == own | (of_domain if of_domains else {})
+
+    run(test, of_domains=of_domains)
 
 
 def test_a_connection_that_ends_has_said_what_it_said() -> None:

@@ -162,10 +162,74 @@ def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None
     assert "acme.example" in refusal
 
 
-def test_who_has_not_logged_in_is_refused_without_a_lookup() -> None:
-    rows = Rows([(True,)])
-    assert answer(ALL | {"sasl_username": ""}, rows, Values()).startswith("554 5.7.1 ")
-    assert not rows.asked
+@dataclass
+class Plans:
+    """A directory where an address is its own login's, with the plan, and member of acme.example.
+
+    With `senders` also any login's of its domain; `stopped` may send as nothing.
+    """
+
+    senders: str = "login"
+    stopped: str = ""
+
+    async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
+        if "is_member" in query:
+            return [(True,)] if arguments[1:] == ("acme.example", "acme.example") else []
+        logins: list[tuple[object, ...]] = [("@".join(arguments), 1800)]
+        if self.senders == "tenant":
+            logins.append(("@" + arguments[1], 1800))
+        return [login for login in logins if login[0] != self.stopped]
+
+
+WITHOUT_AUTH = ALL | {"sasl_username": ""}
+
+
+def test_a_member_who_has_just_read_mail_may_write_to_all_without_auth() -> None:
+    answering = Service(Plans(), logged_in(60), Arrivals())
+    assert asyncio.run(answering.answer(WITHOUT_AUTH)) == decision.PERMIT
+
+
+@pytest.mark.parametrize(
+    ("changed", "values"),
+    [
+        ({}, Values()),
+        ({}, logged_in(1801)),
+        ({"client_address": "192.0.2.8"}, logged_in(60)),
+        ({"sender": ""}, logged_in(60)),
+        ({"sender": "ken@acme.example"}, logged_in(60)),
+        ({"sender": "x@other.example"}, logged_in(60, username="x@other.example")),
+    ],
+    ids=["never", "too long ago", "from elsewhere", "null sender", "another sender", "another tenant"],
+)
+def test_nobody_else_may_without_auth(changed: dict[str, str], values: Values) -> None:
+    answering = Service(Plans(), values, Arrivals())
+    assert asyncio.run(answering.answer(WITHOUT_AUTH | changed)).startswith("554 5.7.1 ")
+
+
+KENS = Values({"mh:1:login:192.0.2.7/@acme.example": b"%d ken@acme.example" % time.time()})
+
+
+@pytest.mark.parametrize("request_", [RELAY, WITHOUT_AUTH], ids=["relay", "all"])
+@pytest.mark.parametrize(
+    ("plans", "opens"),
+    [
+        (Plans("tenant"), True),
+        (Plans("tenant", stopped="ken@acme.example"), False),
+        (Plans("login"), False),
+    ],
+    ids=["tenant", "stopped since", "login"],
+)
+def test_a_login_opens_for_others_of_its_tenant_where_the_plan_says_so(
+    request_: dict[str, str], plans: Plans, opens: bool
+) -> None:
+    action = asyncio.run(Service(plans, KENS, Arrivals()).answer(request_))
+    assert (action == decision.PERMIT) is opens, action
+
+
+def test_who_has_not_logged_in_and_is_no_sender_is_refused() -> None:
+    values = Values()
+    assert answer(WITHOUT_AUTH, Rows([]), values).startswith("554 5.7.1 ")
+    assert not values.asked
 
 
 def block(request: dict[str, str]) -> bytes:
@@ -204,7 +268,7 @@ def test_garbage_after_a_request_ends_the_connection() -> None:
     assert converse(block(RELAY) + b"garbage\n\n" + block(RELAY)) == b"action=OK\n\n"
 
 
-AUTH = b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$0\r\n\r\n"
+AUTH = b"*3\r\n$4\r\nAUTH\r\n$6\r\npolicy\r\n$6\r\nsecret\r\n"
 MGET = b"*2\r\n$4\r\nMGET\r\n$1\r\nk\r\n"
 SET = b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n17\r\n$4\r\nEXAT\r\n$4\r\n1817\r\n"
 
@@ -214,7 +278,7 @@ def get(valkey: Valkey) -> Coroutine[Any, Any, list[bytes | None]]:
 
 
 def remember(valkey: Valkey) -> Coroutine[Any, Any, None]:
-    return valkey.remember({"k": 17}, 1800)
+    return valkey.remember({"k": "17"}, 1800)
 
 
 def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], Coroutine[Any, Any, Any]] = get) -> Any:
@@ -234,7 +298,7 @@ def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], C
 
         server = await asyncio.start_unix_server(talk, tmp_path / "socket")
         try:
-            return await ask(Valkey(str(tmp_path / "socket"), "policy"))
+            return await ask(Valkey(str(tmp_path / "socket"), "policy", "secret"))
         finally:
             server.close()
             await asyncio.sleep(0.05)  # the other side sees it

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -22,10 +23,22 @@ from mailhosting_gate.plan import read_limits
 from mailhosting_gate.session import Gate, Reply, Texts
 from mailhosting_gate.valkey import Valkey
 
+#: The first file descriptor of sd_listen_fds(3).
+LISTEN_FDS_START = 3
+
 
 def _reply(code: str, enhanced: str | None, words: str) -> Reply:
     """A reply as libmilter takes it, which reads a percent sign in it as the beginning of something."""
     return Reply(code, enhanced, words.replace("%", "%%"))
+
+
+def passed_text(name: str) -> str:
+    """The text of a file that systemd opened for this process as `name` (sd_listen_fds(3)); empty without one."""
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    if name not in names:
+        return ""
+    with os.fdopen(LISTEN_FDS_START + names.index(name), encoding="utf-8") as file:
+        return file.read()
 
 
 def main() -> None:
@@ -36,7 +49,7 @@ def main() -> None:
     Milter.set_flags(Milter.QUARANTINE)
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(settings["directory"])
-    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"])
+    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))
     Conversation.gate = Gate(
         directory=directory,
         valkey=valkey,

@@ -30,8 +30,10 @@ def relaying(directory: Directory, valkey: Valkey, client: str, sender: Address 
         return sender
     if isinstance(values, list):
         for username, value in zip(usernames, values, strict=False):
-            if value is not None:
-                return address(username, delimiter="")
+            if isinstance(value, bytes):
+                # @ and a domain is whoever its value names after the time.
+                who = value.decode("utf-8", "surrogateescape").partition(" ")[2]
+                return address(who or username, delimiter="")
     return sender
 
 

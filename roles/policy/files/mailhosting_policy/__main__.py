@@ -26,10 +26,19 @@ from mailhosting_policy.sources import Directory, Down, Valkey
 LISTEN_FDS_START = 3
 
 
-def handed_over() -> list[tuple[str, socket.socket]]:
-    """The sockets of systemd by name: those of its units, and connections that an earlier process had it keep."""
-    names = os.environ["LISTEN_FDNAMES"].split(":")
-    return [(name, socket.socket(fileno=number)) for number, name in enumerate(names, LISTEN_FDS_START)]
+def handed_over() -> tuple[list[tuple[str, socket.socket]], str]:
+    """The sockets of systemd by name, and Valkey's password, for which it opened a file; none where there is none.
+
+    The sockets are those of its units, and connections that an earlier process had it keep.
+    """
+    sockets, password = [], ""
+    for number, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":"), LISTEN_FDS_START):
+        if name == "valkey":
+            with os.fdopen(number, encoding="utf-8") as file:
+                password = file.read()
+        else:
+            sockets.append((name, socket.socket(fileno=number)))
+    return sockets, password
 
 
 def tell_systemd(state: bytes, *descriptors: int) -> None:
@@ -46,13 +55,15 @@ def keep(connection: socket.socket) -> None:
 
 async def serve() -> None:
     """Answer until systemd ends it."""
-    valkey = Valkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"])
-    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep)
+    sockets, password = handed_over()
+    valkey = Valkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"], password)
+    of_domains = os.environ["POLICY_POP_BEFORE_SMTP_SENDERS"] == "tenant"
+    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep, of_domains=of_domains)
     service = Service(Directory(os.environ["POLICY_DIRECTORY"]), valkey, logins)
     answering = []
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    for name, handed in handed_over():
+    for name, handed in sockets:
         match name:
             case "requests":
                 answering.append(await asyncio.start_server(service.converse, sock=handed, limit=protocol.MAX_REQUEST))

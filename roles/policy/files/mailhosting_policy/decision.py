@@ -75,26 +75,35 @@ def relaying(request: Request) -> Relaying | None:
     return Relaying(client, sender) if client and sender else None
 
 
-def membership(request: Request) -> Membership | None:
-    """The question that a request to write to all of a domain is; None for whoever is not logged in."""
-    login = address(request.get("sasl_username", ""), delimiter="")
+def membership(username: str, request: Request) -> Membership | None:
+    """The question that a request of a login to write to all of a domain is; None for whoever is not logged in."""
+    login = address(username, delimiter="")
     recipient = address(request.get("recipient", ""))
     return Membership(login, recipient.domain) if login and recipient else None
 
 
 def login_key(client: str, username: str) -> str:
-    """Valkey's key of the last login of `username` from `client`."""
+    """Valkey's key of the last login of `username` from `client`; @ and a domain is whoever of that domain was last."""
     return _LOGIN_KEY.format(client, username)
 
 
-def who_opened(seconds: Mapping[str, int], logins: Mapping[str, int], now: float) -> str | None:
+def logins_of_domains(times: Mapping[str, int]) -> dict[str, str]:
+    """Keys and values that say who of a domain was the last to log in; from the times by their own keys."""
+    values = {}
+    for key, when in sorted(times.items(), key=lambda item: item[1]):
+        before, _slash, username = key.rpartition("/")
+        values[f"{before}/@{username.rpartition('@')[2]}"] = f"{when} {username}"
+    return values
+
+
+def who_opened(seconds: Mapping[str, int], logins: Mapping[str, Login], now: float) -> str | None:
     """The login that has opened relaying; None if none has.
 
-    `seconds` says for how long a login of each user opens it, `logins` when they last logged in (Unix time).
+    `seconds` says for how long a login of each user opens it, `logins` when they last logged in.
     """
-    for username, when in logins.items():
-        if now - when < seconds.get(username, 0):
-            return username
+    for username, login in logins.items():
+        if now - login.when < seconds.get(username, 0):
+            return login.username
     return None
 
 
@@ -103,6 +112,21 @@ def members_only(domain: str) -> str:
     return f"554 5.7.1 Only members of {domain} may write to this address, after logging in"
 
 
-def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dict[str, int]:
-    """When each of `usernames` was last seen, by Valkey's values in the same order; ValueError for what is no time."""
-    return {username: int(value) for username, value in zip(usernames, values, strict=True) if value is not None}
+class Login(NamedTuple):
+    """Somebody has logged in."""
+
+    username: str
+    when: int  # Unix time
+
+
+def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dict[str, Login]:
+    """The last login of each of `usernames`, by Valkey's values in the same order; ValueError for what is none.
+
+    That of @ and a domain names the one it was.
+    """
+    logins = {}
+    for username, value in zip(usernames, values, strict=True):
+        if value is not None:
+            when, _space, who = value.decode("utf-8", "surrogateescape").partition(" ")
+            logins[username] = Login(who or username, int(when))
+    return logins

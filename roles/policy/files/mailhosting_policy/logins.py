@@ -51,20 +51,24 @@ def read(lines: bytes) -> list[tuple[str, int]]:
 class Memory(Protocol):
     """What is needed of `sources.Valkey`."""
 
-    async def remember(self, times: Mapping[str, int], seconds: int) -> None:
-        """Keep times by key, each until so many seconds after it; Down."""
+    async def remember(self, values: Mapping[str, str], seconds: int) -> None:
+        """Keep values by key, each until so many seconds after the time that it begins with; Down."""
 
 
 class Logins:
     """Takes what arrives at once, whatever Valkey does, and keeps it until Valkey has it.
 
-    `seconds` says for how long a login counts; `keep` is called with each connection that was made.
+    `seconds` says for how long a login counts; `keep` is called with each connection that was made; `of_domains` has
+    the last login of each domain kept too.
     """
 
-    def __init__(self, valkey: Memory, seconds: int, keep: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, valkey: Memory, seconds: int, keep: Callable[[socket.socket], None], *, of_domains: bool = False
+    ) -> None:
         self._valkey = valkey
         self._seconds = seconds
         self._keep = keep
+        self._of_domains = of_domains
         self._listening: list[socket.socket] = []
         self._connections: dict[socket.socket, bytes] = {}  # with the beginning of a line
         self._waiting: dict[str, int] = {}
@@ -169,7 +173,10 @@ class Logins:
             batch = dict(islice(self._waiting.items(), BATCH))
             current = {key: when for key, when in batch.items() if when > oldest}
             if current:
-                await self._valkey.remember(current, self._seconds)
+                values = {key: str(when) for key, when in current.items()}
+                if self._of_domains:
+                    values |= decision.logins_of_domains(current)
+                await self._valkey.remember(values, self._seconds)
             for key, when in batch.items():
                 if self._waiting.get(key) == when:  # and not again since
                     del self._waiting[key]

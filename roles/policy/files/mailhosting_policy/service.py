@@ -89,24 +89,33 @@ class Service:
         return decision.TRY_LATER
 
     async def _relaying(self, request: protocol.Request) -> str:
+        username = await self._login_before(request)
+        if username is None:
+            return decision.NO_OPINION
+        LOG.info(
+            "relaying from %s for %r, by the login of %s, to %r",
+            request.get("client_address", ""), request.get("sender", ""), username, request.get("recipient", ""),
+        )  # fmt: skip
+        return decision.PERMIT
+
+    async def _login_before(self, request: protocol.Request) -> str | None:
+        """The login by POP or IMAP that opens relaying for the client and the sender of a request."""
         question = decision.relaying(request)
         if question is None:
-            return decision.NO_OPINION
+            return None
         seconds = dict(await self._relay_logins(question.sender))
         if not seconds:
-            return decision.NO_OPINION
+            return None
         username = await self._who_opened(question.client, seconds)
         if username is None:
             # Who has just logged in is let in: Dovecot says so a moment after it has told the client.
             await asyncio.sleep(MOMENT)
             username = await self._who_opened(question.client, seconds)
-        if username is None:
-            return decision.NO_OPINION
-        LOG.info(
-            "relaying from %s for %s, by the login of %s, to %r",
-            question.client, "@".join(question.sender), username, request.get("recipient", ""),
-        )  # fmt: skip
-        return decision.PERMIT
+        if username is None or username in seconds:
+            return username
+        # Somebody else of the tenant: who may not send as themselves any more opens nothing for others.
+        login = decision.address(username, delimiter="")
+        return username if login and username in dict(await self._relay_logins(login)) else None
 
     async def _who_opened(self, client: str, seconds: Mapping[str, int]) -> str | None:
         """Which of the logins in `seconds` has opened relaying for a client."""
@@ -120,14 +129,18 @@ class Service:
         return decision.who_opened(seconds, logins, time.time())
 
     async def _relay_logins(self, sender: decision.Address) -> list[tuple[str, int]]:
-        """The logins that own an address, with the seconds that their plan opens relaying for."""
+        """The logins that may send as an address, with the seconds that their plan opens relaying for.
+
+        @ and a domain is whatever login of it.
+        """
         rows = await self.directory.ask(_RELAY_LOGINS, *sender)
         return [
             (username, seconds) for username, seconds in rows if isinstance(username, str) and isinstance(seconds, int)
         ]
 
     async def _membership(self, request: protocol.Request) -> str:
-        question = decision.membership(request)
+        username = request.get("sasl_username") or await self._login_before(request) or ""
+        question = decision.membership(username, request)
         if question is not None:
             rows = await self.directory.ask(_IS_MEMBER, *question.login, question.recipient_domain)
             if rows == [(True,)]:

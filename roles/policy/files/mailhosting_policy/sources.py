@@ -92,15 +92,22 @@ class Valkey:
 
     path: str
     username: str
+    password: str = field(default="", repr=False)
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of `keys`, None for what is missing.  Down after PATIENCE seconds or an error."""
         async with self._told(_command("MGET", *keys)) as reader:
             return await _array(reader)
 
-    async def remember(self, times: Mapping[str, int], seconds: int) -> None:
-        """Set each key to its time (Unix), until `seconds` after that.  Down after PATIENCE seconds or an error."""
-        commands = [_command("SET", key, str(when), "EXAT", str(when + seconds)) for key, when in times.items()]
+    async def remember(self, values: Mapping[str, str], seconds: int) -> None:
+        """Set each key to its value, until `seconds` after the time (Unix) that it begins with.
+
+        Down after PATIENCE seconds or an error.
+        """
+        commands = [
+            _command("SET", key, value, "EXAT", str(int(value.partition(" ")[0]) + seconds))
+            for key, value in values.items()
+        ]
         async with self._told(b"".join(commands)) as reader:
             for _command_sent in commands:
                 await _line(reader, b"+OK")
@@ -112,8 +119,7 @@ class Valkey:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self.path)
                 try:
-                    # A user without a password takes any.
-                    writer.write(_command("AUTH", self.username, "") + commands)
+                    writer.write(_command("AUTH", self.username, self.password) + commands)
                     await _line(reader, b"+OK")
                     yield reader
                 finally:

@@ -17,15 +17,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mailhosting_usage.service import Service, Times
 from mailhosting_usage.sources import Directory, Mailboxes, Valkey
 
+#: The first file descriptor of sd_listen_fds(3).
+LISTEN_FDS_START = 3
 #: Seconds between two looks at Valkey.  A look that takes longer than Dovecot's patience means lost values.
 LOOK = 2
+
+
+def passed_text(name: str) -> str:
+    """The text of a file that systemd opened for this process as `name` (sd_listen_fds(3)); empty without one."""
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    if name not in names:
+        return ""
+    with os.fdopen(LISTEN_FDS_START + names.index(name), encoding="utf-8") as file:
+        return file.read()
 
 
 def main() -> None:
     """Look and do what is due, until something ends the process; it has nothing to put away."""
     service = Service(
         Directory(os.environ["USAGE_DIRECTORY"]),
-        Valkey(os.environ["USAGE_VALKEY_SOCKET"], os.environ["USAGE_VALKEY_USER"]),
+        Valkey(os.environ["USAGE_VALKEY_SOCKET"], os.environ["USAGE_VALKEY_USER"], passed_text("valkey")),
         Mailboxes(Path(os.environ["USAGE_MAIL_BASE"])),
         Times(collect=int(os.environ["USAGE_COLLECT"]), compare_at=os.environ["USAGE_COMPARE_AT"]),
     )

@@ -98,12 +98,12 @@ def _write(connection: psycopg.Connection[tuple[Any, ...]], statements: Iterable
 class Valkey:
     """Valkey over one connection, opened when it is needed and kept.  Down where it does not answer in time."""
 
-    def __init__(self, path: str, username: str) -> None:
-        # A user without a password takes any.  No second try: a slow answer is what is to be noticed.
+    def __init__(self, path: str, username: str, password: str) -> None:
+        # No second try: a slow answer is what is to be noticed.
         self._client = redis.Redis(
             unix_socket_path=path,
             username=username,
-            password="",
+            password=password,
             socket_timeout=PATIENCE,
             socket_connect_timeout=PATIENCE,
             retry=Retry(NoBackoff(), 0),
