@@ -100,6 +100,14 @@ def message(sender: str, recipient: str, size: int = 0) -> EmailMessage:
     return made
 
 
+def octets(size: int) -> bytes:
+    """A mail of exactly `size` octets, header and the line ends included."""
+    header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
+    line = b"y" * 76 + b"\r\n"
+    lines, rest = divmod(size - len(header) - len(line), len(line))
+    return header + line * lines + b"z" * (rest + len(line) - 2) + b"\r\n"
+
+
 def send(server: Server, user: User, *recipients: str, size: int = 0, sender: str | None = None) -> str:
     """Submit one mail; its subject."""
     made = message(sender or user.address, recipients[0], size)

@@ -14,7 +14,7 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, submission, until
+from ..clients import User, octets, submission, until
 from ..control import Control
 from .wire import (
     BABA,
@@ -29,7 +29,6 @@ from .wire import (
     handed_in,
     in_maildrop,
     incoming,
-    octets,
     valkey,
 )
 

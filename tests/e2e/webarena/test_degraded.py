@@ -21,7 +21,7 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, may_log_in, until
+from ..clients import User, may_log_in, octets, until
 from ..control import Control
 from .wire import (
     ABE,
@@ -43,7 +43,6 @@ from .wire import (
     in_maildrop,
     incoming,
     maildrop,
-    octets,
     usage,
     valkey,
 )

@@ -14,7 +14,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, submission, until
+from ..clients import User, octets, submission, until
 from ..control import Control
 from .wire import (
     ABE,
@@ -41,7 +41,6 @@ from .wire import (
     in_maildrop,
     incoming,
     maildrop,
-    octets,
     session_of,
 )
 

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import poplib
 import smtplib
 from collections.abc import Iterator
+from typing import Any
 
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, submission, until, valkey_cli
+from ..clients import User, octets, submission, until, valkey_cli
 
 ABE = User("abe@kita.example", "Kita-Abe-1")
 BABA = User("baba@kita.example", "Kita-Baba-2")
@@ -24,6 +26,12 @@ GOTO = User("goto@higashi.example", "Higashi-Goto-1")
 HARA = User("hara@higashi.example", "Higashi-Hara-2")
 IKEDA = User("ikeda@nishi.example", "Nishi-Ikeda-1")
 JINNO = User("jinno@nishi.example", "Nishi-Jinno-2")
+KONDO = User("kondo@naka.example", "Naka-Kondo-1")
+MORI = User("mori@naka.example", "Naka-Mori-2")
+NODA = User("noda@naka.example", "Naka-Noda-3")
+ODA = User("oda@naka.example", "Naka-Oda-4")
+WADA = User("wada@ue.example", "Ue-Wada-1")
+YANO = User("yano@ue.example", "Ue-Yano-2")
 STRANGER = "stranger@outside.example"
 
 TOO_LARGE = (552, b"sorry, that message size exceeds my databytes limit (#5.3.4)")
@@ -45,14 +53,6 @@ def incoming(server: Server) -> Iterator[smtplib.SMTP]:
 def session_of(server: Server, sender: str | User) -> Iterator[smtplib.SMTP]:
     with incoming(server) if isinstance(sender, str) else submission(server, sender) as session:
         yield session
-
-
-def octets(size: int) -> bytes:
-    """A mail of exactly `size` octets, header and the line ends included."""
-    header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
-    line = b"y" * 76 + b"\r\n"
-    lines, rest = divmod(size - len(header) - len(line), len(line))
-    return header + line * lines + b"z" * (rest + len(line) - 2) + b"\r\n"
 
 
 def answer(
@@ -113,6 +113,12 @@ def forget(host: testinfra.host.Host, *kinds: str) -> None:
     for kind in kinds:
         if keys := valkey(host, "--scan", f"--pattern 'mh:1:{kind}:*'"):
             valkey(host, "del", *keys)
+
+
+def windows(host: testinfra.host.Host, *names: str) -> dict[str, list[dict[str, Any]]]:
+    """What each has used of its limits, as an operator sees it."""
+    said = host.check_output(f"for name in {' '.join(names)}; do mailhosting-limits show --json $name || exit; done")
+    return {name: json.loads(line)["windows"] for name, line in zip(names, said.splitlines(), strict=True)}
 
 
 def all_arrived(host: testinfra.host.Host) -> bool:
