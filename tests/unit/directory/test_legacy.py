@@ -72,7 +72,8 @@ def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
         assert "not the one" in str(error)  # noqa: PT017
 
 
-@pytest.mark.parametrize("text", ["", "x\n", "a " + "0" * 63 + "\n", f"a {'0' * 64}\na {'1' * 64}\n", "\xff"])
+@pytest.mark.parametrize("text", ["", "x\n", "a " + "0" * 63 + "\n", f"a {'0' * 64}\na {'1' * 64}\n", "\xff",
+                                  f"a {'0' * 64} next\n"])  # fmt: skip
 def test_a_file_that_is_no_list_of_keys(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text, encoding="latin-1")
@@ -159,16 +160,27 @@ def test_a_rotation(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) ->
     assert run("mail_legacy_keys", step="add", check=True, **step)["changed"]
     assert legacy.read_keys(keys) == [old]
     results = [run("mail_legacy_keys", step="add", **step)]
-    new, kept = legacy.read_keys(keys)
+    kept, added = legacy.read_keys(keys)
+    # Nobody encrypts with a key that Dovecot has not read yet.
     assert kept == old
+    sync(files(password="meanwhile"), update_password="always", fingerprint_key=keys)
+    assert legacy.decrypt(secret(see) or "", [old]) == "meanwhile"
     # A login that finds nothing under the old key finds it under the new one: never the other way round.
-    assert re.findall("passdb legacy_([0-9a-z]+)", conf.read_text()) == [old.id, new.id]
-    # Taken up again after an interruption, it makes no third.
+    passdbs = conf.read_text()
+    assert re.findall("passdb legacy_([0-9a-z]+)", passdbs) == [old.id, added.id]
+    # Taken up again after an interruption, no step makes a third key or takes a promotion back.
     assert not run("mail_legacy_keys", step="add", **step)["changed"]
+    assert run("mail_legacy_keys", step="promote", check=True, **step)["changed"]
+    results.append(run("mail_legacy_keys", step="promote", **step))
+    assert results[-1]["key_ids"] == [added.id, old.id]
+    for again in ("present", "add", "promote"):
+        assert not run("mail_legacy_keys", step=again, **step)["changed"]
+    assert conf.read_text() == passdbs
+    new = legacy.read_keys(keys)[0]
 
     results.append(run("mail_legacy_keys", step="reencrypt", **step))
     assert results[-1]["reencrypted"] == 1
-    assert legacy.decrypt(secret(see) or "", [new]) == PASSWORD
+    assert legacy.decrypt(secret(see) or "", [new]) == "meanwhile"
 
     results.append(run("mail_legacy_keys", step="remove", **step))
     assert legacy.read_keys(keys) == [new]
@@ -192,3 +204,11 @@ def test_secrets_of_a_lost_key_are_named_and_nothing_is_lost(
     failed = run("mail_legacy_keys", step="reencrypt", **step)
     assert f"key {lost} is missing" in failed["msg"]
     assert secret(see) == kept
+
+
+@pytest.mark.parametrize("step", ["add", "promote", "remove"])
+def test_without_dovecots_passdb_no_key_changes(run: Run, keys: str, tmp_path: Path, step: str) -> None:
+    before = Path(keys).read_text()
+    failed = run("mail_legacy_keys", step=step, keys=keys, passdb=str(tmp_path / "passdb"), conf=str(tmp_path / "conf"))
+    assert "Nothing was changed" in failed["msg"]
+    assert Path(keys).read_text() == before
