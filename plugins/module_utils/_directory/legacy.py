@@ -62,13 +62,21 @@ def read_keys(path: str | int = KEYS) -> list[Key]:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise DirectoryError(
             f"{path}: {reason}; bring it back from a backup, or have the playbook mailhosting.stack.site make it "
-            "and set the passwords of accounts with legacy_auth again"
+            "and set the passwords of accounts with legacy_auth again (update_password: always sets those in the files)"
         ) from None
     found = [_LINE.fullmatch(line) for line in lines]
     keys = [Key(match[1], bytes.fromhex(match[2]), match[3] is not None) for match in found if match]
     if not keys or keys[0].is_next or len(keys) != len(lines) or len({key.id for key in keys}) != len(keys):
         raise DirectoryError(f"{path}: not a list of keys, a line each of an id and 64 hex digits")
     return keys
+
+
+def key_ids(path: str = KEYS) -> frozenset[str]:
+    """The names of the keys in `path`; none if it is missing or no list of keys."""
+    try:
+        return frozenset(key.id for key in read_keys(path))
+    except DirectoryError:
+        return frozenset()
 
 
 def write_keys(keys: Sequence[Key], path: str = KEYS) -> None:

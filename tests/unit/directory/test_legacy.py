@@ -16,7 +16,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory impor
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
 
 from .build import HASH, PLANS, account, desired, tenant
-from .conftest import Run, See
+from .conftest import Declare, Run, See
 
 TARO = "taro@acme.example"
 PASSWORD = "tanstaaf {PLAIN}%{user} é"
@@ -212,3 +212,101 @@ def test_without_dovecots_passdb_no_key_changes(run: Run, keys: str, tmp_path: P
     failed = run("mail_legacy_keys", step=step, keys=keys, passdb=str(tmp_path / "passdb"), conf=str(tmp_path / "conf"))
     assert "Nothing was changed" in failed["msg"]
     assert Path(keys).read_text() == before
+
+
+@pytest.fixture
+def always(tmp_path: Path) -> dict[str, str]:
+    """Options of a run that enforces plain passwords."""
+    key = tmp_path / "fingerprint.key"
+    key.write_text("0" * 64)
+    return {"update_password": "always", "fingerprint_key": str(key)}
+
+
+def lacking(result: dict[str, Any]) -> list[str]:
+    return [text for text in result["warnings"] if text.startswith("legacy_auth: ")]
+
+
+def test_an_account_older_than_the_plans_legacy_auth_gets_its_secret(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files({}, password=PASSWORD), **always)
+    assert sync(files(password=PASSWORD), check=True, **always)["addresses"] == [TARO]
+    result = sync(files(password=PASSWORD), **always)
+    assert (result["addresses"], lacking(result)) == ([TARO], [])
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    again = sync(files(password=PASSWORD), **always)
+    assert (again["changed"], lacking(again)) == (False, [])
+
+
+def test_after_a_lost_key_setting_the_passwords_again_needs_no_other_ones(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files(password=PASSWORD), **always)
+    legacy.write_keys([legacy.new_key()], keys)
+    assert sync(files(password=PASSWORD), **always)["addresses"] == [TARO]
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    again = sync(files(password=PASSWORD), **always)
+    assert (again["changed"], lacking(again)) == (False, [])
+
+
+def test_while_there_is_no_key_runs_go_on_and_say_whom_it_concerns(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files(password=PASSWORD), **always)
+    kept = secret(see)
+    Path(keys).unlink()
+    result = sync(files(password=PASSWORD, state="no_login"), **always)
+    (warning,) = lacking(result)
+    assert TARO in warning
+    assert result["addresses"] == [TARO]
+    assert secret(see) == kept
+
+
+@pytest.mark.parametrize("attributes", [{"password": PASSWORD}, {"password_hash": HASH}, {}])
+def test_whose_password_is_not_at_hand_is_named(
+    sync: Run,
+    see: See,
+    keys: str,  # noqa: ARG001
+    attributes: dict[str, str],
+) -> None:
+    known = attributes or {"password_hash": HASH}
+    sync(files({}, **known))
+    for changed in (True, False):  # said each time
+        result = sync(files(**attributes))
+        (warning,) = lacking(result)
+        assert f"1 account: {TARO};" in warning
+        assert result["changed"] is changed or not attributes
+    assert secret(see) is None
+
+
+def test_the_list_of_those_without_a_secret_is_short(sync: Run, keys: str) -> None:  # noqa: ARG001
+    many = [account(f"u{number:02}@acme.example", password_hash=HASH) for number in range(25)]
+    nobody = account("none@acme.example")
+    others = tenant("bolt", account("bill@bolt.example", password_hash=HASH))
+    (warning,) = lacking(sync(desired(tenant("acme", *many, nobody, overrides=LEGACY), others)))
+    assert "25 accounts: u00@acme.example, " in warning
+    assert "u09@acme.example and 15 more;" in warning
+    assert "u10" not in warning
+    assert "none@" not in warning
+    assert "bill" not in warning
+
+
+def test_a_module_enforces_the_secret_too(run: Run, see: See, keys: str, declare: Declare) -> None:
+    declare(desired())
+    settings = {"name": "acme", "plan": "basic", "domains": [{"name": "acme.example"}]}
+    run("mail_tenant", **settings)
+    mine = {"address": TARO, "password": PASSWORD, "update_password": "always"}
+    run("mail_account", **mine)
+    (warning,) = lacking(run("mail_tenant", overrides=LEGACY, **settings))
+    assert TARO in warning
+    run("mail_account", address="jiro@acme.example", password=PASSWORD)
+    result = run("mail_account", **mine)
+    assert (result["changed"], lacking(result)) == (True, [])
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    assert not run("mail_account", **mine)["changed"]
+    legacy.write_keys([legacy.new_key()], keys)
+    # Of all that lack one it names the account that it is about.
+    (warning,) = lacking(run("mail_account", address=TARO, quota="5M"))
+    assert f"1 account: {TARO};" in warning
+    assert run("mail_account", **mine)["changed"]
+    assert not run("mail_account", **mine)["changed"]
