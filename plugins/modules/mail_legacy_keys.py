@@ -12,8 +12,9 @@ version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Gives Dovecot the keys that the host has, and changes them step by step. No key ever leaves the host.
-  - Warns of accounts whose secret is under a key that the host does not have. Their APOP and CRAM-MD5 logins fail until
-    the key is back or their passwords are set again; all other logins go on.
+  - Warns of accounts whose secret is under a key that the host does not have, and of a key that is not the one of its
+    name. Their APOP and CRAM-MD5 logins fail until the key is back or their passwords are set again; all other logins
+    go on.
   - P(mailhosting.stack.dovecot#role) calls it, and the playbook C(mailhosting.stack.rotate_legacy_key), which reloads
     Dovecot between the steps.
 extends_documentation_fragment:
@@ -78,6 +79,12 @@ unreadable:
   elements: str
   returned: success
   sample: []
+wrong_keys:
+  description: Names of keys that are not those that the secrets were made with. One secret of each is tried.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 """
 
 import os
@@ -93,6 +100,11 @@ from ..module_utils._files import replace_file
 from ..module_utils._run import CAP, connection_options, opened, reported
 
 _NAMED = 10
+_WRONG = (
+    "key {key_id} in {path} is not the one that the secret of {address} was made with: APOP and CRAM-MD5 fail for all "
+    "secrets of that key until the right one is back from a backup. Without one remove the file: the playbook "
+    "mailhosting.stack.site makes a new key, and the passwords have to be set again"
+)
 _STEPS = ("present", "add", "promote", "reencrypt", "remove")
 
 
@@ -117,7 +129,7 @@ def main() -> None:
 def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
     path, step, check = module.params["keys"], module.params["step"], module.check_mode
     if check and not os.path.exists(path):
-        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": []}
+        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": [], "wrong_keys": []}
     passdb = _passdb(module)
     before = keys = legacy.read_keys(path)
     moved = 0
@@ -133,12 +145,16 @@ def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
     unreadable = store.secrets_of_other_keys([key.id for key in keys]) if store else []
     if unreadable:
         module.warn(_warning(unreadable))
+    wrong = store.wrong_keys(keys) if store else []
+    for key_id, address in wrong:
+        module.warn(_WRONG.format(key_id=key_id, path=path, address=address))
     written = passdb is None or _write_conf(module, passdb, keys)
     return {
         "changed": bool(keys != before or moved or written),
         "key_ids": [key.id for key in keys],
         "reencrypted": moved,
         "unreadable": [address for address, _key_id in unreadable[:CAP]],
+        "wrong_keys": [key_id for key_id, _address in wrong],
     }
 
 

@@ -86,6 +86,17 @@ WHERE ac.legacy_secret IS NOT NULL AND split_part(ac.legacy_secret, '$', 1) <> A
 ORDER BY ac.id
 """
 
+#: The oldest secret under each key.
+SAMPLES: Final = """
+SELECT DISTINCT ON (split_part(ac.legacy_secret, '$', 1))
+    coalesce(ad.local_part || '@' || ad.domain, cl.local_part || '@' || cl.domain), ac.legacy_secret
+FROM directory.account ac
+LEFT JOIN directory.address ad ON ad.account_id = ac.id
+LEFT JOIN directory.closed cl ON cl.account_id = ac.id
+WHERE ac.legacy_secret IS NOT NULL
+ORDER BY split_part(ac.legacy_secret, '$', 1), ac.id
+"""
+
 REENCRYPT: Final = """
 UPDATE directory.account ac SET legacy_secret = r.after
 FROM json_to_recordset(%s) AS r (id bigint, before text, after text)

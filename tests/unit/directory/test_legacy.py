@@ -310,3 +310,29 @@ def test_a_module_enforces_the_secret_too(run: Run, see: See, keys: str, declare
     assert f"1 account: {TARO};" in warning
     assert run("mail_account", **mine)["changed"]
     assert not run("mail_account", **mine)["changed"]
+
+
+def test_a_wrong_key_of_the_right_name_is_named(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) -> None:
+    (tmp_path / "passdb").write_text(PASSDB)
+    step = {"keys": keys, "passdb": str(tmp_path / "passdb"), "conf": str(tmp_path / "conf")}
+    sync(desired(tenant("acme", *(account(f"{name}@acme.example", password=PASSWORD) for name in "abc"),
+                        overrides=LEGACY)))  # fmt: skip
+    (right,) = legacy.read_keys(keys)
+    assert run("mail_legacy_keys", **step)["wrong_keys"] == []
+    # Beside it one that is right, and one that nothing is under.
+    other = legacy.new_key()
+    query = """UPDATE directory.account ac SET legacy_secret = %s FROM directory.address ad
+               WHERE ad.account_id = ac.id AND ad.local_part = 'a' RETURNING ac.id"""
+    see("mailhosting", query, legacy.encrypt(PASSWORD, other))
+    wrong = right._replace(value=legacy.new_key().value)
+    legacy.write_keys([wrong, other, legacy.new_key()], keys)
+    for check in (True, False):
+        result = run("mail_legacy_keys", check=check, **step)
+        (warning,) = result["warnings"]
+        assert f"key {right.id} in {keys} is not the one" in warning
+        assert re.search("[bc]@acme.example", warning)
+        assert (result["wrong_keys"], result["unreadable"]) == ([right.id], [])
+        assert wrong.value.hex() not in json.dumps(result)
+    # The others go on.
+    assert wrong.value.hex() in (tmp_path / "conf").read_text()
+    assert other.value.hex() in (tmp_path / "conf").read_text()
