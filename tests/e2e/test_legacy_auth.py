@@ -304,3 +304,34 @@ def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, c
         assert control.module("mail_legacy_keys", step="present")["unreadable"] == []
         host.check_output("systemctl reload dovecot")
     apop(server, SHA)
+
+
+def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(server: Server, control: Control, host) -> None:
+    """Of the file with the keys alone; Dovecot knows the key until the next run."""
+    host.check_output(f"mv {KEYS} {KEYS}.kept")
+    try:
+        control.playbook("tenants")
+        apop(server, SHA)
+        log_in(server, "pop3s", SHA)
+        with pytest.raises(Refused, match="lacks the key"):
+            set_password(host, NEW)
+        printed = control.playbook("site")
+        assert f"no key for the secrets of {NEW.address}" in " ".join(printed.split())
+        for user in (SHA, NEW):
+            with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+                apop(server, user)
+        log_in(server, "pop3s", SHA)
+        log_in(server, "pop3s", HASH_ONLY)
+        set_password(host, NEW)
+        apop(server, NEW)
+        # What files and modules enforce needs no other password.
+        assert control.module("mail_account", address=SHA.address, password=SHA.password, update_password="always")[
+            "changed"
+        ]
+        apop(server, SHA)
+    finally:
+        host.check_output(f"mv {KEYS}.kept {KEYS}")
+        control.module("mail_legacy_keys", step="present")
+        host.check_output("systemctl reload dovecot")
+        for user in (SHA, NEW):
+            set_password(host, user)
