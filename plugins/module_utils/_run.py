@@ -11,6 +11,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -145,7 +146,8 @@ def _write(
     lock = locked(store.connection) if store and not module.check_mode else nullcontext()
     with lock:
         current, asked = _load(store, scope, request)
-        changes = reconcile(current, asked.desired, asked.options)
+        options = replace(asked.options, secret_keys=legacy.key_ids(legacy.KEYS))
+        changes = reconcile(current, asked.desired, options)
         if store and changes and not module.check_mode:
             passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)

@@ -47,7 +47,9 @@ options:
     choices: [on_create, always]
     default: on_create
   password_hash:
-    description: The password as a hash in Dovecot's notation, such as V({ARGON2ID}$argon2id$…). Always set.
+    description:
+      - The password as a hash in Dovecot's notation, such as V({ARGON2ID}$argon2id$…). Always set.
+      - V({PLAIN}) and the password itself, for tests of speed; no tenant's file may have it.
     type: str
   quota:
     description:
@@ -182,8 +184,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._directory import password_hashes, passwords, syntax
-from ..module_utils._directory.changes import Options, Scope
+from ..module_utils._directory import legacy, password_hashes, passwords, syntax
+from ..module_utils._directory.attributes import lacks_secret
+from ..module_utils._directory.changes import Options, Scope, Settings
 from ..module_utils._directory.final import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
@@ -303,7 +306,8 @@ def _account(address: str, tenant: str, parameters: dict[str, Any], current: Cur
         account.forward = Forward(goes_to, parameters["forward"]["keep"]) if goes_to else None
     if parameters["autoreply"] is not None:
         account.autoreply = _autoreply(parameters["autoreply"])
-    _set_password(account, row, parameters)
+    legacy_auth = Settings(current.plans, current.tenants, current.domains).legacy_auth(tenant)
+    _set_password(account, row, parameters, legacy_auth)
     return account
 
 
@@ -314,14 +318,19 @@ def _autoreply(given: dict[str, Any]) -> Autoreply | None:
     return value("autoreply", lambda texts: syntax.autoreply(*texts), texts)
 
 
-def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any]) -> None:
+def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any], legacy_auth: bool) -> None:
     if parameters["password_hash"] is not None:
-        account.password_hash = value("password_hash", password_hashes.password_hash, parameters["password_hash"])
+        account.password_hash = value("password_hash", _password_hash, parameters["password_hash"])
     if parameters["password"] is not None:
         plain = value("password", syntax.password, parameters["password"])
         always = UPDATE_PASSWORD[parameters["update_password"]]
-        if not (always and row and row.password and passwords.verify(plain, row.password)):
+        same = always and row and row.password and passwords.verify(plain, row.password)
+        if not same or (row and legacy_auth and lacks_secret(row, legacy.key_ids(legacy.KEYS))):
             account.password = plain
+
+
+def _password_hash(text: str) -> str:
+    return password_hashes.password_hash(text, may_be_plain=True)
 
 
 def _quota(text: str) -> int | Unset | None:

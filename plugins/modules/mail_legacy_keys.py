@@ -12,8 +12,9 @@ version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Gives Dovecot the keys that the host has, and changes them step by step. No key ever leaves the host.
-  - Warns of accounts whose secret is under a key that the host does not have. Their APOP and CRAM-MD5 logins fail until
-    the key is back or their passwords are set again; all other logins go on.
+  - Warns of accounts whose secret is under a key that the host does not have, and of a key that is not the one of its
+    name. Their APOP and CRAM-MD5 logins fail until the key is back or their passwords are set again; all other logins
+    go on.
   - P(mailhosting.stack.dovecot#role) calls it, and the playbook C(mailhosting.stack.rotate_legacy_key), which reloads
     Dovecot between the steps.
 extends_documentation_fragment:
@@ -25,11 +26,12 @@ options:
   step:
     description:
       - V(present) changes no key.
-      - V(add) makes a new current key beside the old one, unless there are two already.
+      - V(add) makes a key that Dovecot can read and nothing is encrypted with yet, unless there are two already.
+      - V(promote) makes that key the current one. Only after Dovecot was reloaded, or logins fail.
       - V(reencrypt) brings all secrets under the current key, in one transaction.
       - V(remove) does the same with those that are left, and takes all other keys away.
     type: str
-    choices: [present, add, reencrypt, remove]
+    choices: [present, add, promote, reencrypt, remove]
     default: present
   keys:
     description: File of the keys, made by M(mailhosting.stack.mail_schema).
@@ -77,6 +79,12 @@ unreadable:
   elements: str
   returned: success
   sample: []
+wrong_keys:
+  description: Names of keys that are not those that the secrets were made with. One secret of each is tried.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 """
 
 import os
@@ -92,13 +100,19 @@ from ..module_utils._files import replace_file
 from ..module_utils._run import CAP, connection_options, opened, reported
 
 _NAMED = 10
+_WRONG = (
+    "key {key_id} in {path} is not the one that the secret of {address} was made with: APOP and CRAM-MD5 fail for all "
+    "secrets of that key until the right one is back from a backup. Without one remove the file: the playbook "
+    "mailhosting.stack.site makes a new key, and the passwords have to be set again"
+)
+_STEPS = ("present", "add", "promote", "reencrypt", "remove")
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **connection_options(),
-            "step": {"type": "str", "choices": ["present", "add", "reencrypt", "remove"], "default": "present"},
+            "step": {"type": "str", "choices": list(_STEPS), "default": "present"},
             "keys": {"type": "path", "default": legacy.KEYS, "no_log": False},
             "passdb": {"type": "path", "default": "/etc/dovecot/legacy.passdb", "no_log": False},
             "conf": {"type": "path", "default": "/etc/dovecot/legacy.conf"},
@@ -113,27 +127,34 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, store: Store | None) -> dict[str, Any]:
-    path, check = module.params["keys"], module.check_mode
+    path, step, check = module.params["keys"], module.params["step"], module.check_mode
     if check and not os.path.exists(path):
-        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": []}
+        return {"changed": True, "key_ids": [], "reencrypted": 0, "unreadable": [], "wrong_keys": []}
+    passdb = _passdb(module)
     before = keys = legacy.read_keys(path)
     moved = 0
-    if module.params["step"] == "add" and len(keys) == 1:
-        keys = [legacy.new_key(), *keys]
-    elif module.params["step"] in ("reencrypt", "remove") and store:
+    if step == "add":
+        keys = legacy.with_next(keys)
+    elif step == "promote":
+        keys = legacy.promoted(keys)
+    elif step in ("reencrypt", "remove") and store:
         moved = store.reencrypt(keys, check)
-        keys = keys[:1] if module.params["step"] == "remove" else keys
+        keys = keys[:1] if step == "remove" else keys
     if keys != before and not check:
         legacy.write_keys(keys, path)
     unreadable = store.secrets_of_other_keys([key.id for key in keys]) if store else []
     if unreadable:
         module.warn(_warning(unreadable))
-    written = _write_conf(module, keys)
+    wrong = store.wrong_keys(keys) if store else []
+    for key_id, address in wrong:
+        module.warn(_WRONG.format(key_id=key_id, path=path, address=address))
+    written = passdb is None or _write_conf(module, passdb, keys)
     return {
         "changed": bool(keys != before or moved or written),
         "key_ids": [key.id for key in keys],
         "reencrypted": moved,
         "unreadable": [address for address, _key_id in unreadable[:CAP]],
+        "wrong_keys": [key_id for key_id, _address in wrong],
     }
 
 
@@ -144,21 +165,24 @@ def _warning(found: list[tuple[str, str]]) -> str:
     return f"{text}until it is back or their passwords are set again"
 
 
-def _write_conf(module: AnsibleModule, keys: list[legacy.Key]) -> bool:
-    """Whether Dovecot's file was, or in check mode would be, another."""
-    conf = module.params["conf"]
+def _passdb(module: AnsibleModule) -> str | None:
+    """The passdb of one key; None where check mode finds that the role would make it first."""
     try:
         with open(module.params["passdb"], encoding="utf-8") as file:
-            template = file.read()
+            return file.read()
     except OSError as error:
         if module.check_mode:
-            return True
+            return None
         raise DirectoryError(
-            f"{error.filename}: {error.strerror}; the role mailhosting.stack.dovecot makes it "
-            "where a plan has legacy_auth"
+            f"{error.filename}: {error.strerror}; the role mailhosting.stack.dovecot makes it. Nothing was changed"
         ) from None
-    # The current key last: a secret that comes under it while a login is looked up is found under one or the other.
-    text = "".join(template.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in reversed(keys))
+
+
+def _write_conf(module: AnsibleModule, passdb: str, keys: list[legacy.Key]) -> bool:
+    """Whether Dovecot's file was, or in check mode would be, another."""
+    conf = module.params["conf"]
+    ordered = legacy.in_dovecots_order(keys)
+    text = "".join(passdb.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in ordered)
     try:
         with open(conf, encoding="utf-8") as file:
             if file.read() == text and os.fstat(file.fileno()).st_mode & 0o077 == 0:

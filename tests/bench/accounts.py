@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from common import CHECKOUT, Figure, Host, at_least, at_most, median, publish, wall
+from generate_inventory import PASSWORD, password_hash
 
 BENCH = CHECKOUT / "tests" / "bench"
 EMPTY = BENCH / "empty.yml"
@@ -22,7 +23,6 @@ LOOP = BENCH / "loop.yml"
 TENANTS = "mailhosting.stack.tenants"
 #: accounts, domains, tenants
 SIZES = ((200, 20, 10), (10_000, 200, 50), (100_000, 20_000, 10_000))
-PASSWORD = "benchmark"
 
 
 class Estate:
@@ -48,7 +48,7 @@ class Estate:
         lines = file.read_text().splitlines()
         start = next(number for number, line in enumerate(lines) if line.strip() == "accounts:")
         indent = len(lines[start]) - len(lines[start].lstrip()) + 2
-        hashed = json.dumps("{PLAIN}" + PASSWORD)
+        hashed = json.dumps(password_hash(0))
         lines.insert(start + 1, f"{' ' * indent}{name}: {{password_hash: {hashed}}}")
         file.write_text("\n".join(lines) + "\n")
         domain = next(line for line in reversed(lines[: start + 1]) if line and not line.startswith((" ", "-", "#")))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from accounts import TENANTS
 from common import CHECKOUT, Figure, Host, at_most, publish
+from generate_inventory import password_hash
 
 MEMBERS = 10_000
-HASH = "{PLAIN}benchmark"
+HASH = password_hash(0)
 RELOADS = "journalctl --since=@{since} --output=cat | grep -c -e 'reload -- version' -e 'Warning: SIGHUP' || true"
 #: Hands a mail to all@ in; prints how long the answer to its end took, in seconds.
 SEND = """

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import itertools
 import poplib
+import shlex
 import smtplib
 import threading
 import time
@@ -26,7 +28,10 @@ LEGACY = {
     "protocols": ["pop3", "pop3s", "imap", "smtp", "submission", "submissions"],
 }
 SHA = User("sha@legacy.example", "tanstaaf {PLAIN}%{user}")
+#: Whose password is set again and again.
+NEW = User("new@legacy.example", "tsugi no aikotoba")
 HASH_ONLY = User("imported@legacy.example", "a hash is all there is")
+KEYS = "/etc/mailhosting/legacy.keys"
 #: As the login is written where @ is not allowed (VM-4), and by somebody who shouts.
 NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
 
@@ -37,6 +42,7 @@ def tenant_with_legacy_auth(control: Control, host) -> Iterator[None]:
     domains = [{"name": "legacy.example"}]
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
     control.module("mail_account", address=SHA.address, password=SHA.password)
+    control.module("mail_account", address=NEW.address, password=NEW.password)
     control.module("mail_account", address=HASH_ONLY.address, password_hash=hashed)
     control.playbook("site")
     yield
@@ -178,13 +184,13 @@ def test_the_plan_and_the_state_hold_for_apop_too(
 
 
 def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
-    for path in ("/etc/mailhosting/legacy.keys", "/etc/dovecot/legacy.conf"):
+    for path in (KEYS, "/etc/dovecot/legacy.conf"):
         assert (host.file(path).mode, host.file(path).user) == (0o600, "root")
     query = "SELECT secret FROM v1.legacy_passdb"
     for user in ("postfix", "vmail"):
         asked = host.run(f"runuser -u {user} -- psql --dbname=mailhosting --command='{query}'")
         assert "permission denied" in asked.stderr
-    (key,) = [line.split()[1] for line in host.file("/etc/mailhosting/legacy.keys").content_string.splitlines()]
+    (key,) = [line.split()[1] for line in host.file(KEYS).content_string.splitlines()]
     assert host.run(f"grep -rl --text {key} /var/log /run/log").stdout == ""
     assert host.file("/run/dovecot/dovecot.conf.binary").mode == 0o600
 
@@ -218,20 +224,34 @@ class Again(threading.Thread):
         self.join()
 
 
+def set_password(host, user: User) -> None:
+    done = host.run(f"echo {shlex.quote(user.password)} | mailhosting-password {user.address}")
+    if done.rc:
+        raise Refused(done.stderr)
+
+
 def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
-    before = host.file("/etc/mailhosting/legacy.keys").content_string
+    before = host.file(KEYS).content_string
+    numbers = itertools.count()
+
+    def set_and_log_in() -> None:
+        user = NEW._replace(password=f"{NEW.password} {next(numbers)}")
+        set_password(host, user)
+        apop(server, user)
+
     # Postfix's processes keep their connections to Dovecot from one client to the next.
     clients = [Again(lambda: apop(server, SHA)), Again(lambda: cram_md5(server, SHA, "submission"))]
+    clients.append(Again(set_and_log_in))
     try:
         control.playbook("rotate_legacy_key")
     finally:
         for client in clients:
             client.stop()
-    for client in clients:
+    for client, least in zip(clients, (50, 50, 10), strict=True):
         assert client.refused == []
-        assert client.logins > 50
+        assert client.logins > least
         assert len(client.dropped) <= 2
-    after = host.file("/etc/mailhosting/legacy.keys").content_string
+    after = host.file(KEYS).content_string
     assert after.count("\n") == before.count("\n") == 1
     assert after != before
     assert before.split()[0] not in host.file("/etc/dovecot/legacy.conf").content_string
@@ -239,22 +259,39 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
     cram_md5(server, SHA, "submission")
 
 
+def test_a_rotation_that_breaks_off_refuses_nobody(server: Server, control: Control, host) -> None:
+    before = host.file(KEYS).content_string
+    for number, step in enumerate(("add", "promote")):
+        control.module("mail_legacy_keys", step=step)
+        user = NEW._replace(password=f"{NEW.password} after step {number}")
+        set_password(host, user)
+        apop(server, user)
+        apop(server, SHA)
+        host.check_output("systemctl reload dovecot")
+    # Nor does it begin anew: the key that was promoted is the one that stays.
+    promoted = host.file(KEYS).content_string.split()[0]
+    control.playbook("rotate_legacy_key")
+    assert host.file(KEYS).content_string.split()[0::2] == [promoted]
+    assert promoted not in before
+    apop(server, user)
+    apop(server, SHA)
+
+
 def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
     changed = SHA._replace(password="the next password")
     try:
-        host.check_output(f"echo '{changed.password}' | mailhosting-password {SHA.address}")
+        set_password(host, changed)
         apop(server, changed)
         cram_md5(server, changed, "imap")
         log_in(server, "pop3s", changed)
         with pytest.raises(Refused):
             apop(server, SHA)
     finally:
-        host.check_output(f"echo '{SHA.password}' | mailhosting-password {SHA.address}")
+        set_password(host, SHA)
 
 
 def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, control: Control, host) -> None:
-    keys = "/etc/mailhosting/legacy.keys"
-    host.check_output(f"cp --preserve {keys} {keys}.kept && echo 'other {'0' * 64}' > {keys}")
+    host.check_output(f"cp --preserve {KEYS} {KEYS}.kept && echo 'other {'0' * 64}' > {KEYS}")
     try:
         assert SHA.address in control.module("mail_legacy_keys", step="present")["unreadable"]
         host.check_output("systemctl reload dovecot")
@@ -263,7 +300,38 @@ def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, c
         log_in(server, "pop3s", SHA)
         log_in(server, "pop3s", HASH_ONLY)
     finally:
-        host.check_output(f"mv {keys}.kept {keys}")
+        host.check_output(f"mv {KEYS}.kept {KEYS}")
         assert control.module("mail_legacy_keys", step="present")["unreadable"] == []
         host.check_output("systemctl reload dovecot")
     apop(server, SHA)
+
+
+def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(server: Server, control: Control, host) -> None:
+    """Dovecot knows the key until the next run of site."""
+    host.check_output(f"mv {KEYS} {KEYS}.kept")
+    try:
+        control.playbook("tenants")
+        apop(server, SHA)
+        log_in(server, "pop3s", SHA)
+        with pytest.raises(Refused, match="lacks the key"):
+            set_password(host, NEW)
+        control.playbook("site")
+        assert set(control.module("mail_legacy_keys", step="present")["unreadable"]) == {SHA.address, NEW.address}
+        for user in (SHA, NEW):
+            with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+                apop(server, user)
+        log_in(server, "pop3s", SHA)
+        log_in(server, "pop3s", HASH_ONLY)
+        set_password(host, NEW)
+        apop(server, NEW)
+        # What files and modules enforce needs no other password.
+        assert control.module("mail_account", address=SHA.address, password=SHA.password, update_password="always")[
+            "changed"
+        ]
+        apop(server, SHA)
+    finally:
+        host.check_output(f"mv {KEYS}.kept {KEYS}")
+        control.module("mail_legacy_keys", step="present")
+        host.check_output("systemctl reload dovecot")
+        for user in (SHA, NEW):
+            set_password(host, user)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES
 
-from .clients import User, log_in, may_log_in
+from .clients import User, log_in, may_log_in, until
 from .control import Control
 
 USER = User("own@e2e.example", "the first password")
@@ -69,12 +70,22 @@ def test_without_the_old_password_nothing_changes(server: Server, host, old: dic
     log_in(server, "pop3s", USER)
 
 
-def test_an_imported_hash_is_known_too(server: Server, host, tenant: Control) -> None:
-    hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{USER.password}'").strip()
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_imported_hash_is_known_too(server: Server, host, tenant: Control, scheme: str) -> None:
+    hashed = host.check_output(f"doveadm pw -s {scheme} -p '{USER.password}'").strip()
     tenant.module("mail_account", address=USER.address, password_hash=hashed)
+    log_in(server, "pop3s", USER)
     assert not ask(host, address=USER.address, old="wrong", new=NEXT.password)["ok"]
     assert ask(host, address=USER.address, old=USER.password, new=NEXT.password)["ok"]
     log_in(server, "pop3s", NEXT)
+
+
+def test_the_dearest_hash_that_may_be_imported_is_known_too(host, tenant: Control) -> None:
+    """Which is checked in as much memory as a hash may ask for."""
+    script = "import argon2; print(argon2.PasswordHasher(4, 262144, 1).hash(input()))"
+    hashed = host.check_output(f"echo '{USER.password}' | python3 -c {shlex.quote(script)}").strip()
+    tenant.module("mail_account", address=USER.address, password_hash="{ARGON2ID}" + hashed)
+    assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
 
 
 def test_whoever_may_not_log_in_may_not_change_it(host, tenant: Control) -> None:
@@ -157,12 +168,24 @@ def test_the_sandbox(host) -> None:
     assert float(level.split(": ")[1].split()[0]) <= 2.0, level
 
 
-def test_no_password_is_logged(host) -> None:
-    ask(host, address=USER.address, old="a wrong secret", new=NEXT.password)
+def test_a_wrong_old_password_is_logged_with_the_address_alone(host) -> None:
+    # Systemd's names of the units of connections count on.
+    journal = "journalctl --output=cat --unit='mailhosting-password*' --no-pager"
+    cursor = host.check_output("journalctl --lines=0 --show-cursor --no-pager").partition("cursor: ")[2].strip()
+    tried = ["nobody@e2e.example", USER.address, "a secret in its place", "two\nlines@e2e.example"]
+    for address in tried:
+        ask(host, address=address, old="a wrong secret", new=NEXT.password)
     ask(host, address=USER.address, old=USER.password, new=NEXT.password)
-    logged = host.check_output("journalctl --since=-2min --output=cat --unit='mailhosting-password*' --no-pager")
-    for secret in ("a wrong secret", USER.password, NEXT.password):
-        assert secret not in logged
+
+    def logged() -> str:
+        return str(host.check_output(f"{journal} --after-cursor='{cursor}'"))
+
+    assert until(lambda: logged().count("wrong old password") == len(tried))
+    warned = host.check_output(f"{journal} --after-cursor='{cursor}' --priority=warning").splitlines()
+    named = [*tried[:2], *["what is no address"] * 2]
+    assert [line for line in warned if "old" in line] == [f"wrong old password for {name}" for name in named]
+    for secret in ("a wrong secret", tried[2], "lines@", USER.password, NEXT.password):
+        assert secret not in logged()
 
 
 def test_the_next_run_of_files_leaves_a_user_s_own_password_alone(

@@ -97,6 +97,7 @@ class Addresses:
     def _accounts(self, tenant: Tenant, live: dict[str, AccountRow]) -> list[int]:
         """Compare a tenant's declared accounts; the ids of those that exist."""
         matched = []
+        legacy_auth = self._changes.settings.legacy_auth(tenant.name)
         for address, account in tenant.accounts.items():
             if not self._scope.has_account(address):
                 continue
@@ -105,7 +106,7 @@ class Addresses:
                 self._new.append((tenant, account))
                 continue
             matched.append(row.id)
-            found = compare(row, account, self._options)
+            found = compare(row, account, self._options, legacy_auth)
             if not found and row.local_part == account.local_part and self._is_ours(row.origin):
                 self._changes.unchanged += 1
             else:
@@ -193,7 +194,8 @@ class Addresses:
                 compare(nobody(account.local_part, account.domain), account, self._options),
             )
         elif account.restore:
-            self._add("restore", tenant.name, account, closed, compare(closed, account, self._options))
+            legacy_auth = self._changes.settings.legacy_auth(tenant.name)
+            self._add("restore", tenant.name, account, closed, compare(closed, account, self._options, legacy_auth))
         else:
             message = (
                 f'"{account.address}" was closed and its mailbox is still kept: '

@@ -41,8 +41,13 @@ class Differences(NamedTuple):
         return free and self.fields.keys() <= {"password", "forward_to", "forward_keep", "autoreply"}
 
 
-def compare(row: AccountRow, account: Account, options: Options) -> Differences:
-    """What has to change for `row` to be as `account` declares it."""
+def lacks_secret(row: AccountRow, keys: frozenset[str]) -> bool:
+    """Whether `row`, of a tenant with legacy_auth, has no secret under one of `keys` and could have one."""
+    return bool(keys) and row.secret_key not in keys
+
+
+def compare(row: AccountRow, account: Account, options: Options, legacy_auth: bool = False) -> Differences:
+    """What has to change for `row` to be as `account` declares it, in a tenant with `legacy_auth` or without."""
     fields: dict[str, Any] = {}
     if row.state != account.state:
         fields["state"] = account.state
@@ -53,6 +58,8 @@ def compare(row: AccountRow, account: Account, options: Options) -> Differences:
     _forward(row, account, remember, fields)
     _autoreply(row, account, remember, fields)
     plain = _password(row, account, options, fields)
+    if plain is None and account.password is not None and options.enforce_passwords:
+        plain = account.password if legacy_auth and lacks_secret(row, options.secret_keys) else None
     return Differences(fields, plain, remember and options.enforce_passwords)
 
 

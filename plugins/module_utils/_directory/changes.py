@@ -70,6 +70,7 @@ class Options:
     expect_closed: int | None = None
     enforce_passwords: bool = False  # declared plain ones too, not only on creation
     fingerprint_key: bytes = b""
+    secret_keys: frozenset[str] = frozenset()  # ids of the host's keys to secrets; none: none can be made
     holds: HoldOrder | None = None
 
 

@@ -7,7 +7,8 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 `<key id>$<iv>$<ciphertext>$`, AES-256-CBC with PKCS #7 padding, in hex: without the key id it is what
 Dovecot's `decrypt` filter takes.  Keys stay on the host that made them, in a file of root's with a line
-`<id> <64 hex digits>` each, the one to encrypt with first.
+`<id> <64 hex digits>` each, the one to encrypt with first.  ` next` after a key says that it waits to be that one,
+until Dovecot has read it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ KEYS: Final = "/etc/mailhosting/legacy.keys"
 _KEY_BYTES: Final = 32
 _IV_BYTES: Final = 16
 _BLOCK_BITS: Final = 128
-_LINE: Final = re.compile(r"([0-9a-z]{1,16}) ([0-9a-f]{64})")
+_LINE: Final = re.compile(r"([0-9a-z]{1,16}) ([0-9a-f]{64})( next)?")
 
 
 class Key(NamedTuple):
@@ -38,6 +39,7 @@ class Key(NamedTuple):
 
     id: str
     value: bytes
+    is_next: bool = False  # nothing is encrypted with it yet
 
     def __repr__(self) -> str:
         return f"Key({self.id!r})"
@@ -60,23 +62,50 @@ def read_keys(path: str | int = KEYS) -> list[Key]:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise DirectoryError(
             f"{path}: {reason}; bring it back from a backup, or have the playbook mailhosting.stack.site make it "
-            "and set the passwords of accounts with legacy_auth again"
+            "and set the passwords of accounts with legacy_auth again (update_password: always sets those in the files)"
         ) from None
     found = [_LINE.fullmatch(line) for line in lines]
-    keys = [Key(match[1], bytes.fromhex(match[2])) for match in found if match]
-    if not keys or len(keys) != len(lines) or len({key.id for key in keys}) != len(keys):
+    keys = [Key(match[1], bytes.fromhex(match[2]), match[3] is not None) for match in found if match]
+    if not keys or keys[0].is_next or len(keys) != len(lines) or len({key.id for key in keys}) != len(keys):
         raise DirectoryError(f"{path}: not a list of keys, a line each of an id and 64 hex digits")
     return keys
+
+
+def key_ids(path: str = KEYS) -> frozenset[str]:
+    """The names of the keys in `path`; none if it is missing or no list of keys."""
+    try:
+        return frozenset(key.id for key in read_keys(path))
+    except DirectoryError:
+        return frozenset()
 
 
 def write_keys(keys: Sequence[Key], path: str = KEYS) -> None:
     """Replace `path` as a whole; nobody but its owner can read it, not even meanwhile."""
     staged = f"{path}.new"
     with open(os.open(staged, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-        file.writelines(f"{key.id} {key.value.hex()}\n" for key in keys)
+        file.writelines(f"{key.id} {key.value.hex()}{' next' if key.is_next else ''}\n" for key in keys)
         file.flush()
         os.fsync(file.fileno())
     os.replace(staged, path)
+
+
+def with_next(keys: Sequence[Key]) -> list[Key]:
+    """`keys` and a new one that waits for Dovecot to have read it; one rotation at a time."""
+    return [*keys, new_key()._replace(is_next=True)] if len(keys) == 1 else list(keys)
+
+
+def promoted(keys: Sequence[Key]) -> list[Key]:
+    """`keys` with the one that waited first."""
+    waiting = [key._replace(is_next=False) for key in keys if key.is_next]
+    return waiting + [key for key in keys if not key.is_next]
+
+
+def in_dovecots_order(keys: Sequence[Key]) -> list[Key]:
+    """The key that secrets come under last: one that moves while a login is looked up is found under one or the other.
+
+    A promotion leaves this order as it is.
+    """
+    return [*reversed([key for key in keys if not key.is_next]), *(key for key in keys if key.is_next)]
 
 
 def encrypt(plain: str, key: Key) -> str:

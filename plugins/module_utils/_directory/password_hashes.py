@@ -11,7 +11,13 @@ keep one busy for more than about a second, nor fill its memory.
 
 from __future__ import annotations
 
+import base64
+import ctypes
+import hashlib
+import hmac
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 #: Schemes that a stock Dovecot 2.4 verifies (it refuses the weak ones), less those without a salt.
@@ -27,8 +33,9 @@ SCHEMES: Final = (
     "SSHA256",
     "SSHA",
     "CRYPT",
-    "PLAIN",
 )
+#: No hash, and the cheapest to check: only who runs the host may write it, by mail_account.
+_PLAIN: Final = "PLAIN"
 
 _HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}([!-~]{1,1000})\Z")
 
@@ -46,9 +53,16 @@ _SCRAM: Final = re.compile(r"([0-9]{1,9}),")
 _CHEAP_CRYPT: Final = re.compile(r"[./0-9A-Za-z]{13}\Z|\$1\$|\$g?y\$j[7-9A-C]T\$")
 
 
-def password_hash(text: str) -> str:
+def password_hash(text: str, may_be_plain: bool = False) -> str:
     """A hash with its scheme in braces, as Dovecot writes it, or ValueError; the message does not show it."""
     match = _HASH.match(text)
+    if match and match[1] == _PLAIN:
+        if may_be_plain:
+            return text
+        raise ValueError(
+            "{PLAIN} is no hash but the password itself (not shown): keep it among the secrets, or give a hash, as "
+            "`doveadm pw` makes them"
+        )
     if not match or match[1] not in SCHEMES:
         raise ValueError(f"not a password hash (not shown): {{SCHEME}}hash with one of {', '.join(SCHEMES)}")
     scheme, hashed = match.groups()
@@ -76,3 +90,70 @@ def _is_bounded(scheme: str, hashed: str) -> bool:
             return int(found[1] or 0) <= _MOST_ROUNDS
         return scheme == "CRYPT" and bool(_CHEAP_CRYPT.match(hashed))
     return True
+
+
+def _argon2(plain: str, text: str) -> bool:
+    from argon2 import PasswordHasher
+    from argon2.exceptions import InvalidHash, VerificationError
+
+    try:
+        return PasswordHasher().verify(text, plain)
+    except (InvalidHash, VerificationError):
+        return False
+
+
+def _crypt(plain: str, text: str) -> bool:
+    crypt = ctypes.CDLL("libcrypt.so.1").crypt
+    crypt.restype, crypt.argtypes = ctypes.c_char_p, (ctypes.c_char_p, ctypes.c_char_p)
+    made = crypt(plain.encode(), text.encode())
+    # What it cannot hash it answers with a star.
+    return made is not None and not made.startswith(b"*") and hmac.compare_digest(made, text.encode())
+
+
+def _salted(algorithm: str, plain: str, text: str) -> bool:
+    size = hashlib.new(algorithm).digest_size
+    decoded = base64.b64decode(text, validate=True)
+    made = hashlib.new(algorithm, plain.encode() + decoded[size:]).digest()
+    return hmac.compare_digest(made, decoded[:size])
+
+
+def _pbkdf2(plain: str, text: str) -> bool:
+    _empty, _version, salt, rounds, digest = text.split("$")
+    made = hashlib.pbkdf2_hmac("sha1", plain.encode(), salt.encode(), int(rounds))
+    return hmac.compare_digest(made, bytes.fromhex(digest))
+
+
+def _scram(plain: str, text: str) -> bool:
+    """RFC 5802: StoredKey = H(HMAC(SaltedPassword, "Client Key"))."""
+    rounds, salt, stored, _server_key = text.split(",")
+    salted = hashlib.pbkdf2_hmac("sha256", plain.encode(), base64.b64decode(salt, validate=True), int(rounds))
+    made = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    return hmac.compare_digest(made, base64.b64decode(stored, validate=True))
+
+
+_CHECKS: Final[dict[str, Callable[[str, str], bool]]] = {
+    "ARGON2ID": _argon2,
+    "ARGON2I": _argon2,
+    "BLF-CRYPT": _crypt,
+    "SHA512-CRYPT": _crypt,
+    "SHA256-CRYPT": _crypt,
+    "CRYPT": _crypt,
+    "PBKDF2": _pbkdf2,
+    "SCRAM-SHA-256": _scram,
+    "SSHA512": partial(_salted, "sha512"),
+    "SSHA256": partial(_salted, "sha256"),
+    "SSHA": partial(_salted, "sha1"),
+    _PLAIN: lambda plain, text: hmac.compare_digest(plain.encode(), text.encode()),
+}
+
+
+def matches(plain: str, hashed: str | None) -> bool:
+    """Whether `hashed`, in any scheme that `password_hash` lets through, is of `plain`.  ImportError without argon2."""
+    match = _HASH.match(hashed or "")
+    # A zero byte no mail program can send, and crypt(3) would not look at what comes after it.
+    if match is None or match[1] not in _CHECKS or "\0" in plain:
+        return False
+    try:
+        return _CHECKS[match[1]](plain, match[2])
+    except (ValueError, OverflowError):  # it is none of its scheme
+        return False

@@ -47,6 +47,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     if problems:
         raise BadInput(problems)
     _fuse(current, options, changes)
+    changes.warnings += _without_secret(current, options, changes)
     changes.holds = _holds(current, options.holds, changes)
     return changes
 
@@ -68,6 +69,41 @@ def _fuse(current: Current, options: Options, changes: Changes) -> None:
         f"this run would close {len(closing)} of {there} accounts ({named}{more}); unasked it closes at most {limit}"
         f"{expected}. Nothing was changed. If they are to be closed, say expect_closed: {len(closing)}"
     )
+
+
+def _without_secret(current: Current, options: Options, changes: Changes) -> list[str]:
+    """A warning of the accounts in scope whose plan has APOP, and that no secret lets in by it."""
+    scope, settings = options.scope, changes.settings
+    tenants = {name for name in settings.tenants if scope.has_tenant(name) and settings.legacy_auth(name)}
+    if not tenants:
+        return []
+    resettled = set(changes.resettled())
+    changed = {change.row.id for change in changes.accounts if change.row}
+    found = [
+        row.address
+        for row in current.accounts.values()
+        if row.tenant in tenants
+        and row.id not in changed
+        and row.password is not None
+        and row.secret_key not in options.secret_keys
+        and (scope.has_account(row.address) or row.tenant in resettled)
+    ]
+    for change in changes.accounts:
+        if change.tenant in tenants and change.action != "close" and not change.recoverable:
+            kept = change.row.secret_key if change.row and "password" not in change.fields else None
+            has_password = "password" in change.fields or (change.row and change.row.password is not None)
+            if has_password and kept not in options.secret_keys:
+                found.append(change.address)
+    if not found:
+        return []
+    named = ", ".join(sorted(found)[:_NAMED_IN_ERRORS])
+    more = f" and {len(found) - _NAMED_IN_ERRORS} more" if len(found) > _NAMED_IN_ERRORS else ""
+    text = (
+        "legacy_auth: no secret that a key of this host opens, so neither APOP nor CRAM-MD5, for "
+        f"{len(found)} account{'s' if len(found) > 1 else ''}: {named}{more}; set their passwords again: "
+        "mailhosting-password ADDRESS, or update_password: always where the plain ones are in the files"
+    )
+    return [text]
 
 
 def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldOrder | None:

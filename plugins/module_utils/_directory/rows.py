@@ -83,6 +83,7 @@ class AccountRow(NamedTuple):
     forward_applied: dict[str, Any] | None  # as `forward_value` makes it; None: no run enforces it
     autoreply: dict[str, Any] | None  # an `Autoreply`'s attributes
     autoreply_applied: dict[str, Any] | None  # as `autoreply_value` makes it; None: no run enforces it
+    secret_key: str | None  # id of the key that its secret is under; None: it has no secret
 
     @property
     def address(self) -> str:
@@ -119,6 +120,7 @@ def nobody(local_part: str, domain: str) -> AccountRow:
         forward_applied=None,
         autoreply=None,
         autoreply_applied=None,
+        secret_key=None,
     )
 
 

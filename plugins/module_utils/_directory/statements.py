@@ -18,7 +18,8 @@ from .changes import AccountChange, Changes
 _ACCOUNT: Final = """
     ac.id, {where}.local_part, {where}.domain, t.name, ac.state, ac.quota, {origin}, ac.password,
     CASE WHEN ac.password_applied IS NOT NULL THEN ac.password IS NOT DISTINCT FROM ac.password_applied END,
-    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied, ac.autoreply, ac.autoreply_applied"""
+    ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied, ac.autoreply, ac.autoreply_applied,
+    split_part(ac.legacy_secret, '$', 1)"""
 
 _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s))"
 
@@ -83,6 +84,17 @@ LEFT JOIN directory.address ad ON ad.account_id = ac.id
 LEFT JOIN directory.closed cl ON cl.account_id = ac.id
 WHERE ac.legacy_secret IS NOT NULL AND split_part(ac.legacy_secret, '$', 1) <> ALL (%s)
 ORDER BY ac.id
+"""
+
+#: The oldest secret under each key.
+SAMPLES: Final = """
+SELECT DISTINCT ON (split_part(ac.legacy_secret, '$', 1))
+    coalesce(ad.local_part || '@' || ad.domain, cl.local_part || '@' || cl.domain), ac.legacy_secret
+FROM directory.account ac
+LEFT JOIN directory.address ad ON ad.account_id = ac.id
+LEFT JOIN directory.closed cl ON cl.account_id = ac.id
+WHERE ac.legacy_secret IS NOT NULL
+ORDER BY split_part(ac.legacy_secret, '$', 1), ac.id
 """
 
 REENCRYPT: Final = """

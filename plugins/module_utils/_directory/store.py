@@ -205,6 +205,21 @@ class Store:
         rows = self.connection.execute(statements.OTHER_SECRETS, [key_ids]).fetchall()
         return [(address, secret.partition("$")[0]) for _id, address, secret in rows]
 
+    def wrong_keys(self, keys: Sequence[legacy.Key]) -> list[tuple[str, str]]:
+        """(key id, address) of each of `keys` that is not the one of its name: it does not open that account's secret.
+
+        One secret a key is tried.  ImportError without python3-cryptography.
+        """
+        known, found = {key.id for key in keys}, []
+        for address, secret in self.connection.execute(statements.SAMPLES).fetchall():
+            key_id = secret.partition("$")[0]
+            try:
+                if key_id in known:
+                    legacy.decrypt(secret, keys)
+            except DirectoryError:
+                found.append((key_id, address))
+        return found
+
 
 def _one(connection: Connection, query: str, arguments: dict[str, Any] | None = None) -> Any:
     row = connection.execute(query, arguments).fetchone()

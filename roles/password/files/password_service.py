@@ -4,16 +4,13 @@
 """Sets one password: a line of JSON from the socket that is standard input, a line of JSON back.
 
 `{"address": …, "new": …, "old": …}` is answered by `{"ok": true}` or `{"ok": false, "error": …}`.  Root
-need not say `old`.  Nothing that was asked is logged.
+need not say `old`.  A wrong old password is logged with the address; nothing else that was asked is.
 """
 
 from __future__ import annotations
 
-import ctypes
-import hmac
 import json
 import os
-import re
 import select
 import socket
 import struct
@@ -22,6 +19,7 @@ import time
 from typing import Any
 
 from mailhosting_directory import legacy, passwords, syntax
+from mailhosting_directory.password_hashes import matches
 from mailhosting_directory.problems import DirectoryError
 
 DATABASE = "dbname=mailhosting host=/var/run/postgresql"
@@ -36,7 +34,6 @@ SHORTEST = 8
 
 _KEYS_NAME = "legacy.keys"
 _FIRST_FD = 3  # sd_listen_fds(3)
-_CRYPT = re.compile(r"\{(?:SHA512-CRYPT|SHA256-CRYPT|BLF-CRYPT|MD5-CRYPT|CRYPT)\}(\$.+)", re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -79,17 +76,12 @@ def parse(line: bytes) -> dict[str, str]:
     return request
 
 
-def is_password(plain: str, hashed: str | None) -> bool:
-    """Whether `hashed`, in ARGON2ID or a scheme of crypt(5), is of `plain`."""
-    if not hashed:
-        return False
-    match = _CRYPT.fullmatch(hashed)
-    if match is None:
-        return passwords.verify(plain, hashed)
-    crypt = ctypes.CDLL("libcrypt.so.1").crypt
-    crypt.restype, crypt.argtypes = ctypes.c_char_p, (ctypes.c_char_p, ctypes.c_char_p)
-    made = crypt(plain.encode(), match[1].encode())
-    return made is not None and hmac.compare_digest(made, match[1].encode())
+def named(address: str) -> str:
+    """`address` for the log, if it is one: a password may have come in its place."""
+    try:
+        return syntax.address(address)
+    except ValueError:
+        return "what is no address"
 
 
 def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> None:
@@ -97,7 +89,8 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
     local_part, _at, domain = request["address"].strip().lower().rpartition("@")
     row = database.execute("SELECT * FROM v1.password_of(%s, %s)", [local_part, domain]).fetchone()
     before, legacy_auth, may_login = row or (None, False, False)
-    if not is_root and not is_password(request.get("old", ""), before):
+    if not is_root and not matches(request.get("old", ""), before):
+        print(f"<4>wrong old password for {named(request['address'])}", file=sys.stderr, flush=True)
         time.sleep(PENALTY)
         raise Refused("the address or the old password is wrong")
     if row is None:

@@ -42,7 +42,7 @@ def warm(tree: Tree, parsed: Parsed) -> Tree:
 bolt.example:
   accounts:
     a: {{password_hash: "{HASH}1"}}
-    b: {{password_hash: '{{PLAIN}}staple', forward: null}}
+    b: {{password_hash: '{{SSHA}}staple', forward: null}}
     c: {{password_hash: "{HASH}1"}}
 """,
     })  # fmt: skip
@@ -85,10 +85,10 @@ def test_only_its_owner_reads_it(warm: Tree) -> None:
 
 
 def test_nothing_secret_is_in_it(warm: Tree) -> None:
-    inline = "".join(f"        {text}\n" for text in warm.encrypt("{PLAIN}inlined").splitlines())
+    inline = "".join(f"        {text}\n" for text in warm.encrypt("{SSHA}inlined").splitlines())
     warm.write({
         "tenants/whole.yml": warm.encrypt("plan: basic\ndomains: {whole.example: }\n"),
-        "addresses/whole.yml": warm.encrypt("whole.example: {accounts: {a: {password_hash: '{PLAIN}whole'}}}\n"),
+        "addresses/whole.yml": warm.encrypt("whole.example: {accounts: {a: {password_hash: '{SSHA}whole'}}}\n"),
         "tenants/inline.yml": "plan: basic\ndomains: {inline.example: }\n",
         "addresses/inline.yml": f"inline.example:\n  accounts:\n    a:\n      password_hash: !vault |\n{inline}",
     })  # fmt: skip
@@ -96,20 +96,20 @@ def test_nothing_secret_is_in_it(warm: Tree) -> None:
     for _ in range(2):
         tenants = warm.read().desired.tenants
         hashes = {item.password_hash for tenant in tenants.values() for item in tenant.accounts.values()}
-        assert hashes == {None, f"{HASH}1", "{PLAIN}staple", "{PLAIN}whole", "{PLAIN}inlined"}
+        assert hashes == {None, f"{HASH}1", "{SSHA}staple", "{SSHA}whole", "{SSHA}inlined"}
         assert tenants["acme"].accounts["taro@acme.example"].password == "correct horse"
     kept = content(warm)
     assert b"inline.example" in kept  # the tenant's file, which has nothing to hide
-    for secret in (b"whole", b"inlined", b"staple", b"correct horse", b"{PLAIN}", b"SSHA512", HASH.encode()):
+    for secret in (b"whole", b"inlined", b"staple", b"correct horse", b"{SSHA}", b"SSHA512", HASH.encode()):
         assert secret not in kept
 
 
 def test_hash_that_is_written_with_escapes_is_not_kept(warm: Tree, parsed: Parsed) -> None:
-    text = 'bolt.example: {accounts: {a: {password_hash: "{PLAIN}\\x61"}}}\n'
+    text = 'bolt.example: {accounts: {a: {password_hash: "{SSHA}\\x61"}}}\n'
     warm.write({"addresses/bolt.yml": text})
     for _ in range(2):
         parsed.clear()
-        assert warm.read().desired.tenants["bolt"].accounts["a@bolt.example"].password_hash == "{PLAIN}a"
+        assert warm.read().desired.tenants["bolt"].accounts["a@bolt.example"].password_hash == "{SSHA}a"
         assert text in parsed
 
 

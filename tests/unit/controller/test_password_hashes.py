@@ -40,7 +40,6 @@ def test_no_hash_is_refused_without_showing_it(text: str) -> None:
         "{PBKDF2}$1$c2FsdA$1000000$aGFzaA",
         "{SCRAM-SHA-256}4096,c2FsdA==,aGFzaA==,aGFzaA==",
         "{SSHA512}aGFzaA==",
-        "{PLAIN}hunter2",
     ],
 )
 def test_a_hash_is_kept_as_it_is(text: str) -> None:
@@ -71,3 +70,10 @@ def test_a_hash_that_keeps_the_host_busy_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"costs too much to check: at most 1000000 rounds") as it:
         password_hash(text)
     assert "c2FsdA" not in str(it.value)
+
+
+def test_a_password_in_clear_is_for_the_operators_module_alone() -> None:
+    with pytest.raises(ValueError, match=r"{PLAIN} is no hash .*: keep it among the secrets, or give a hash") as it:
+        password_hash("{PLAIN}hunter2")
+    assert "hunter" not in str(it.value)
+    assert password_hash("{PLAIN}hunter2", may_be_plain=True) == "{PLAIN}hunter2"

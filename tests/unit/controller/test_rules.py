@@ -134,7 +134,7 @@ def test_item_that_no_file_declares_is_named_by_its_path() -> None:
 
 
 def test_two_passwords() -> None:
-    assert lines(tenant("acme", account("taro", 3, password="x", password_hash="{PLAIN}x"))) == [
+    assert lines(tenant("acme", account("taro", 3, password="x", password_hash="{SSHA}x"))) == [
         line(
             "addresses/acme.yml:3",
             "acme.example.accounts.taro.password_hash",

@@ -408,7 +408,7 @@ def test_bad_secrets_are_never_shown(tree: Tree, text: str, expected: str) -> No
 
 
 def test_password_and_hash(tree: Tree) -> None:
-    tree.write({"addresses/acme.yml": accounts("taro:\n      password_hash: '{PLAIN}hunter2'")})
+    tree.write({"addresses/acme.yml": accounts("taro:\n      password_hash: '{SSHA}hunter2'")})
     assert tree.lines() == [
         line(
             "addresses/acme.yml:3",
@@ -416,6 +416,14 @@ def test_password_and_hash(tree: Tree) -> None:
             '"taro@acme.example" also has a password among the secrets: keep one of the two',
         )
     ]
+
+
+def test_a_password_in_clear_is_no_hash(tree: Tree) -> None:
+    tree.write({"addresses/acme.yml": accounts("jiro:\n      password_hash: '{PLAIN}hunter2'"), "secrets/acme.yml": ""})
+    (text,) = tree.lines()
+    assert text.startswith("addresses/acme.yml:4: acme.example.accounts.jiro.password_hash: {PLAIN} is no hash")
+    assert "keep it among the secrets" in text
+    assert "hunter2" not in text
 
 
 def test_all_mistakes_of_all_files_at_once(tree: Tree) -> None:
@@ -596,14 +604,14 @@ def test_vault_password_is_right(tree: Tree) -> None:
 
 
 def test_inline_vault_value_says_where_it_is(tree: Tree) -> None:
-    inline = "".join(f"        {text}\n" for text in tree.encrypt("{PLAIN}x").splitlines())
+    inline = "".join(f"        {text}\n" for text in tree.encrypt("{SSHA}x").splitlines())
     tree.write({
         "addresses/acme.yml": accounts(f"jiro:\n    ken:\n      password_hash: !vault |\n{inline}"),
         "secrets/acme.yml": "",
     })  # fmt: skip
     assert tree.lines() == [f"addresses/acme.yml:5: acme.example.accounts.ken.password_hash: {NOT_GIVEN}"]
     tree.give_vault_password(b"right")
-    assert tree.read().desired.tenants["acme"].accounts["ken@acme.example"].password_hash == "{PLAIN}x"
+    assert tree.read().desired.tenants["acme"].accounts["ken@acme.example"].password_hash == "{SSHA}x"
 
 
 def test_messages_show_paths_from_where_one_works(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory impor
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
 
 from .build import HASH, PLANS, account, desired, tenant
-from .conftest import Run, See
+from .conftest import Declare, Run, See
 
 TARO = "taro@acme.example"
 PASSWORD = "tanstaaf {PLAIN}%{user} é"
@@ -72,7 +72,8 @@ def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
         assert "not the one" in str(error)  # noqa: PT017
 
 
-@pytest.mark.parametrize("text", ["", "x\n", "a " + "0" * 63 + "\n", f"a {'0' * 64}\na {'1' * 64}\n", "\xff"])
+@pytest.mark.parametrize("text", ["", "x\n", "a " + "0" * 63 + "\n", f"a {'0' * 64}\na {'1' * 64}\n", "\xff",
+                                  f"a {'0' * 64} next\n"])  # fmt: skip
 def test_a_file_that_is_no_list_of_keys(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text, encoding="latin-1")
@@ -159,16 +160,27 @@ def test_a_rotation(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) ->
     assert run("mail_legacy_keys", step="add", check=True, **step)["changed"]
     assert legacy.read_keys(keys) == [old]
     results = [run("mail_legacy_keys", step="add", **step)]
-    new, kept = legacy.read_keys(keys)
+    kept, added = legacy.read_keys(keys)
+    # Nobody encrypts with a key that Dovecot has not read yet.
     assert kept == old
+    sync(files(password="meanwhile"), update_password="always", fingerprint_key=keys)
+    assert legacy.decrypt(secret(see) or "", [old]) == "meanwhile"
     # A login that finds nothing under the old key finds it under the new one: never the other way round.
-    assert re.findall("passdb legacy_([0-9a-z]+)", conf.read_text()) == [old.id, new.id]
-    # Taken up again after an interruption, it makes no third.
+    passdbs = conf.read_text()
+    assert re.findall("passdb legacy_([0-9a-z]+)", passdbs) == [old.id, added.id]
+    # Taken up again after an interruption, no step makes a third key or takes a promotion back.
     assert not run("mail_legacy_keys", step="add", **step)["changed"]
+    assert run("mail_legacy_keys", step="promote", check=True, **step)["changed"]
+    results.append(run("mail_legacy_keys", step="promote", **step))
+    assert results[-1]["key_ids"] == [added.id, old.id]
+    for again in ("present", "add", "promote"):
+        assert not run("mail_legacy_keys", step=again, **step)["changed"]
+    assert conf.read_text() == passdbs
+    new = legacy.read_keys(keys)[0]
 
     results.append(run("mail_legacy_keys", step="reencrypt", **step))
     assert results[-1]["reencrypted"] == 1
-    assert legacy.decrypt(secret(see) or "", [new]) == PASSWORD
+    assert legacy.decrypt(secret(see) or "", [new]) == "meanwhile"
 
     results.append(run("mail_legacy_keys", step="remove", **step))
     assert legacy.read_keys(keys) == [new]
@@ -192,3 +204,135 @@ def test_secrets_of_a_lost_key_are_named_and_nothing_is_lost(
     failed = run("mail_legacy_keys", step="reencrypt", **step)
     assert f"key {lost} is missing" in failed["msg"]
     assert secret(see) == kept
+
+
+@pytest.mark.parametrize("step", ["add", "promote", "remove"])
+def test_without_dovecots_passdb_no_key_changes(run: Run, keys: str, tmp_path: Path, step: str) -> None:
+    before = Path(keys).read_text()
+    failed = run("mail_legacy_keys", step=step, keys=keys, passdb=str(tmp_path / "passdb"), conf=str(tmp_path / "conf"))
+    assert "Nothing was changed" in failed["msg"]
+    assert Path(keys).read_text() == before
+
+
+@pytest.fixture
+def always(tmp_path: Path) -> dict[str, str]:
+    """Options of a run that enforces plain passwords."""
+    key = tmp_path / "fingerprint.key"
+    key.write_text("0" * 64)
+    return {"update_password": "always", "fingerprint_key": str(key)}
+
+
+def lacking(result: dict[str, Any]) -> list[str]:
+    return [text for text in result["warnings"] if text.startswith("legacy_auth: ")]
+
+
+def test_an_account_older_than_the_plans_legacy_auth_gets_its_secret(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files({}, password=PASSWORD), **always)
+    assert sync(files(password=PASSWORD), check=True, **always)["addresses"] == [TARO]
+    result = sync(files(password=PASSWORD), **always)
+    assert (result["addresses"], lacking(result)) == ([TARO], [])
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    again = sync(files(password=PASSWORD), **always)
+    assert (again["changed"], lacking(again)) == (False, [])
+
+
+def test_after_a_lost_key_setting_the_passwords_again_needs_no_other_ones(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files(password=PASSWORD), **always)
+    legacy.write_keys([legacy.new_key()], keys)
+    assert sync(files(password=PASSWORD), **always)["addresses"] == [TARO]
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    again = sync(files(password=PASSWORD), **always)
+    assert (again["changed"], lacking(again)) == (False, [])
+
+
+def test_while_there_is_no_key_runs_go_on_and_say_whom_it_concerns(
+    sync: Run, see: See, keys: str, always: dict[str, str]
+) -> None:
+    sync(files(password=PASSWORD), **always)
+    kept = secret(see)
+    Path(keys).unlink()
+    result = sync(files(password=PASSWORD, state="no_login"), **always)
+    (warning,) = lacking(result)
+    assert TARO in warning
+    assert result["addresses"] == [TARO]
+    assert secret(see) == kept
+
+
+@pytest.mark.parametrize("attributes", [{"password": PASSWORD}, {"password_hash": HASH}, {}])
+def test_whose_password_is_not_at_hand_is_named(
+    sync: Run,
+    see: See,
+    keys: str,  # noqa: ARG001
+    attributes: dict[str, str],
+) -> None:
+    known = attributes or {"password_hash": HASH}
+    sync(files({}, **known))
+    for changed in (True, False):  # said each time
+        result = sync(files(**attributes))
+        (warning,) = lacking(result)
+        assert f"1 account: {TARO};" in warning
+        assert result["changed"] is changed or not attributes
+    assert secret(see) is None
+
+
+def test_the_list_of_those_without_a_secret_is_short(sync: Run, keys: str) -> None:  # noqa: ARG001
+    many = [account(f"u{number:02}@acme.example", password_hash=HASH) for number in range(25)]
+    nobody = account("none@acme.example")
+    others = tenant("bolt", account("bill@bolt.example", password_hash=HASH))
+    (warning,) = lacking(sync(desired(tenant("acme", *many, nobody, overrides=LEGACY), others)))
+    assert "25 accounts: u00@acme.example, " in warning
+    assert "u09@acme.example and 15 more;" in warning
+    assert "u10" not in warning
+    assert "none@" not in warning
+    assert "bill" not in warning
+
+
+def test_a_module_enforces_the_secret_too(run: Run, see: See, keys: str, declare: Declare) -> None:
+    declare(desired())
+    settings = {"name": "acme", "plan": "basic", "domains": [{"name": "acme.example"}]}
+    run("mail_tenant", **settings)
+    mine = {"address": TARO, "password": PASSWORD, "update_password": "always"}
+    run("mail_account", **mine)
+    (warning,) = lacking(run("mail_tenant", overrides=LEGACY, **settings))
+    assert TARO in warning
+    run("mail_account", address="jiro@acme.example", password=PASSWORD)
+    result = run("mail_account", **mine)
+    assert (result["changed"], lacking(result)) == (True, [])
+    assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
+    assert not run("mail_account", **mine)["changed"]
+    legacy.write_keys([legacy.new_key()], keys)
+    # Of all that lack one it names the account that it is about.
+    (warning,) = lacking(run("mail_account", address=TARO, quota="5M"))
+    assert f"1 account: {TARO};" in warning
+    assert run("mail_account", **mine)["changed"]
+    assert not run("mail_account", **mine)["changed"]
+
+
+def test_a_wrong_key_of_the_right_name_is_named(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) -> None:
+    (tmp_path / "passdb").write_text(PASSDB)
+    step = {"keys": keys, "passdb": str(tmp_path / "passdb"), "conf": str(tmp_path / "conf")}
+    sync(desired(tenant("acme", *(account(f"{name}@acme.example", password=PASSWORD) for name in "abc"),
+                        overrides=LEGACY)))  # fmt: skip
+    (right,) = legacy.read_keys(keys)
+    assert run("mail_legacy_keys", **step)["wrong_keys"] == []
+    # Beside it one that is right, and one that nothing is under.
+    other = legacy.new_key()
+    query = """UPDATE directory.account ac SET legacy_secret = %s FROM directory.address ad
+               WHERE ad.account_id = ac.id AND ad.local_part = 'a' RETURNING ac.id"""
+    see("mailhosting", query, legacy.encrypt(PASSWORD, other))
+    wrong = right._replace(value=legacy.new_key().value)
+    legacy.write_keys([wrong, other, legacy.new_key()], keys)
+    for check in (True, False):
+        result = run("mail_legacy_keys", check=check, **step)
+        (warning,) = result["warnings"]
+        assert f"key {right.id} in {keys} is not the one" in warning
+        assert re.search("[bc]@acme.example", warning)
+        assert (result["wrong_keys"], result["unreadable"]) == ([right.id], [])
+        assert wrong.value.hex() not in json.dumps(result)
+    # The others go on.
+    assert wrong.value.hex() in (tmp_path / "conf").read_text()
+    assert other.value.hex() in (tmp_path / "conf").read_text()
