@@ -127,6 +127,24 @@ def test_the_record_of_who_was_answered_can_be_cleared(server: Server, outside: 
     assert until(lambda: len(outside.mails_to(sender)) == 2)
 
 
+def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host) -> None:
+    sender = somebody()
+    write_to(server, sender, USER.address)
+    outside.mail_to(sender)
+    forget = f"mailhosting-autoreply forget {USER.address}"
+    assert "answers everybody again" in host.check_output(forget)
+    assert "nobody" in host.check_output(forget)
+    write_to(server, sender, USER.address)
+    assert until(lambda: len(outside.mails_to(sender)) == 2)
+
+
+@pytest.mark.parametrize("arguments", ["", "forget", "forget nobody@e2e.example", "forget -A", "show away@e2e.example"])
+def test_the_command_says_what_it_cannot_do(host, arguments: str) -> None:
+    said = host.run(f"mailhosting-autoreply {arguments}")
+    assert said.rc != 0
+    assert "nobody@e2e.example" in said.stderr if "nobody" in arguments else "forget ADDRESS" in said.stderr
+
+
 @pytest.mark.parametrize(
     "headers",
     [
