@@ -33,6 +33,7 @@ _OPTIONS = {
     "plans": {"type": "dict", "default": {}},
     "tenants": {"type": "list", "elements": "str", "default": []},
     "files_only": {"type": "bool", "default": False},
+    "timezone": {"type": "str", "default": "UTC"},
     **{option: {"type": "path"} for option in _FOLDERS},
 }
 # Nobody else can open the file from before its first byte on.
@@ -53,7 +54,9 @@ class ActionModule(ActionBase):
                 return {**result, "changed": False, "warnings": inventory.warnings, "declared": _declared(inventory)}
             data = document(inventory.desired)
         arguments = {
-            key: value for key, value in self._task.args.items() if key not in {"plans", "files_only", *_FOLDERS}
+            key: value
+            for key, value in self._task.args.items()
+            if key not in {"plans", "files_only", "timezone", *_FOLDERS}
         }
         arguments["src"] = self._ship(data)
         outcome: dict[str, Any] = {"failed": True}
@@ -80,7 +83,12 @@ class ActionModule(ActionBase):
         vault = Vault(getattr(VaultSecretsContext.current(optional=True), "secrets", None) or [])
         tenants, addresses, secrets = (self._folder(options[option]) for option in _FOLDERS)
         places = folders.Folders(tenants, addresses, secrets, cache=_cache())
-        inventory = folders.read(places, plans, vault.decrypt, options["tenants"])
+        try:
+            inventory = folders.read(
+                places, plans, vault.decrypt, options["tenants"], time_zone=options.get("timezone", "UTC")
+            )
+        except ValueError as error:
+            raise AnsibleActionFail(f"Nothing was changed. timezone: {error}") from None
         inventory.problems.extend(problems)
         return inventory
 

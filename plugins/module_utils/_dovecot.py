@@ -55,7 +55,7 @@ def forget_answered(address: str, check: bool) -> bool:
     NotDone if Dovecot does not say where that is, or the file cannot be removed.
     """
     try:
-        home = _doveadm("user", "-f", "home", address).strip()
+        home = _home(address)
         record = Path(home, ".dovecot.lda-dupes")
         if not home or not record.exists():
             return False
@@ -64,9 +64,22 @@ def forget_answered(address: str, check: bool) -> bool:
     except (_NoAnswer, OSError) as error:
         raise NotDone(
             f"who was answered for {address} was not forgotten: {error}; "
-            "run the task again when Dovecot is well (`systemctl status dovecot`)"
+            "do it again when Dovecot is well (`systemctl status dovecot`)"
         ) from None
     return True
+
+
+def has_home(address: str) -> bool:
+    """Whether Dovecot knows where the account's files are; NotDone if it does not answer."""
+    try:
+        return bool(_home(address))
+    except _NoAnswer as error:
+        raise NotDone(f"Dovecot was not asked for {address}: {error}") from None
+
+
+def _home(address: str) -> str:
+    """The account's folder; nothing where Dovecot is not installed, or knows no such account."""
+    return _doveadm("user", "-f", "home", address).strip()
 
 
 def _logged_in() -> list[str]:

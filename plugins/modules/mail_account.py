@@ -80,11 +80,15 @@ options:
         description: Its subject; V(Notification for your mail.) by default.
         type: str
       from:
-        description: First day (in UTC), or a time in ISO 8601 with an offset.
+        description: First day (in O(timezone)), or a time in ISO 8601 with an offset.
         type: str
       until:
-        description: Last day (in UTC), or a time in ISO 8601 with an offset.
+        description: Last day (in O(timezone)), or a time in ISO 8601 with an offset.
         type: str
+  timezone:
+    description: Time zone of the days in O(autoreply), as the time zone database calls it, such as V(Asia/Tokyo).
+    type: str
+    default: UTC
   forget_answered:
     description: Have the automatic reply answer everybody again. Changes something only if anybody was answered.
     type: bool
@@ -180,6 +184,7 @@ over:
   sample: []
 """
 
+from datetime import tzinfo
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -232,6 +237,7 @@ def main() -> None:
                     "until": {"type": "str"},
                 },
             },
+            "timezone": {"type": "str", "default": "UTC"},
             "forget_answered": {"type": "bool", "default": False},
             "renamed_from": {"type": "str"},
             "restore": {"type": "bool"},
@@ -305,17 +311,19 @@ def _account(address: str, tenant: str, parameters: dict[str, Any], current: Cur
         goes_to = tuple(value("forward", target(domain), text) for text in parameters["forward"]["to"])
         account.forward = Forward(goes_to, parameters["forward"]["keep"]) if goes_to else None
     if parameters["autoreply"] is not None:
-        account.autoreply = _autoreply(parameters["autoreply"])
+        account.autoreply = _autoreply(
+            parameters["autoreply"], value("timezone", syntax.time_zone, parameters["timezone"])
+        )
     legacy_auth = Settings(current.plans, current.tenants, current.domains).legacy_auth(tenant)
     _set_password(account, row, parameters, legacy_auth)
     return account
 
 
-def _autoreply(given: dict[str, Any]) -> Autoreply | None:
+def _autoreply(given: dict[str, Any], zone: tzinfo) -> Autoreply | None:
     if all(item is None for item in given.values()):
         return None
     texts = (given["body"], given["subject"], given["from"], given["until"])
-    return value("autoreply", lambda texts: syntax.autoreply(*texts), texts)
+    return value("autoreply", lambda texts: syntax.autoreply(*texts, zone=zone), texts)
 
 
 def _set_password(account: Account, row: AccountRow | None, parameters: dict[str, Any], legacy_auth: bool) -> None:

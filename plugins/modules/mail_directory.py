@@ -47,6 +47,10 @@ options:
   secrets_dir:
     description: Folder on the controller with a file of the same name for a tenant's plain passwords, best vaulted.
     type: path
+  timezone:
+    description: Time zone of the dates in automatic replies, as the time zone database calls it, such as V(Asia/Tokyo).
+    type: str
+    default: UTC
   tenants:
     description:
       - Limit the run to these tenants; others are not touched. Empty means all.
@@ -253,6 +257,7 @@ def main() -> None:
             "secrets_dir": {"type": "path", "no_log": False},
             "tenants": {"type": "list", "elements": "str", "default": []},
             "files_only": {"type": "bool", "default": False},
+            "timezone": {"type": "str", "default": "UTC"},
             "purge": {"type": "bool", "default": False},
             "grace": {"type": "str", "default": GRACE},
             "expect_closed": {"type": "int"},

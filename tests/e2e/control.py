@@ -11,6 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+import testinfra
+
 
 class RunFailed(AssertionError):
     """The module or playbook failed; the text is what it said."""
@@ -47,3 +49,9 @@ class Control:
 
     def _where(self) -> list[str]:
         return [f"--inventory={path}" for path in self.inventories]
+
+
+def reloads(host: testinfra.host.Host) -> list[str]:
+    """Which mail daemons were told to read their configuration again, in order, since the journal began."""
+    said = "journalctl --quiet --output=cat --unit=dovecot --unit=postfix --grep='SIGHUP received|reload -- version'"
+    return ["dovecot" if "SIGHUP" in line else "postfix" for line in host.run(said).stdout.splitlines()]

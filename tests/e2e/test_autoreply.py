@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -19,7 +20,8 @@ from .outside import Outside
 
 USER = User("away@e2e.example", "on holiday")
 OTHER = User("there@e2e.example", "never away")
-DOVECOT = "/etc/dovecot/auth.conf"
+SETTINGS = "/etc/dovecot/mail.conf"
+PERIOD = "sieve_vacation_default_period = 1s\\nsieve_vacation_min_period = 1s"
 
 
 class Replies:
@@ -125,6 +127,47 @@ def test_the_record_of_who_was_answered_can_be_cleared(server: Server, outside: 
     assert not away.forget(USER.address)
     write_to(server, sender, USER.address)
     assert until(lambda: len(outside.mails_to(sender)) == 2)
+
+
+def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host) -> None:
+    sender = somebody()
+    write_to(server, sender, USER.address)
+    outside.mail_to(sender)
+    forget = f"mailhosting-autoreply forget {USER.address}"
+    assert "answers everybody again" in host.check_output(forget)
+    assert "nobody" in host.check_output(forget)
+    write_to(server, sender, USER.address)
+    assert until(lambda: len(outside.mails_to(sender)) == 2)
+
+
+@pytest.mark.parametrize("arguments", ["", "forget", "forget nobody@e2e.example", "forget -A", "show away@e2e.example"])
+def test_the_command_says_what_it_cannot_do(host, arguments: str) -> None:
+    said = host.run(f"mailhosting-autoreply {arguments}")
+    assert said.rc != 0
+    assert "nobody@e2e.example" in said.stderr if "nobody" in arguments else "forget ADDRESS" in said.stderr
+
+
+@pytest.fixture
+def short_period(host) -> Iterator[None]:
+    """A period of a second in place of days."""
+    host.check_output(f"cp -p {SETTINGS} {SETTINGS}.e2e")
+    host.check_output(f"sed -i 's/^sieve_vacation_[a-z]*_period = .*/{PERIOD}/' {SETTINGS} && systemctl reload dovecot")
+    yield
+    host.check_output(f"mv {SETTINGS}.e2e {SETTINGS} && systemctl reload dovecot")
+
+
+@pytest.mark.usefixtures("short_period")
+def test_after_the_period_a_sender_is_answered_again(server: Server, outside: Outside) -> None:
+    sender = somebody()
+    write_to(server, sender, USER.address)
+    first = outside.mail_to(sender)
+
+    def again() -> bool:
+        write_to(server, sender, USER.address)
+        return len(outside.mails_to(sender)) > 1
+
+    assert until(again)
+    assert outside.mails_to(sender)[1].message["Subject"] == first.message["Subject"]
 
 
 @pytest.mark.parametrize(

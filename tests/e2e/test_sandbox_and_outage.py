@@ -7,21 +7,78 @@ from __future__ import annotations
 
 import imaplib
 import smtplib
+from collections.abc import Iterator
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
+from . import sandbox
 from .clients import User, arrived, receive, until
 
-#: Runs a command with the namespaces, root and user of a unit's main process: what an intruder there could do.
-INSIDE = "nsenter --target $(systemctl show --value --property=MainPID {unit}) --mount --net --ipc -- {command}"
-FORBIDDEN = {
-    "write a system file": "sh -c 'echo x >> /usr/bin/intruder'",
-    "write the configuration": "sh -c 'echo x >> /etc/passwd'",
-    "read root's files": "sh -c 'ls /root/. && echo x > /root/intruder'",
-    "make a unit": "sh -c 'echo x >> /etc/systemd/system/intruder.service'",
+#: What must fail in a sandbox, and does not outside of it: for root, and for anybody.
+ROOT = {
+    "write a system file": "touch /usr/bin/intruder && rm /usr/bin/intruder",
+    "write the configuration": "touch /etc/intruder && rm /etc/intruder",
+    "make a unit": "touch /etc/systemd/system/intruder && rm /etc/systemd/system/intruder",
+    "read root's files": "ls -A /root | grep .",
+    "read the directory's files": "ls /var/lib/postgresql | grep .",
+    "mount": "unshare --mount true",
+    "take the processor": "chrt --rr 1 true",
+    "set up the kernel": "sysctl -w kernel.domainname=mail",
+    "rename the host": "hostname -F /etc/hostname",
+    "make a device": "mknod /run/intruder c 1 3 && rm /run/intruder",
 }
+ANYBODY = {
+    "write code to run": "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'",
+    "be root of a namespace": "unshare --user true",
+}
+QUEUE = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
+#: A file in each of them, whose name Postfix leaves alone.
+NO_MAIL = "no-mail"
+FORBIDDEN = {
+    "postfix.service": {
+        **ROOT,
+        **ANYBODY,
+        "read the mailboxes": f"cat /var/vmail/{NO_MAIL}",
+        "read Dovecot's configuration": "ls /etc/dovecot | grep .",
+        "become root by a file": "install -m 4755 /bin/true /var/lib/postfix/e2e && rm /var/lib/postfix/e2e",
+    },
+    "dovecot.service": {
+        **ROOT,
+        **ANYBODY,
+        "read Postfix's configuration": "ls /etc/postfix | grep .",
+        "become root by a file": "install -m 4755 /bin/true /var/lib/dovecot/e2e && rm /var/lib/dovecot/e2e",
+        **{f"read mail in {folder}": f"cat /var/spool/postfix/{folder}/{NO_MAIL}" for folder in QUEUE},
+    },
+    "mailhosting-remove-mailboxes.service": {
+        **ANYBODY,
+        **{
+            f"look into {folder}": f"ls {folder} | grep ."
+            for folder in ("/etc/mailhosting", "/etc/dovecot", "/etc/postfix", "/var/spool/postfix", "/run/dovecot")
+        },
+        "see other processes": "ls /proc/1/status",
+        "see the system": "ls /proc/sys/kernel/hostname",
+        "talk to the network": "python3 -c 'import socket; socket.socket(socket.AF_INET)'",
+        "take less of the processor": "chrt --idle 0 true",
+        "let others read": "umask | grep 22",
+    },
+}
+NEEDED = "do its work"
+ALLOWED = {
+    "postfix.service": "touch /var/lib/postfix/e2e && rm /var/lib/postfix/e2e && ls /var/spool/postfix/hold",
+    "dovecot.service": "touch /var/vmail/e2e && rm /var/vmail/e2e",
+    "mailhosting-remove-mailboxes.service": "touch /var/vmail/e2e && rm /var/vmail/e2e && ls /run/postgresql/.s.*",
+}
+
+
+@pytest.fixture(scope="module")
+def mail_in_each_folder(host) -> Iterator[None]:
+    folders = ("/var/vmail", *(f"/var/spool/postfix/{folder}" for folder in QUEUE))
+    files = " ".join(f"{folder}/{NO_MAIL}" for folder in folders)
+    host.check_output(f"touch {files}")
+    yield
+    host.check_output(f"rm {files}")
 
 
 def answers(server: Server, user: User) -> bool:
@@ -32,12 +89,12 @@ def answers(server: Server, user: User) -> bool:
         return False
 
 
-@pytest.mark.parametrize("act", FORBIDDEN)
-@pytest.mark.parametrize("unit", ["postfix", "dovecot"])
-def test_a_daemon_cannot(host, unit: str, act: str) -> None:
-    inside = host.run(INSIDE.format(unit=unit, command=FORBIDDEN[act]))
-    assert inside.rc != 0
-    assert "Read-only" in inside.stderr or "denied" in inside.stderr or "No such file" in inside.stderr, inside.stderr
+@pytest.mark.usefixtures("mail_in_each_folder")
+@pytest.mark.parametrize("unit", FORBIDDEN)
+def test_a_sandbox_lets_only_what_the_unit_needs(host, unit: str) -> None:
+    acts = {**FORBIDDEN[unit], NEEDED: ALLOWED[unit]}
+    assert sandbox.outside(host, unit, acts) == [*acts]
+    assert sandbox.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
 
 
 @pytest.mark.parametrize(

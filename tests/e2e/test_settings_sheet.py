@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import poplib
 import shutil
 import smtplib
@@ -32,8 +33,7 @@ SECRETS = "dora@paper.example: Pen & <Paper>\nemil@paper.example: Case Matters\n
 #: What the sheet calls security, by the protocols that have it.
 SECURITY = {
     "SSL/TLS": {"imaps", "pop3s", "submissions"},
-    "STARTTLS": {"submission", "smtp"},
-    "STARTTLS or none": {"imap", "pop3"},
+    "STARTTLS or none": {"imap", "pop3", "submission", "smtp"},
 }
 
 
@@ -74,6 +74,11 @@ class Printed(HTMLParser):
     @property
     def user(self) -> User:
         return User(self._account["login"], self._account["password"])
+
+    @property
+    def authentications(self) -> dict[str, str]:
+        """How to log in, by protocol."""
+        return {row["protocol"]: row["authentication"] for row in self._rows}
 
     @property
     def lines(self) -> list[Line]:
@@ -133,11 +138,23 @@ def type_in(line: Line, user: User, variables: dict, ca_file: str) -> None:
             session.login(*user)
     else:
         log_in(server, line.protocol, user)
-    if line.protocol == "pop3" and line.security.endswith("none"):
+    if line.security.endswith("none"):
+        in_clear(server, line, user)
+
+
+def in_clear(server: Server, line: Line, user: User) -> None:
+    """Log in without TLS, with what one line says."""
+    if line.protocol == "pop3":
         maildrop = poplib.POP3(server.address, line.port, timeout=30)
         maildrop.user(user.address)
         maildrop.pass_(user.password)
         maildrop.quit()
+    elif line.protocol == "imap":
+        with imaplib.IMAP4(server.address, line.port, timeout=30) as mailbox:
+            mailbox.login(*user)
+    else:
+        with smtplib.SMTP(server.address, line.port, timeout=30) as session:
+            session.login(*user)
 
 
 @pytest.mark.parametrize("tls_names", ["shared", "own"])

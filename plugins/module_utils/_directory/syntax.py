@@ -20,9 +20,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import ModuleType
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from .model import PROTOCOLS, Autoreply
 
@@ -193,12 +194,24 @@ def password(text: str) -> str:
     return text
 
 
-def autoreply(body: object, subject: object = None, start: object = None, until: object = None) -> Autoreply:
-    """What answers an account's mail: texts, and the first and the last day, or moments, if it is for a time."""
+def time_zone(name: str) -> tzinfo:
+    """The zone of this name in the IANA time zone database, as far as this machine has it."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not there; no name at all; a folder of the database
+        raise ValueError(f"{shown(name)} is not a time zone that is known here, such as Asia/Tokyo or UTC") from None
+
+
+def autoreply(
+    body: object, subject: object = None, start: object = None, until: object = None, *, zone: tzinfo = UTC
+) -> Autoreply:
+    """What answers an account's mail: texts, and for how long: first and last day in `zone`, or moments."""
     result = Autoreply(
         body=_body(body),
-        start=None if start is None else _moment("from", start, timedelta()),
-        end=None if until is None else _moment("until", until, timedelta(days=1)),
+        start=None if start is None else _moment("from", start, timedelta(), zone),
+        end=None if until is None else _moment("until", until, timedelta(days=1), zone),
     )
     if subject is not None:
         result = replace(result, subject=_subject(subject))
@@ -227,19 +240,20 @@ def _subject(value: object) -> str:
     return value.strip()
 
 
-def _moment(key: str, value: object, whole_day: timedelta) -> int:
-    """Seconds since 1970.  A date is a day in UTC, to whose start `whole_day` is added."""
+def _moment(key: str, value: object, whole_day: timedelta, zone: tzinfo) -> int:
+    """Seconds since 1970.  A date is a day in `zone`, to whose start `whole_day` is added."""
     text = str(value) if isinstance(value, str | date) else ""
     try:
         if _DATE.match(text):
-            moment = datetime.fromisoformat(text).replace(tzinfo=UTC) + whole_day
+            # Added to the clock on the wall: the day on which that changes has 23 or 25 hours.
+            moment = (datetime.fromisoformat(text) + whole_day).replace(tzinfo=zone)
         else:
             moment = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(
-            f"{key}: {shown(value)} is neither a date, such as 2026-12-28 (a day in UTC), nor a time with its offset, "
+            f"{key}: {shown(value)} is neither a date, such as 2026-12-28, nor a time with its offset, "
             "such as 2026-12-28T17:30:00+09:00"
         )
     return int(moment.timestamp())

@@ -37,7 +37,7 @@ class Service:
     server: str
     port: int
     security: str  # tls, starttls, or starttls_or_none
-    authentication: str  # password, pop_before_smtp, or either
+    authentication: str  # password, pop_before_smtp, either, or either_by_tls where a password is taken under TLS only
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Sheet:
     receiving: tuple[Service, ...]
     sending: tuple[Service, ...]
     pop_before_smtp: int | None = None  # seconds that a POP login lets its address send
+    legacy_auth: bool = False  # whether APOP and CRAM-MD5 work
 
     @property
     def attachment_limit(self) -> int | None:
@@ -59,12 +60,26 @@ class Sheet:
         return None if self.message_limit is None else self.message_limit * _BASE64[0] // _BASE64[1]
 
     @property
+    def percent_login(self) -> str:
+        """The login for programs that know no @ in one."""
+        return self.login.replace("@", "%")
+
+    @property
     def kinds(self) -> frozenset[str]:
         return frozenset(service.kind for service in self.receiving + self.sending)
 
     @property
+    def other_mechanisms(self) -> str:
+        """What a program may send in place of the password, with the kinds of servers that take it."""
+        services = self.receiving + self.sending if self.legacy_auth else ()
+        kinds = {service.kind for service in services if service.authentication != "pop_before_smtp"}
+        offers = (("APOP", ("pop3",)), ("CRAM-MD5", ("imap", "smtp")))
+        by_name = ((name, [kind.upper() for kind in servers if kind in kinds]) for name, servers in offers)
+        return ", ".join(f"{name} ({', '.join(servers)})" for name, servers in by_name if servers)
+
+    @property
     def cleartext(self) -> bool:
-        """Whether some line lets the password travel without TLS."""
+        """Whether some line lets the password or mail travel without TLS."""
         return any(service.security == "starttls_or_none" for service in self.receiving + self.sending)
 
 
@@ -91,6 +106,8 @@ def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *,
         receiving=tuple(_service(name, names, plan, host) for name in _RECEIVING if name in plan["protocols"]),
         sending=tuple(_service(name, names, plan, host) for name in _SENDING if _may_send(name, plan)),
         pop_before_smtp=window,
+        # Of a hash that somebody brought no secret is known.
+        legacy_auth=plan["legacy_auth"] and account.password_hash is None,
     )
 
 
@@ -150,12 +167,14 @@ def _may_send(protocol: str, plan: dict[str, Any]) -> bool:
 def _security(protocol: str, plan: dict[str, Any]) -> str:
     if protocol in _IMPLICIT_TLS:
         return "tls"
-    # Postfix takes a password under TLS only; who logged in by POP sends none.
-    optional = relay_seconds(plan) if protocol == "smtp" else plan["cleartext_auth"]
-    return "starttls_or_none" if optional and protocol != "submission" else "starttls"
+    # Who logged in by POP sends on port 25 without a password.
+    optional = plan["cleartext_auth"] or (protocol == "smtp" and relay_seconds(plan))
+    return "starttls_or_none" if optional else "starttls"
 
 
 def _authentication(protocol: str, plan: dict[str, Any]) -> str:
     if protocol != "smtp" or not relay_seconds(plan):
         return "password"
-    return "either" if "smtp" in plan["protocols"] else "pop_before_smtp"
+    if "smtp" not in plan["protocols"]:
+        return "pop_before_smtp"
+    return "either" if plan["cleartext_auth"] else "either_by_tls"

@@ -50,10 +50,18 @@ class Inventory:
 
 
 def read(
-    folders: Folders, plans: dict[str, dict[str, Any]], decrypt: schema.Decrypt, only: Collection[str] = ()
+    folders: Folders,
+    plans: dict[str, dict[str, Any]],
+    decrypt: schema.Decrypt,
+    only: Collection[str] = (),
+    *,
+    time_zone: str = "UTC",
 ) -> Inventory:
-    """Read and check every file.  `only` limits to these tenants what is declared, and which secrets are opened."""
-    return _Reader(folders, decrypt).read(plans, only)
+    """Read and check every file.  `only` limits to these tenants what is declared, and which secrets are opened.
+
+    A date is a day in `time_zone`; ValueError if there is none of this name.
+    """
+    return _Reader(folders, decrypt, time_zone).read(plans, only)
 
 
 def label(path: str) -> str:
@@ -78,8 +86,10 @@ class _File(NamedTuple):
 class _Reader:
     """One reading of all folders; gathers problems and warnings."""
 
-    def __init__(self, folders: Folders, decrypt: schema.Decrypt) -> None:
+    def __init__(self, folders: Folders, decrypt: schema.Decrypt, time_zone: str) -> None:
         self._folders = folders
+        self._time_zone = time_zone
+        self._zone = syntax.time_zone(time_zone)
         self._decrypt = decrypt
         self._problems: list[Problem] = []
         self._warnings: list[str] = []
@@ -124,7 +134,7 @@ class _Reader:
 
     def _tenants(self, folder: _Folder, read_node: _ReadNode) -> dict[str, Tenant | None]:
         """The folder's files by tenant; None for one that could not be read at all."""
-        cache = FolderCache(self._folders.cache, folder.path)
+        cache = FolderCache(self._folders.cache, folder.path, self._time_zone)
         found: dict[str, Tenant | None] = {}
         entries: dict[str, Entry] = {}
         for file in self._files(folder):
@@ -135,7 +145,7 @@ class _Reader:
             tenant = None if encrypted else cache.get(file.tenant, text)
             cacheable = tenant is not None
             if tenant is None:
-                report = schema.Report(file.label, self._decrypt)
+                report = schema.Report(file.label, self._decrypt, zone=self._zone)
                 tenant = self._parsed(report, text, partial(read_node, report, file.tenant))
                 cacheable = not (encrypted or report.decrypted or report.problems)
             if tenant is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -50,6 +51,7 @@ class Report:
     decrypt: Decrypt
     problems: list[Problem] = field(default_factory=list)
     decrypted: bool = False  # an inline value was; such a file is never cached
+    zone: tzinfo = UTC  # in which a date is a day
 
     def add(self, line: int, path: str, message: str) -> None:
         self.problems.append(Problem(self.file, line, path, message))
@@ -280,7 +282,8 @@ def _autoreply(report: Report, node: Node, path: str) -> Autoreply | None:
     values = report.fields(node, path, dict.fromkeys(("body", "subject", "from", "until"), texts))
     if not isinstance(node, located.Mapping) or all(key.text != "body" for key, _value in node.items):
         raise ValueError("needs the key body with the text of the answer; null for no auto-reply")
-    return syntax.autoreply(values.get("body"), values.get("subject"), values.get("from"), values.get("until"))
+    texts = (values.get(key) for key in ("body", "subject", "from", "until"))
+    return syntax.autoreply(*texts, zone=report.zone)
 
 
 def _written(convert: Callable[[str], str]) -> Convert:

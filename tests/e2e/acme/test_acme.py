@@ -19,8 +19,9 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
+from .. import sandbox
 from ..clients import User, staying_logged_in
-from ..control import Control
+from ..control import Control, reloads
 from ..test_tls import IMPLICIT, UPGRADES, certificate
 
 ALL_PORTS = [*IMPLICIT, *UPGRADES]
@@ -68,11 +69,6 @@ def serials(server: Server, ca_file: str) -> dict[tuple[str, str], str]:
     return {key: certificate(server, *key, ca_file)["serialNumber"] for key in watched}
 
 
-def reloads(host) -> int:
-    """How often Dovecot was told to read its configuration again since it started."""
-    return int(host.check_output("journalctl --unit=dovecot --grep='SIGHUP received' --quiet | wc -l"))
-
-
 @pytest.mark.parametrize("protocol", ALL_PORTS)
 def test_each_name_gets_its_certificate_by_acme(server: Server, ca_file: str, protocol: str) -> None:
     for name in OBTAINED:
@@ -96,9 +92,10 @@ def test_a_renewal_reloads_once_and_ends_no_session(server: Server, host, ca_fil
         assert f"No fresh certificate by ACME for {UNREACHABLE}." in said
         after = serials(server, ca_file)
         assert [key for key in before if after[key] == before[key]] == []
-    assert reloads(host) == reloaded + 1
+    # Postfix last: its processes would keep their connections to the Dovecot of before.
+    assert reloads(host) == [*reloaded, "dovecot", "postfix"]
     host.run(f"systemctl start {UNIT}")
-    assert reloads(host) == reloaded + 1
+    assert reloads(host) == [*reloaded, "dovecot", "postfix"]
     assert serials(server, ca_file) == after
 
 
@@ -164,6 +161,25 @@ def test_what_orders_cannot(host, act: str) -> None:
         assert "denied" in said or "Read-only" in said or "not permitted" in said, said
     finally:
         host.check_output(f"rm -r {Path(drop_in).parent} && systemctl daemon-reload && systemctl reset-failed {unit}")
+
+
+#: Run by the unit that installs, as root.
+FORBIDDEN_TO_ROOT = {
+    "write a system file": "touch /usr/bin/intruder && rm /usr/bin/intruder",
+    "write the program": "touch /usr/local/lib/mailhosting/intruder && rm /usr/local/lib/mailhosting/intruder",
+    "write code to run": "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'",
+    "mount": "unshare --mount true",
+    "take the processor": "chrt --rr 1 true",
+    "set up the kernel": "sysctl -w kernel.domainname=mail",
+    "change the root folder": "chroot / true",
+    "talk to the network": "bash -c 'echo >/dev/tcp/127.0.0.1/25'",
+}
+
+
+def test_what_installs_cannot(host) -> None:
+    acts = {**FORBIDDEN_TO_ROOT, "do its work": "touch /etc/mailhosting/tls/e2e && rm /etc/mailhosting/tls/e2e"}
+    assert sandbox.outside(host, UNIT, acts) == [*acts]
+    assert sandbox.inside(host, UNIT, acts) == ["do its work"]
 
 
 def test_keys_are_for_their_owner_alone(host) -> None:

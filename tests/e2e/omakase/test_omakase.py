@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import poplib
+import re
 import smtplib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +100,45 @@ def test_a_message_may_have_20_megabytes(server: Server, plan: str) -> None:
     size_limit(server, USERS[plan][0], 20 << 20)
 
 
+#: Seconds that a second session waits for the first at most: Dovecot's ten, and two between its attempts.
+IN_USE = 13
+
+
 @pytest.mark.requirement("OM-4")
 def test_a_second_pop_session_gets_an_error_and_the_next_one_none(server: Server) -> None:
     first = plain_pop3(server, SATO)
     started = time.monotonic()
     with pytest.raises(poplib.error_proto, match="IN-USE"):
         plain_pop3(server, SATO)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < IN_USE
     plain_pop3(server, ITO).quit()
     first.quit()
     started = time.monotonic()
     plain_pop3(server, SATO).quit()
     assert time.monotonic() - started < 2
+
+
+def test_who_waits_for_a_mailbox_gets_in_when_the_first_one_quits(server: Server) -> None:
+    first = plain_pop3(server, SATO)
+    with ThreadPoolExecutor(1) as second:
+        started = time.monotonic()
+        waiting = second.submit(plain_pop3, server, SATO)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=2)
+        first.quit()
+        waiting.result().quit()
+    assert time.monotonic() - started < IN_USE
+
+
+def test_a_killed_session_leaves_its_mailbox_open(server: Server, host: testinfra.host.Host) -> None:
+    killed = plain_pop3(server, SATO)
+    _heading, session = host.check_output(f"doveadm -f tab who -1 {SATO.address}").splitlines()
+    (process,) = re.findall(r"\t(\d+)\t", session)
+    host.check_output(f"kill -9 {process}")
+    started = time.monotonic()
+    plain_pop3(server, SATO).quit()
+    assert time.monotonic() - started < IN_USE
+    killed.close()
 
 
 @pytest.mark.requirement("OM-5")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
@@ -13,6 +14,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
     UNSET,
     Account,
     Alias,
+    Autoreply,
     Domain,
     Forward,
     Tenant,
@@ -95,6 +97,74 @@ acme.example:
     assert ken.forward == Forward(("ken+x@home.example", "hanako@acme.example"), keep=False)
     assert (taro.forward, taro.quota) == (Forward(("jiro@acme.example",)), UNSET)
     assert acme.aliases["no@xn--wgv71a119e.example"].targets == ("no@acme.example",)
+
+
+AWAY = """\
+acme.example:
+  accounts:
+    taro: {{autoreply: {{body: Away., {} }}}}
+"""
+
+
+def window(tree: Tree, dates: str, time_zone: str = "UTC") -> tuple[str | None, str | None]:
+    """From and until of taro's automatic reply in UTC, as he writes them."""
+    tree.write({"addresses/acme.yml": AWAY.format(dates)})
+    read = tree.read(time_zone=time_zone)
+    assert read.problems == []
+    autoreply = read.desired.tenants["acme"].accounts["taro@acme.example"].autoreply
+    assert isinstance(autoreply, Autoreply)
+    moments = (autoreply.start, autoreply.end)
+    start, end = (None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in moments)
+    return start, end
+
+
+@pytest.mark.parametrize(
+    ("dates", "time_zone", "expected"),
+    [
+        ("from: 2027-04-28, until: 2027-05-06", "UTC", ("2027-04-28 00:00", "2027-05-07 00:00")),
+        ("from: 2027-04-28, until: 2027-05-06", "Asia/Tokyo", ("2027-04-27 15:00", "2027-05-06 15:00")),
+        ("from: 2027-04-28, until: 2027-04-28", "Asia/Tokyo", ("2027-04-27 15:00", "2027-04-28 15:00")),
+        # The clock goes forward on the first day, and back on the last one: 23 and 25 hours.
+        ("from: 2027-03-28, until: 2027-03-28", "Europe/Berlin", ("2027-03-27 23:00", "2027-03-28 22:00")),
+        ("from: 2027-10-31, until: 2027-10-31", "Europe/Berlin", ("2027-10-30 22:00", "2027-10-31 23:00")),
+        ("from: 2027-04-28", "Asia/Tokyo", ("2027-04-27 15:00", None)),
+        ("until: '2027-05-06'", "Asia/Tokyo", (None, "2027-05-06 15:00")),
+        # A moment is one, wherever it is read.
+        ("from: '2027-04-28T17:30:00+09:00'", "America/New_York", ("2027-04-28 08:30", None)),
+    ],
+)
+def test_dates_of_an_automatic_reply_are_days_where_the_customers_are(
+    tree: Tree, dates: str, time_zone: str, expected: tuple[str | None, str | None]
+) -> None:
+    assert window(tree, dates, time_zone) == expected
+
+
+def test_another_time_zone_is_another_day_for_a_file_that_is_known(tree: Tree) -> None:
+    utc, tokyo = (window(tree, "from: 2027-04-28", zone) for zone in ("UTC", "Asia/Tokyo"))
+    assert (utc, tokyo) == (("2027-04-28 00:00", None), ("2027-04-27 15:00", None))
+    assert window(tree, "from: 2027-04-28") == utc
+
+
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        ("from: 2027-05-06, until: 2027-05-05", 'until: "2027-05-05" is before from: "2027-05-06"'),
+        ("from: tomorrow", 'from: "tomorrow" is neither a date, such as 2026-12-28, nor a time with its offset'),
+        ("until: '2027-05-06T12:00:00'", 'until: "2027-05-06T12:00:00" is neither'),
+        ("until: 2027-02-30", 'until: "2027-02-30" is neither'),
+        ("until: 9999-12-31", 'until: "9999-12-31" is neither'),
+    ],
+)
+def test_dates_that_are_none(tree: Tree, dates: str, message: str) -> None:
+    tree.write({"addresses/acme.yml": AWAY.format(dates)})
+    (said,) = tree.lines()
+    assert said.startswith(f"addresses/acme.yml:3: acme.example.accounts.taro.autoreply: {message}")
+
+
+@pytest.mark.parametrize("name", ["Asia/Edo", "JST+9?", "", "Asia", "../../etc/passwd", "/etc/localtime"])
+def test_a_time_zone_that_is_none(tree: Tree, name: str) -> None:
+    with pytest.raises(ValueError, match="is not a time zone that is known here, such as Asia/Tokyo or UTC"):
+        tree.read(time_zone=name)
 
 
 @pytest.mark.parametrize("name", ["no", "001", "12:30", "null", "on", "1e3", "0x1f", "2026-11-21"])

@@ -62,10 +62,14 @@ class Tree:
     def give_vault_password(self, password: bytes) -> None:
         self.vault_secrets = [("default", VaultSecret(password))]
 
-    def read(self, only: Collection[str] = (), **changed: str | None) -> folders.Inventory:
+    def read(self, only: Collection[str] = (), *, time_zone: str = "UTC", **changed: str | None) -> folders.Inventory:
         places = {name: str(self.root / name) for name in ("tenants", "addresses", "secrets", "cache")}
         return folders.read(
-            folders.Folders(**{**places, **changed}), self.plans, Vault(self.vault_secrets).decrypt, only
+            folders.Folders(**{**places, **changed}),
+            self.plans,
+            Vault(self.vault_secrets).decrypt,
+            only,
+            time_zone=time_zone,
         )
 
     def lines(self, only: Collection[str] = (), **changed: str | None) -> list[str]:

@@ -506,3 +506,16 @@ def test_info_says_who_is_over_a_limit(run: Run, sync: Run) -> None:
 def test_info_without_a_directory(run: Run) -> None:
     assert run("mail_info", check=True, host="/nowhere")["tenants"] == {}
     assert "mailhosting.stack.site" in run("mail_info", host="/nowhere")["msg"]
+
+
+@pytest.mark.usefixtures("acme")
+def test_an_automatic_replys_days_are_those_of_the_time_zone(run: Run, place: Place) -> None:
+    days = {"body": "Away.", "from": "2027-04-28", "until": "2027-05-06"}
+    expect(run, "mail_account", address=TARO, autoreply=days)
+    assert {key: row(place).autoreply[key] for key in ("start", "end")} == {"start": 1808870400, "end": 1809648000}
+    expect(run, "mail_account", address=TARO, autoreply=days, timezone="Asia/Tokyo")
+    nine_hours = 9 * 3600
+    moments = {"start": 1808870400 - nine_hours, "end": 1809648000 - nine_hours}
+    assert {key: row(place).autoreply[key] for key in moments} == moments
+    said = refused(run, "mail_account", address=TARO, autoreply=days, timezone="Asia/Edo")
+    assert said == 'timezone: "Asia/Edo" is not a time zone that is known here, such as Asia/Tokyo or UTC'

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -242,3 +243,26 @@ def test_an_automatic_reply_knows_the_old_name_of_its_domain(declare: Declare, s
     wanted.domains["b.example"].renamed_from = "a.example"
     declare(desired(wanted))
     assert own(see, "ken@b.example") == "ken@a[.]example"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "answers"),
+    [(None, None, True), (-5, None, True), (60, None, False), (None, 60, True), (None, -5, False), (-60, 60, True)],
+)
+def test_an_automatic_reply_is_there_in_its_time_only(
+    declare: Declare, see: See, start: int | None, end: int | None, answers: bool
+) -> None:
+    """Seconds from now; an end is the first second without one."""
+    now = int(time.time())
+    moments = {key: now + offset for key, offset in (("start", start), ("end", end)) if offset is not None}
+    declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", **moments)))))
+    query = "SELECT autoreply_body FROM v1.mailbox(%s, %s)"
+    assert see("dovecot", query, "ken", "acme.example") == [("Away." if answers else None,)]
+
+
+def test_an_automatic_reply_ends_at_its_second(declare: Declare, see: See) -> None:
+    end = int(time.time())
+    declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", start=end)))))
+    assert see("dovecot", "SELECT autoreply_body FROM v1.mailbox('ken', 'acme.example')") == [("Away.",)]
+    declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", end=end)))))
+    assert see("dovecot", "SELECT autoreply_body FROM v1.mailbox('ken', 'acme.example')") == [(None,)]

@@ -25,6 +25,7 @@ ALL: dict[str, Any] = {
     "mailbox_quota": 50 << 20,
     "max_message_size": 20 << 20,
     "pop_before_smtp": 1800,
+    "legacy_auth": True,
 }
 
 

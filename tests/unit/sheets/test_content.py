@@ -45,17 +45,51 @@ def test_ports_and_security_of_a_plan_that_wants_tls() -> None:
     }
 
 
-def test_cleartext_is_for_pop_and_imap_alone() -> None:
+def test_cleartext_is_for_all_ports_that_have_no_tls_at_first() -> None:
     shown = sheet(protocols=ALL["protocols"], cleartext_auth=True)
     assert shown.cleartext
-    assert {name for name, line in lines(shown).items() if line[1] == "starttls_or_none"} == {"pop3", "imap"}
+    optional = {name for name, line in lines(shown).items() if line[1] == "starttls_or_none"}
+    assert optional == {"pop3", "imap", "submission", "smtp"}
 
 
-@pytest.mark.parametrize(("protocols", "authentication"), [(["pop3"], "pop_before_smtp"), (["pop3", "smtp"], "either")])
-def test_pop_before_smtp_opens_25_without_tls(protocols: list[str], authentication: str) -> None:
-    shown = sheet(protocols=protocols, pop_before_smtp=1800)
+@pytest.mark.parametrize(
+    ("protocols", "cleartext_auth", "authentication"),
+    [
+        (["pop3"], False, "pop_before_smtp"),
+        (["pop3"], True, "pop_before_smtp"),
+        (["pop3", "smtp"], True, "either"),
+        (["pop3", "smtp"], False, "either_by_tls"),
+    ],
+)
+def test_pop_before_smtp_opens_25_without_tls(protocols: list[str], cleartext_auth: bool, authentication: str) -> None:
+    shown = sheet(protocols=[*protocols, "submission"], pop_before_smtp=1800, cleartext_auth=cleartext_auth)
     assert lines(shown)["smtp"] == (25, "starttls_or_none", authentication)
+    assert lines(shown)["submission"] == (587, "starttls_or_none" if cleartext_auth else "starttls", "password")
     assert shown.pop_before_smtp == 1800
+
+
+@pytest.mark.parametrize(
+    ("protocols", "window", "expected"),
+    [
+        (["pop3", "imaps", "submission"], None, "APOP (POP3), CRAM-MD5 (IMAP, SMTP)"),
+        (["pop3", "smtp"], 1800, "APOP (POP3), CRAM-MD5 (SMTP)"),
+        (["pop3"], 1800, "APOP (POP3)"),
+        (["imap"], None, "CRAM-MD5 (IMAP)"),
+    ],
+)
+def test_where_other_mechanisms_are_offered(protocols: list[str], window: int | None, expected: str) -> None:
+    assert sheet(protocols=protocols, legacy_auth=True, pop_before_smtp=window).other_mechanisms == expected
+    assert sheet(protocols=protocols, pop_before_smtp=window).other_mechanisms == ""
+
+
+def test_a_hash_that_was_brought_has_no_secret_for_other_mechanisms() -> None:
+    owner = tenant()
+    owner.accounts["taro@acme.example"].password_hash = "{SSHA512}abc"
+    assert (sheet(legacy_auth=True).legacy_auth, sheet(owner, legacy_auth=True).legacy_auth) == (True, False)
+
+
+def test_the_login_for_programs_without_an_at_sign() -> None:
+    assert sheet().percent_login == "taro%acme.example"
 
 
 def servers(tls_names: str, *hostnames: str, **domains: tuple[str, ...]) -> dict[str, str]:

@@ -56,6 +56,15 @@ def test_page_is_sound_and_self_contained(language: str, plan: dict, with_passwo
     assert (PASSWORD in html) is with_password
 
 
+@pytest.mark.parametrize(("language", "text"), [("en", "you may choose {}."), ("ja", "{} も選択できます。")])
+def test_a_plans_other_ways_to_log_in(language: str, text: str) -> None:
+    plan = {"protocols": ["pop3", "submission"]}
+    html = {legacy: pages().html(sheet(**plan, legacy_auth=legacy), language) for legacy in (True, False)}
+    assert text.format("APOP (POP3), CRAM-MD5 (SMTP)") in html[True]
+    assert "APOP" not in html[False]
+    assert "taro%acme.example" in html[False]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_everything_is_escaped(language: str) -> None:
     shown = replace(sheet(with_password=True, **ALL), password=EVIL, address=EVIL, login=EVIL)
