@@ -13,10 +13,10 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import sandbox
+from . import confined
 from .clients import User, arrived, receive, until
 
-#: What must fail in a sandbox, and does not outside of it: for root, and for anybody.
+#: What must fail in a confined, and does not outside of it: for root, and for anybody.
 ROOT = {
     "write a system file": "touch /usr/bin/intruder && rm /usr/bin/intruder",
     "write the configuration": "touch /etc/intruder && rm /etc/intruder",
@@ -93,8 +93,8 @@ def answers(server: Server, user: User) -> bool:
 @pytest.mark.parametrize("unit", FORBIDDEN)
 def test_a_sandbox_lets_only_what_the_unit_needs(host, unit: str) -> None:
     acts = {**FORBIDDEN[unit], NEEDED: ALLOWED[unit]}
-    assert sandbox.outside(host, unit, acts) == [*acts]
-    assert sandbox.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
+    assert confined.outside(host, unit, acts) == [*acts]
+    assert confined.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
 
 
 @pytest.mark.parametrize(
