@@ -12,16 +12,8 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
+from . import sandbox
 from .clients import User, arrived, receive, until
-
-#: Runs a command with the namespaces, root and user of a unit's main process: what an intruder there could do.
-INSIDE = "nsenter --target $(systemctl show --value --property=MainPID {unit}) --mount --net --ipc -- {command}"
-FORBIDDEN = {
-    "write a system file": "sh -c 'echo x >> /usr/bin/intruder'",
-    "write the configuration": "sh -c 'echo x >> /etc/passwd'",
-    "read root's files": "sh -c 'ls /root/. && echo x > /root/intruder'",
-    "make a unit": "sh -c 'echo x >> /etc/systemd/system/intruder.service'",
-}
 
 
 def answers(server: Server, user: User) -> bool:
@@ -32,12 +24,10 @@ def answers(server: Server, user: User) -> bool:
         return False
 
 
-@pytest.mark.parametrize("act", FORBIDDEN)
+@pytest.mark.parametrize("act", sandbox.EVERYWHERE)
 @pytest.mark.parametrize("unit", ["postfix", "dovecot"])
 def test_a_daemon_cannot(host, unit: str, act: str) -> None:
-    inside = host.run(INSIDE.format(unit=unit, command=FORBIDDEN[act]))
-    assert inside.rc != 0
-    assert "Read-only" in inside.stderr or "denied" in inside.stderr or "No such file" in inside.stderr, inside.stderr
+    sandbox.refuses(host, unit, sandbox.EVERYWHERE[act])
 
 
 @pytest.mark.parametrize(
