@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 #: What a sandbox says.
 REFUSALS: Final = ("Read-only", "denied", "not permitted", "No such file", "unreachable", "refused")
+_NAMESPACES: Final = "os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC"
 #: The unit in which the acts of `in_place_of` are tried.
 TRIED: Final = "sandbox-tried.service"
 
@@ -25,16 +26,17 @@ class Act(NamedTuple):
 
     command: str
     outside: str
+    code: str = ""  # the forbidden one in Python, for where no command can be run
 
 
-def harmless(command: str) -> Act:
+def harmless(command: str, code: str = "") -> Act:
     """Something that root may do outside."""
-    return Act(command, command)
+    return Act(command, command, code)
 
 
 def writing(path: str) -> Act:
     """Adding a line to `path`, a file that may be new, in a folder that is there."""
-    return Act(f"sh -c 'echo x >> {path}'", f"test -d {PurePosixPath(path).parent}")
+    return Act(f"sh -c 'echo x >> {path}'", f"test -d {PurePosixPath(path).parent}", f'open("{path}", "a").write("x")')
 
 
 #: What no daemon may do.
@@ -42,10 +44,11 @@ EVERYWHERE: Final = {
     "write a system file": writing("/usr/bin/intruder"),
     "write the configuration": writing("/etc/passwd"),
     "write root's files": writing("/root/intruder"),
-    "read root's files": harmless("cat /root/.profile"),
+    "read root's files": harmless("cat /root/.profile", 'open("/root/.profile").read()'),
     "make a unit": writing("/etc/systemd/system/intruder.service"),
 }
-REACHING_A_PORT: Final = harmless("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 25), 2)'")
+_CONNECT: Final = 'import socket; socket.create_connection(("127.0.0.1", 25), 2)'
+REACHING_A_PORT: Final = harmless(f"python3 -c '{_CONNECT}'", _CONNECT)
 OPENING_A_SOCKET: Final = harmless("python3 -c 'import socket; socket.socket(socket.AF_INET)'")
 
 
@@ -60,6 +63,18 @@ def refuses(host: Any, unit: str, act: Act, namespaces: str = "--mount --net --i
     host.check_output(act.outside)
     host.check_output(f"{enter} sh -c 'test -e /proc/self && echo x >> /dev/null'")
     tried = host.run(enter + act.command)
+    assert tried.rc != 0, tried.stdout
+    assert any(refusal in tried.stderr for refusal in REFUSALS), tried.stderr
+
+
+def refuses_to_code(host: Any, unit: str, act: Act) -> None:
+    """The same for a unit whose sandbox lets no command be run: a process goes inside and does the act itself."""
+    process = host.check_output(f"systemctl show --value --property=MainPID {unit}")
+    assert process != "0", f"{unit} does not run"
+    enter = f"import os, socket; os.setns(os.pidfd_open({process}), {_NAMESPACES})"
+    host.check_output(act.outside)
+    host.check_output(f'python3 -c \'{enter}; open("/dev/null", "a").write("x")\'')
+    tried = host.run(f"python3 -c '{enter}; {act.code}'")
     assert tried.rc != 0, tried.stdout
     assert any(refusal in tried.stderr for refusal in REFUSALS), tried.stderr
 
