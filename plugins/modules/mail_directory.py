@@ -201,6 +201,9 @@ host:
     legacy_auth:
       description: Whether any tenant has APOP and CRAM-MD5.
       type: bool
+    max_message_size:
+      description: Bytes of the largest message that any tenant may send or get; 0 if one has no limit.
+      type: int
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
       type: int
@@ -222,6 +225,7 @@ host:
     all_address: false
     cleartext_auth: false
     legacy_auth: false
+    max_message_size: 20971520
     pop_before_smtp: 0
     pop_before_smtp_senders: login
     quota_notice: [90, 100]

@@ -81,6 +81,12 @@ tenants:
     addresses_managed_by:
       description: V(inventory) or V(panel).
       type: str
+    language:
+      description: The language of what the tenant's users are told, V(en) or V(ja).
+      type: str
+    contacts:
+      description: Addresses by role, such as C(technical).
+      type: dict
     domains:
       description: Host names by domain.
       type: dict
@@ -118,6 +124,12 @@ tenants:
         quota_notice: [90, 100]
         billing_step: null
         retention: {}
+        max_message_size: 20971520
+        tenant_quota: null
+        send_limits: []
+        receive_limits: []
+        account_send_limits: []
+        mass_mail: null
       state: active
       origin: inventory
       addresses_managed_by: inventory
@@ -200,9 +212,10 @@ holds:
       description: When it ends, in seconds since 1970; V(null) until it is lifted.
       type: int
     origin:
-      description: Who placed it, V(operator), V(gate) or V(abuse).
+      description: Who placed it, V(operator) or V(gate).
       type: str
-  sample: []
+  sample:
+    - {account: 1207, tenant: null, scope: send, reason: its password is known, until: null, origin: operator}
 host:
   description: As of M(mailhosting.stack.mail_directory).
   type: dict
@@ -212,6 +225,7 @@ host:
     all_address: false
     cleartext_auth: false
     legacy_auth: false
+    max_message_size: 20971520
     pop_before_smtp: 0
     pop_before_smtp_senders: login
     quota_notice: [90, 100]

@@ -26,14 +26,21 @@ python3 -c "print($end - $start)"
 
 
 def delivered(
-    host: Host, recipient: str, messages: int = MESSAGES, *, length: int = LENGTH, numbers: str = f"0 {BOXES - 1}"
+    host: Host,
+    recipient: str,
+    messages: int = MESSAGES,
+    *,
+    length: int = LENGTH,
+    numbers: str = f"0 {BOXES - 1}",
+    prepare: str = "",
 ) -> float:
     """Messages per second; RuntimeError unless every one is in a mailbox.
 
     `recipient` has a % for each of the BOXES numbers that `seq` makes of `numbers`; `length` is in bytes.
+    `prepare` is for the shell, once all mailboxes are empty.
     """
     # Empty mailboxes each time: Dovecot's work on one grows with what is in it.
-    host.shell("find /var/vmail -mindepth 1 -delete")
+    host.shell(f"find /var/vmail -mindepth 1 -delete\n{prepare}")
     load = {"sessions": SESSIONS, "each": messages // BOXES, "length": length}
     seconds = float(host.shell(LOAD.format(recipient=recipient, numbers=numbers, **load)))
     arrived = int(host.shell("find /var/vmail -path '*/new/*' -type f | wc -l"))

@@ -23,6 +23,7 @@ BENCHMARKS = (
     "pop_before_smtp",
     "limit_decisions",
     "delivery",
+    "autoreply",
     "host_names",
     "accounts",
     "addresses",

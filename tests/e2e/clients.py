@@ -41,7 +41,8 @@ def log_in(server: Server, protocol: str, user: User) -> None:
             with protocols.imap(server, protocol) as mailbox:
                 mailbox.authenticate("PLAIN", lambda _challenge: f"\0{user.address}\0{user.password}".encode())
         elif protocol == "sieve":
-            sieve_log_in(server, user)
+            with contextlib.closing(ManageSieve(server)) as scripts:
+                scripts.login(user)
         else:
             with protocols.smtp(server, protocol) as session:
                 session.user, session.password = user
@@ -50,28 +51,40 @@ def log_in(server: Server, protocol: str, user: User) -> None:
         raise Refused(str(error)) from error
 
 
-def sieve_log_in(server: Server, user: User) -> None:
-    """Log in by ManageSieve (RFC 5804) after STARTTLS.  Refused with the server's words if it says no."""
+class ManageSieve:
+    """A session by ManageSieve (RFC 5804), under TLS."""
 
-    def ask(stream: BinaryIO, command: bytes) -> str:
+    def __init__(self, server: Server) -> None:
+        plain = socket.create_connection((server.address, 4190), timeout=server.timeout)
+        stream = plain.makefile("rwb")
+        self._ask(stream, b"")
+        self._ask(stream, b"STARTTLS\r\n")
+        self._socket = server.context.wrap_socket(plain)
+        self._stream = self._socket.makefile("rwb")
+        self._ask(self._stream, b"")
+
+    def login(self, user: User) -> None:
+        """Refused with the server's words if it says no."""
+        token = base64.b64encode(f"\0{user.address}\0{user.password}".encode())
+        answer = self._ask(self._stream, b'AUTHENTICATE "PLAIN" "' + token + b'"\r\n')
+        if not answer.startswith("OK"):
+            raise Refused(answer)
+
+    def noop(self) -> str:
+        """What the server says; nothing if it has hung up."""
+        return self._ask(self._stream, b"NOOP\r\n")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @staticmethod
+    def _ask(stream: BinaryIO, command: bytes) -> str:
         stream.write(command)
         stream.flush()
         while True:
             line = stream.readline().decode()
             if line.startswith(("OK", "NO", "BYE")) or not line:
                 return line
-
-    token = base64.b64encode(f"\0{user.address}\0{user.password}".encode())
-    with socket.create_connection((server.address, 4190), timeout=server.timeout) as plain:
-        stream = plain.makefile("rwb")
-        ask(stream, b"")
-        ask(stream, b"STARTTLS\r\n")
-        with server.context.wrap_socket(plain) as secured:
-            stream = secured.makefile("rwb")
-            ask(stream, b"")
-            answer = ask(stream, b'AUTHENTICATE "PLAIN" "' + token + b'"\r\n')
-    if not answer.startswith("OK"):
-        raise Refused(answer)
 
 
 def may_log_in(server: Server, protocol: str, user: User) -> bool:

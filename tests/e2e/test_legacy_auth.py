@@ -19,8 +19,9 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, message
+from .clients import Refused, User, arrived, log_in, message, until
 from .control import Control
+from .guessing import banned, guess, limit
 
 LEGACY = {
     "legacy_auth": True,
@@ -153,6 +154,55 @@ def test_guessing_a_secret_is_slow(server: Server) -> None:
     with pytest.raises(Refused):
         apop(server, SHA._replace(password="wrong"))
     assert time.monotonic() - start > 1.5
+
+
+def by_any_way(server: Server, way: str, user: User) -> None:
+    """Log in by a mechanism and a protocol, or Refused."""
+    mechanism, _space, protocol = way.partition(" ")
+    if mechanism == "APOP":
+        apop(server, user, protocol)
+    elif mechanism == "CRAM-MD5":
+        cram_md5(server, user, protocol)
+    else:
+        log_in(server, protocol, user)
+
+
+@pytest.mark.parametrize("way", ["CRAM-MD5 imap", "CRAM-MD5 submission", "CRAM-MD5 smtp", "PLAIN smtp"])
+def test_a_guessed_login_is_refused_to_this_client_by_every_way(server: Server, host, bill: User, way: str) -> None:
+    """Those by APOP are not counted; only the login process says them, when the connection ends."""
+    ways = [way, "APOP pop3s", "CRAM-MD5 submission", "PLAIN smtp", "PLAIN imap"]
+    most = limit(host, "mail-login")
+    try:
+        guess(server, way, [SHA.address] * (most - 1), by_any_way)
+        for other in ways:
+            by_any_way(server, other, SHA)
+
+        guess(server, way, [SHA.address], by_any_way)
+        assert until(lambda: bool(banned(host, "mail-login")))
+        for other in ways:
+            assert until(lambda other=other: not may_log_in_by(server, other, SHA), 5), other
+        log_in(server, "imap", bill)
+        assert not banned(host, "mail-address")
+    finally:
+        host.check_output("fail2ban-client unban --all")
+    assert until(lambda: may_log_in_by(server, way, SHA), 5)
+
+
+def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(server: Server, host) -> None:
+    for _time in range(limit(host, "mail-login")):
+        for protocol in ("imap", "submission"):
+            with pytest.raises(Refused):
+                cram_md5(server, HASH_ONLY, protocol)
+    assert not until(lambda: bool(banned(host, "mail-login") + banned(host, "mail-tried")), 3)
+    log_in(server, "imap", HASH_ONLY)
+
+
+def may_log_in_by(server: Server, way: str, user: User) -> bool:
+    try:
+        by_any_way(server, way, user)
+    except Refused:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import imaplib
 import poplib
 import smtplib
 import uuid
+from collections.abc import Callable, Iterator
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, may_log_in, receive, subjects, submission, until
+from .clients import ManageSieve, Refused, User, arrived, log_in, may_log_in, receive, subjects, submission, until
 from .control import Control, RunFailed
 
 USER = User("user@e2e.example", "a new user's password")
@@ -59,24 +60,68 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
     assert kept in subjects(server, USER)
 
 
-def test_who_may_log_in_no_more_loses_the_open_session(server: Server, tenant: Control, bill: User) -> None:
-    session, other = protocols.imap(server, "imaps"), protocols.imap(server, "imaps")
-    maildrop = protocols.pop3(server, "pop3s")
-    with contextlib.closing(maildrop), contextlib.ExitStack() as ends:
-        for mailbox in (session, other):
-            ends.callback(mailbox.shutdown)
-        session.login(*USER)
-        other.login(*bill)
-        maildrop.user(USER.address)
-        maildrop.pass_(USER.password)
+@contextlib.contextmanager
+def open_sessions(server: Server, user: User) -> Iterator[Callable[[], dict[str, bool]]]:
+    """Sessions of `user`, logged in; what is yielded tells which of them are still there."""
+    with contextlib.ExitStack() as ends:
+        mailbox = protocols.imap(server, "imaps")
+        ends.callback(mailbox.shutdown)
+        mailbox.login(*user)
+        maildrop = ends.enter_context(contextlib.closing(protocols.pop3(server, "pop3s")))
+        maildrop.user(user.address)
+        maildrop.pass_(user.password)
+        scripts = ends.enter_context(contextlib.closing(ManageSieve(server)))
+        scripts.login(user)
+        asked = {
+            "imap": lambda: mailbox.noop()[0] == "OK",
+            "pop3": lambda: maildrop.noop().startswith(b"+OK"),
+            "sieve": lambda: scripts.noop().startswith("OK"),
+        }
+
+        def still_there() -> dict[str, bool]:
+            return {protocol: answered(noop) for protocol, noop in asked.items()}
+
+        assert all(still_there().values())
+        yield still_there
+
+
+def answered(noop: Callable[[], bool]) -> bool:
+    try:
+        return noop()
+    except (imaplib.IMAP4.abort, poplib.error_proto, OSError):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "state"),
+    [
+        ("mail_account", {"address": USER.address}, "no_login"),
+        ("mail_account", {"address": USER.address}, "suspended"),
+        ("mail_tenant", {"name": "e2e"}, "no_login"),
+        ("mail_tenant", {"name": "e2e"}, "suspended"),
+    ],
+    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else value,
+)
+def test_who_may_log_in_no_more_loses_the_open_sessions(
+    server: Server, tenant: Control, bill: User, module: str, name: dict[str, str], state: str
+) -> None:
+    colleague = User("colleague@e2e.example", "of the same tenant")
+    tenant.module("mail_account", address=colleague.address, password=colleague.password)
+    people = [USER, colleague, bill]
+    with contextlib.ExitStack() as stack:
+        mine, of_colleague, of_bill = [stack.enter_context(open_sessions(server, who)) for who in people]
         tenant.module("mail_account", address=USER.address, quota="5M")
-        assert session.noop()[0] == "OK"
-        tenant.module("mail_account", address=USER.address, quota="plan", state="no_login")
-        with pytest.raises((imaplib.IMAP4.abort, OSError)):
-            session.noop()
-        with pytest.raises((poplib.error_proto, OSError)):
-            maildrop.noop()
-        assert other.noop()[0] == "OK"
+        assert all(mine().values())
+        tenant.module("mail_account", address=USER.address, quota="plan")
+        tenant.module(module, **name, state=state)
+        try:
+            assert not any(mine().values()), mine()
+            assert set(of_colleague().values()) == {module == "mail_account"}, of_colleague()
+            assert all(of_bill().values()), of_bill()
+            assert [may_log_in(server, "sieve", who) for who in people] == [False, module == "mail_account", True]
+        finally:
+            tenant.module(module, **name, state="active")
+    log_in(server, "pop3s", USER)
 
 
 @pytest.mark.parametrize("scope", ["send", "receive", "login"])
@@ -204,7 +249,7 @@ def test_files_of_a_closed_account_go_after_its_grace_and_no_others(server: Serv
     tenant.module("mail_account", address=gone.address, password=gone.password)
     assert arrived(server, gone, receive(server, "someone@outside.example", gone.address))
     homes = {user: host.check_output(f"doveadm user -f home {user.address}") for user in (gone, USER)}
-    arrived(server, USER, receive(server, "someone@outside.example", USER.address))
+    assert arrived(server, USER, receive(server, "someone@outside.example", USER.address))
     nightly = "systemctl start mailhosting-remove-mailboxes.service"
     tenant.module("mail_account", address=gone.address, state="absent", grace="1h")
     host.check_output(nightly)

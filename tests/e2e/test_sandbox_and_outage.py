@@ -16,7 +16,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from . import confined
 from .clients import User, arrived, receive, until
 
-#: What must fail in a confined, and does not outside of it: for root, and for anybody.
+#: What must fail in a sandbox, and does not outside of it: for root, and for anybody.
 ROOT = {
     "write a system file": "touch /usr/bin/intruder && rm /usr/bin/intruder",
     "write the configuration": "touch /etc/intruder && rm /etc/intruder",

@@ -40,7 +40,7 @@ class Scope:
 class Hold:
     """A stop to be placed on one account or tenant."""
 
-    scope: str  # send | receive | login
+    scope: str  # one of HOLD_SCOPES
     reason: str
     until: int | None = None  # seconds since 1970
 

@@ -162,7 +162,7 @@ def forward_value(forward: Forward | None) -> dict[str, Any]:
 class Current:
     """The directory, or the part of it that was loaded.
 
-    Plans, tenants, domains and their former names are always all there; `accounts`, `aliases`, `closed` and `holds` are
+    Plans, tenants, domains, their former names and holds are always all there; `accounts`, `aliases` and `closed` are
     those of the `loaded` tenants (None: all).
     """
 

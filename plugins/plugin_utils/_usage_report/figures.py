@@ -11,14 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
-#: What is added up over the days.
-SUMS: Final = tuple(
-    f"{direction}_{what}"
-    for direction in ("sent", "received")
-    for what in ("messages", "recipients", "bytes", "refused")
-)
+from ...module_utils._directory.usage import COUNTERS
 
 Row = Mapping[str, Any]
 
@@ -34,7 +29,7 @@ class Line:
     bytes: int | None = None
     pool: int | None = None  # bytes that it may have now
     peak_bytes: int | None = None
-    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUMS, 0))
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     by_day: dict[date, Row] = field(default_factory=dict)
 
     def series(self, key: str) -> list[tuple[date, int | None]]:
@@ -79,7 +74,7 @@ def _finish(line: Line) -> None:
         known = [value for _day, value in line.series(key) if value is not None]
         setattr(line, key, known[-1] if known else None)
     line.peak_bytes = _most(value for _day, value in line.series("peak_bytes"))
-    for key in SUMS:
+    for key in COUNTERS:
         line.sums[key] = sum(row[key] for row in line.by_day.values())
 
 
@@ -87,7 +82,7 @@ def _total(lines: list[Line]) -> Line:
     total = Line("", "")
     for day in sorted({day for line in lines for day in line.by_day}):
         rows = [line.by_day[day] for line in lines if day in line.by_day]
-        keys = ("addresses", "billed", "bytes", *SUMS)
+        keys = ("addresses", "billed", "bytes", *COUNTERS)
         # The highest of all together: the tenants' own peaks were not at the same time.
         total.by_day[day] = {key: _sum(row[key] for row in rows) for key in keys}
     _finish(total)

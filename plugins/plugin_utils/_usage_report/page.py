@@ -18,15 +18,16 @@ from typing import Any, Final
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ...module_utils._directory.usage import COUNTERS
 from .._settings_sheet.page import size
 from . import chart
-from .figures import SUMS, Report
+from .figures import Report
 
 _DEFAULTS: Final = os.path.join(os.path.dirname(__file__), "defaults")
 
 LANGUAGES: Final = ("en", "ja")
 #: Columns of the CSV after the tenant's name.
-_COLUMNS: Final = ("addresses", "billed", "bytes", "peak_bytes", *SUMS)
+_COLUMNS: Final = ("addresses", "billed", "bytes", "peak_bytes", *COUNTERS)
 
 
 def html(report: Report, language: str, title: Mapping[str, str]) -> str:

@@ -122,6 +122,15 @@ def test_a_customer_changes_addresses(repository: Path) -> None:
     assert "All is well: 2 tenants, 2 accounts, 1 aliases." in done.stdout
 
 
+def test_a_customer_deletes_an_address_and_sets_a_password(repository: Path) -> None:
+    hashed = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
+    change(repository, CUSTOMER, "    info:", f'    ken: {{password_hash: "{hashed}"}}')
+    change(repository, CUSTOMER, "[info]", "[ken]")
+    done = check(repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All is well: 2 tenants, 1 accounts, 1 aliases." in done.stdout
+
+
 @pytest.mark.parametrize(("file", "edit", "place", "message"), CHANGES.values(), ids=CHANGES.keys())
 def test_what_a_customer_may_not_change(
     repository: Path, file: str, edit: tuple[str, str], place: str, message: str

@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Set
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Settings
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.final import host_facts
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, Autoreply
+
+from .build import HASH, account, alias, desired, forward, tenant
+from .conftest import Run, See
 
 PLUGINS = Path(__file__).parents[3] / "plugins"
 MODULES = [
@@ -92,9 +100,69 @@ def test_examples_use_options_that_exist(module: ModuleType) -> None:
         assert (task[f"mailhosting.stack.{name}"] or {}).keys() <= documentation(module)["options"].keys()
 
 
-def test_what_is_returned_is_documented(module: ModuleType) -> None:
-    for value in yaml.safe_load(module.RETURN).values():
+@pytest.fixture
+def result(module: ModuleType, run: Run, sync: Run, see: See, tmp_path: Path) -> dict[str, Any]:
+    """What the module returns where there is something of each kind to return."""
+    until = datetime.now(UTC) + timedelta(days=1)
+    taro = account("taro@acme.example", password_hash=HASH, forward=forward("x@elsewhere.example"))
+    taro.autoreply = Autoreply("Back on Monday.", end=int(until.timestamp()))
+    items = (taro, "jiro@acme.example", alias("sales@acme.example", taro.address))
+    sync(desired(tenant("acme", *items)))
+    run("mail_tenant", name="bolt", plan="basic", domains=[{"name": "bolt.example"}])
+    run("mail_account", address="bill@bolt.example", password_hash=HASH, hold=[{"scope": "send", "reason": "test"}])
+    see("vmail", "SELECT v1.record_usage(jsonb_object_agg(account_id, 1000)) FROM v1.usage_account")
+    see("vmail", "SELECT v1.record_day(current_date)")
+    name = module.__name__.rpartition(".")[2]
+    if name == "mail_directory":
+        return sync(desired(tenant("acme", *items, overrides={"mailbox_quota": 500})))
+    options: dict[str, dict[str, Any]] = {
+        "mail_account": {"address": "bill@bolt.example", "quota": "500"},
+        "mail_alias": {"address": "info@bolt.example", "targets": [taro.address]},
+        "mail_info": {"gather_subset": list(yaml.safe_load(module.RETURN))},
+        "mail_legacy_keys": {"keys": str(tmp_path / "legacy.keys"), "check": True},
+        "mail_schema": {"fingerprint_key": str(tmp_path / "key"), "legacy_keys": str(tmp_path / "legacy.keys")},
+        "mail_tenant": {"name": "bolt", "overrides": {"tenant_quota": "500"}},
+    }
+    return run(name, **options.get(name, {}))
+
+
+#: What every module returns.
+COMMON = {"changed", "diff", "warnings"}
+#: What only an action plugin returns.
+OF_THE_ACTION = {"declared"}
+#: What is in the mappings that are described without "contains".
+DESCRIBED = {
+    "plans": set(),
+    "aliases": {"targets", "origin"},
+    "host": host_facts(Settings({}, {}, {})).keys(),
+    "counts": {"created", "changed", "renamed", "closed", "restored", "removed", "unchanged", "undeclared"},
+}
+
+
+def of_one(value: Any, keys: Set[str]) -> list[dict[str, Any]]:
+    """The mappings that have `keys`: `value` itself, or its elements, or its values by name."""
+    if isinstance(value, Mapping) and value.keys() & keys:
+        return [dict(value)]
+    return list(value.values() if isinstance(value, Mapping) else value)
+
+
+def test_what_is_returned_is_documented(module: ModuleType, result: dict[str, Any]) -> None:
+    documented = yaml.safe_load(module.RETURN)
+    assert result.keys() - COMMON == documented.keys() - OF_THE_ACTION
+    for name, value in documented.items():
         assert value.keys() >= {"description", "type", "returned"}
+        keys = value["contains"].keys() if "contains" in value else DESCRIBED.get(name)
+        if keys:
+            assert value.get("sample"), name
+            assert result[name], name
+            for shown in of_one(value["sample"], keys) + of_one(result[name], keys):
+                assert shown.keys() == keys, name
+
+
+def test_the_sample_of_settings_has_all_plan_keys() -> None:
+    from_module = importlib.import_module(f"{COLLECTION}.modules.mail_info")
+    (shown,) = yaml.safe_load(from_module.RETURN)["tenants"]["sample"].values()
+    assert shown["settings"].keys() == PLAN_DEFAULTS.keys()
 
 
 def test_every_module_of_the_directory_is_tested_here() -> None:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.usage import COUNTERS
 from ansible_collections.mailhosting.stack.plugins.plugin_utils._usage_report import chart, figures, page
 
 DAYS = [date(2026, 11, 1) + timedelta(days=number) for number in range(5)]
@@ -24,7 +25,7 @@ TITLE = {"provider": "さくら & Co. <mail>", "host": "mx1"}
 
 
 def row(day: int, tenant: str, **values: Any) -> dict[str, Any]:
-    counters = dict.fromkeys(figures.SUMS, 0)
+    counters = dict.fromkeys(COUNTERS, 0)
     known = {"addresses": 3, "billed": 10, "bytes": 100, "peak_bytes": 150}
     return {"day": f"2026-11-{day:02}", "tenant": tenant, **counters, **known, **values}
 

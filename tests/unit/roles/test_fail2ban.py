@@ -72,6 +72,27 @@ def test_a_guessed_secret_is_found(name: str) -> None:
     assert found(name, line) == "taro@acme.example,10.88.0.1"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mx1 dovecot[26593]: auth({},sasl:cram-md5)<szzdfdxgEuoKWAAB>: cram-md5: Password mismatch",
+        "mx1 dovecot[27018]: auth({},sasl:cram-md5): cram-md5: Password mismatch",
+    ],
+)
+@pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
+def test_a_secret_guessed_by_cram_md5_is_found(name: str, line: str) -> None:
+    """Nothing of it is looked up in a worker's passdb, so no worker says it."""
+    for address, client in (("10.88.0.1", "10.88.0.1"), ("2001:db8:1:2::5", "2001:db8:1:2")):
+        assert found(name, line.format(f"taro@acme.example,{address}")) == f"taro@acme.example,{client}"
+
+
+@pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
+def test_a_program_that_tries_cram_md5_first_is_not_found(name: str) -> None:
+    """Of an account without a secret; its passdb calls it so."""
+    line = "mx1 dovecot[31]: auth(?taro@acme.example,10.88.0.1,sasl:cram-md5)<57Y4r9xg>: cram-md5: Password mismatch"
+    assert found(name, line) is None
+
+
 @pytest.mark.parametrize("login", ["taro", "12:30@acme.example", "taro%acme.example", "x" * 61 + "..."])
 def test_what_can_be_a_login_is_found(login: str) -> None:
     assert found("mailhosting-login", WORKER.format(f"{login},10.88.0.1")) == f"{login},10.88.0.1"

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guesses of passwords, and what fail2ban makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import Refused, User, log_in
+
+
+def limit(host: Any, jail: str) -> int:
+    return int(host.check_output(f"fail2ban-client get {jail} maxretry"))
+
+
+def banned(host: Any, jail: str) -> list[str]:
+    """What the jail holds, as fail2ban names it."""
+    jails = json.loads(host.check_output("fail2ban-client banned").replace("'", '"'))
+    return next(found[jail] for found in jails if jail in found)
+
+
+def guess(
+    server: Server, protocol: str, logins: Sequence[str], way: Callable[[Server, str, User], None] = log_in
+) -> None:
+    """Try each login with a password of its own, all at once: each wrong one takes two seconds.
+
+    `way` logs in by a protocol, or raises Refused.
+    """
+
+    def wrong(number: int) -> None:
+        # Not for a reason of another kind, such as a server that is busy: that is no guess.
+        with pytest.raises(Refused, match=r"535 |(?i:authentication failed)"):
+            way(server, protocol, User(logins[number], f"wrong {number}"))
+
+    with ThreadPoolExecutor(len(logins)) as pool:
+        list(pool.map(wrong, range(len(logins))))
