@@ -135,7 +135,7 @@ def _wanted(
         raise page.PageError(f"languages: there are no texts in {', '.join(unknown)}; there are {', '.join(languages)}")
     wanted = []
     for chosen in accounts:
-        own = getattr(chosen.tenant, "language", "en")
+        own = chosen.tenant.language
         if not options["languages"] and own not in languages:
             raise page.PageError(f"tenant {chosen.tenant.name}: there are no texts in its language, {own}")
         sheet = content.sheet(chosen.tenant, chosen.account, chosen.plan, host, with_password=options["with_password"])

@@ -173,6 +173,21 @@ def test_an_automatic_reply(server: Server, outside: Outside, charged: Charged) 
     empty(server, ODA)
 
 
+def test_an_answer_that_says_it_is_from_somebody_else(
+    server: Server, host: testinfra.host.Host, outside: Outside, charged: Charged
+) -> None:
+    sender = somebody()
+    script = f'require "vacation";\nvacation :from "{ABE.address}" "x";'
+    host.check_output(f"doveadm sieve put -u {MORI.address} -a test <<'END'\n{script}\nEND")
+    try:
+        write_to(server, sender, MORI)
+        assert outside.mail_to(sender).sender == ""
+    finally:
+        host.check_output(f"doveadm sieve deactivate -u {MORI.address}")
+    assert charged() == {"naka": Sent(1, 1), MORI.address: Sent(1, 1)}
+    empty(server, MORI)
+
+
 def test_what_the_host_hands_in(server: Server, host: testinfra.host.Host, outside: Outside, charged: Charged) -> None:
     """As a web form does: whose it is says its sender."""
     target, other = somebody(), somebody()

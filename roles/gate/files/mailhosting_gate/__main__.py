@@ -46,7 +46,7 @@ def main() -> None:
     _program, file, instance = sys.argv
     settings = json.loads(Path(file).read_text(encoding="utf-8"))
     Milter.factory = Conversation
-    Milter.set_flags(Milter.QUARANTINE)
+    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM)
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(settings["directory"])
     valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))

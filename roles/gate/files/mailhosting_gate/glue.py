@@ -113,6 +113,8 @@ class Conversation(Milter.Base):
         outcome = put_off if self._failed else self._safely(transaction.end, put_off, transaction)
         if outcome.quarantine is not None:
             self.quarantine(outcome.quarantine)
+        if outcome.no_sender:
+            self.chgfrom("<>")
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

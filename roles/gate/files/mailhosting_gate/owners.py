@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from email.utils import getaddresses
+from collections.abc import Mapping
 from typing import Final
 
 from .directory import Directory
 from .model import Address
 from .valkey import Down, Valkey
 
-#: Fields, in lower case, that say it of what a filter sends: two of each are enough to know.
-NAMED_BY: Final = ("x-sieve-redirected-from", "from", "auto-submitted")
+#: Fields, in lower case, that say it of what a filter sends.
+NAMED_BY: Final = ("x-sieve-redirected-from", "auto-submitted")
 #: RFC 3834 5: what is answered automatically, whatever follows.
 _ANSWER: Final = re.compile(r"auto-replied\b", re.IGNORECASE)
 
@@ -37,15 +36,18 @@ def relaying(directory: Directory, valkey: Valkey, client: str, sender: Address 
     return sender
 
 
-def of_filter(fields: Mapping[str, Sequence[str]], sender: Address | None) -> Address | None:
-    """Whose filter made a mail: Dovecot names it first in what is sent on, and an answer is from the account."""
-    redirected, from_, submitted = (fields.get(name, ()) for name in NAMED_BY)
-    if redirected:
-        return address(redirected[0])
-    if sender is not None or len(from_) != 1 or not _ANSWER.match("".join(submitted)):
-        return sender
-    addresses = getaddresses(from_)
-    return address(addresses[0][1]) if len(addresses) == 1 else None
+def of_filter(fields: Mapping[str, str], sender: Address | None) -> Address | None:
+    """Whose filter made a mail: Dovecot names it in what is sent on, and in an answer's envelope.
+
+    Not who an answer is from: a filter may say that of anybody (`vacation :from`).
+    """
+    redirected = fields.get(NAMED_BY[0])
+    return address(redirected) if redirected else sender
+
+
+def is_answer(fields: Mapping[str, str]) -> bool:
+    """Whether a filter's mail is an answer, which leaves without a sender (RFC 5230 5.1)."""
+    return NAMED_BY[0] not in fields and bool(_ANSWER.match(fields.get(NAMED_BY[1], "")))
 
 
 def address(written: str, delimiter: str = "+") -> Address | None:

@@ -95,10 +95,14 @@ class Gate:
 
 @dataclass
 class Outcome:
-    """How a mail ends: refused by `reply`, or taken; then `quarantine` says why it waits in the queue, if it does."""
+    """How a mail ends: refused by `reply`, or taken.
+
+    Then `quarantine` says why it waits in the queue, if it does, and `no_sender` whether its envelope loses the sender.
+    """
 
     reply: Reply | None = None
     quarantine: str | None = None
+    no_sender: bool = False
 
 
 @dataclass
@@ -117,7 +121,7 @@ class Transaction:
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _fields: dict[str, list[str]] = field(default_factory=dict)
+    _fields: dict[str, str] = field(default_factory=dict)  # the first of each name
     _unknown: int = 0
     _first: Address | None = None
     _latest: Address | None = None  # while it is judged
@@ -166,8 +170,7 @@ class Transaction:
         """A header field, and how many octets it has on the wire."""
         self._size += size
         if self.listener == OWN and name.lower() in owners.NAMED_BY:
-            found = self._fields.setdefault(name.lower(), [])
-            found += [value.strip()] if len(found) < 2 else []
+            self._fields.setdefault(name.lower(), value.strip())
         for inspector in self._inspectors:
             inspector.header(name, value)
 
@@ -240,7 +243,10 @@ class Transaction:
             self._note("pass", "within all limits", None)
         if (sender := self._sender()) and sender.rule and sender.rule.unknown_recipients and self._owner:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
-        return Outcome(quarantine=stop.kind if stop else None)
+        return Outcome(
+            quarantine=stop.kind if stop else None,
+            no_sender=self.listener == OWN and owners.is_answer(self._fields),
+        )
 
     def _inspect(self) -> Stop | None:
         reached = tuple(tuple(self._tenants_of([recipient])) for recipient in self._recipients)

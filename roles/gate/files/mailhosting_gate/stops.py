@@ -145,7 +145,7 @@ class Watch:
                 continue
             try:
                 crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
-            except (Down, ValueError) as error:
+            except Down as error:
                 LOG.warning("mail of %s stays counted: %s", crowd.key, error)
         self._counted = [counted for counted in self._counted if counted[0] not in whose]
 
@@ -168,7 +168,7 @@ class Watch:
         content = self._reader.fingerprint()
         try:
             found = crowds.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
-        except (Down, ValueError) as error:
+        except Down as error:
             self._note("unlimited", f"mass mail not looked for: {error}", crowd.tenant)
             return None
         if found is None or found.begins:
@@ -192,7 +192,7 @@ def count_unknown(directory: Directory, valkey: Valkey, sender: Crowd, recipient
         return None
     try:
         found = crowds.unknown(valkey, sender.key, sender.rule, recipients)
-    except (Down, ValueError) as error:
+    except Down as error:
         note("unlimited", f"unknown recipients not counted: {error}", sender.tenant)
         return None
     if found is None:
