@@ -167,9 +167,9 @@ def by_any_way(server: Server, way: str, user: User) -> None:
         log_in(server, protocol, user)
 
 
-@pytest.mark.parametrize("way", ["CRAM-MD5 imap", "CRAM-MD5 submission", "CRAM-MD5 smtp", "PLAIN smtp"])
+@pytest.mark.parametrize("way", ["APOP pop3", "CRAM-MD5 imap", "CRAM-MD5 submission", "CRAM-MD5 smtp", "PLAIN smtp"])
 def test_a_guessed_login_is_refused_to_this_client_by_every_way(server: Server, host, bill: User, way: str) -> None:
-    """Those by APOP are not counted; only the login process says them, when the connection ends."""
+    """By APOP a connection is one guess, however many it makes."""
     ways = [way, "APOP pop3s", "CRAM-MD5 submission", "PLAIN smtp", "PLAIN imap"]
     most = limit(host, "mail-login")
     try:
@@ -193,6 +193,8 @@ def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(server: 
         for protocol in ("imap", "submission"):
             with pytest.raises(Refused):
                 cram_md5(server, HASH_ONLY, protocol)
+        with pytest.raises(Refused):
+            apop(server, HASH_ONLY)
     assert not until(lambda: bool(banned(host, "mail-login") + banned(host, "mail-tried")), 3)
     log_in(server, "imap", HASH_ONLY)
 

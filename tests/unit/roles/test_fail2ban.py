@@ -93,6 +93,27 @@ def test_a_program_that_tries_cram_md5_first_is_not_found(name: str) -> None:
     assert found(name, line) is None
 
 
+APOP = (
+    "mx1 dovecot[9767]: pop3-login: Login aborted: {} (auth failed, 2 attempts in 4 secs) (auth_failed): user=<{}>, "
+    "method=APOP, rip=10.88.0.1, lip=10.88.1.128, {}session=<hTXsI91gwsoKWAAB>, login=<{},{}>"
+)
+
+
+@pytest.mark.parametrize("ended", ["Logged out", "Connection closed", "Inactivity during authentication"])
+@pytest.mark.parametrize("secured", ["", "TLS, ", "TLS: Connection closed, "])
+@pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
+def test_a_secret_guessed_by_apop_is_found(name: str, ended: str, secured: str) -> None:
+    login = "taro@acme.example"
+    for address, client in (("10.88.0.1", "10.88.0.1"), ("2001:db8:1:2::5", "2001:db8:1:2")):
+        assert found(name, APOP.format(ended, login, secured, login, address)) == f"{login},{client}"
+
+
+@pytest.mark.parametrize("login", ["?taro@acme.example", "a,login=<taro@acme.example,9.9.9.9>", "a b", "", "x>"])
+@pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
+def test_what_no_secret_can_be_guessed_of_by_apop_is_not_found(name: str, login: str) -> None:
+    assert found(name, APOP.format("Logged out", login, "", login, "10.88.0.1")) is None
+
+
 @pytest.mark.parametrize("login", ["taro", "12:30@acme.example", "taro%acme.example", "x" * 61 + "..."])
 def test_what_can_be_a_login_is_found(login: str) -> None:
     assert found("mailhosting-login", WORKER.format(f"{login},10.88.0.1")) == f"{login},10.88.0.1"
