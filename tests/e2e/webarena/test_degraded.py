@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
@@ -214,6 +215,33 @@ def test_without_valkey_mail_flows_and_with_it_limits_are_back(
     assert {mail.code for mail in traffic.mails} == {250, GIVEN_UP}
     assert max(mail.slowest for mail in traffic.mails) < 3
     empty(server, JINNO)
+
+
+#: Until another process of it runs.
+KILLED = """
+pid() { systemctl show --value --property=MainPID valkey-server; }
+was=$(pid)
+kill -KILL $was
+while [ $(pid) = $was ] || [ $(pid) = 0 ] || ! systemctl is-active --quiet valkey-server; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize("end", ["systemctl restart valkey-server", KILLED], ids=["restarted", "killed"])
+def test_valkey_forgets_nothing_when_it_ends(server: Server, host: testinfra.host.Host, end: str) -> None:
+    """It reads what the gate's scripts have written with the rights of a user that may do less."""
+    day = f"mh:1:day:{datetime.now(UTC).date()}:*"
+
+    def counts() -> list[list[str]]:
+        keys = [key for pattern in (day, "mh:1:rate:*") for key in valkey(host, "--scan", f"--pattern '{pattern}'")]
+        return sorted([key, *sorted(valkey(host, "hgetall", key))] for key in keys)
+
+    assert handed_in(server, BABA)[0] == 250
+    assert all_arrived(host)
+    before = counts()
+    assert {key.split(":")[2] for key, *_rest in before} == {"day", "rate"}
+    host.check_output(end)
+    assert counts() == before
+    empty(server, BABA)
 
 
 def test_a_lost_valkey_is_not_an_empty_disk(server: Server, host: testinfra.host.Host) -> None:
