@@ -55,7 +55,7 @@ def test_mail_for_the_roles_reaches_the_contacts(server: Server, roles: Control)
 def test_a_domain_without_a_contact_has_the_host_s_postmaster(
     server: Server, host: testinfra.host.Host, control: Control
 ) -> None:
-    control.module("mail_tenant", name="nobody", plan="basic", domains=["uncontacted.example"])
+    control.module("mail_tenant", name="nobody", plan="basic", domains=[{"name": "uncontacted.example"}])
     try:
         subject = receive(server, "someone@outside.example", "postmaster@uncontacted.example")
         assert until(lambda: host.run(f"grep -q 'Subject: {subject}' /var/mail/root").rc == 0)
