@@ -47,7 +47,7 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to acme; well under an hour from nothing
+test: ## Everything below up to acme; about an hour from nothing
 	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase variomail webarena acme
 
 .PHONY: lint
