@@ -173,11 +173,19 @@ def test_an_automatic_reply(server: Server, outside: Outside, charged: Charged) 
     empty(server, ODA)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        f'vacation :from "{ABE.address}" "x";',
+        f'vacation :mime "X-Sieve-Redirected-From: {ABE.address}\nContent-Type: text/plain\n\nx";',
+    ],
+    ids=["by From", "by a field of its own"],
+)
 def test_an_answer_that_says_it_is_from_somebody_else(
-    server: Server, host: testinfra.host.Host, outside: Outside, charged: Charged
+    server: Server, host: testinfra.host.Host, outside: Outside, charged: Charged, words: str
 ) -> None:
     sender = somebody()
-    script = f'require "vacation";\nvacation :from "{ABE.address}" "x";'
+    script = f'require "vacation";\n{words}'
     host.check_output(f"doveadm sieve put -u {MORI.address} -a test <<'END'\n{script}\nEND")
     try:
         write_to(server, sender, MORI)

@@ -236,6 +236,9 @@ SUBMITTED = ("Auto-Submitted", " auto-replied (vacation)")
         ((("From", f" <{TARO.username}>"), SUBMITTED), BILL.username, ["250", "250"]),
         ((("From", f" <{TARO.username}>"), SUBMITTED), "", ["250", "250"]),
         ((("X-Sieve-Redirected-From", f" {BILL.username}"), SUBMITTED), TARO.username, ["250", "250"]),
+        # A filter writes the fields of an answer's text.
+        ((SUBMITTED, ("X-Sieve-Redirected-From", f" {TARO.username}")), BILL.username, ["250", "250"]),
+        ((SUBMITTED, ("X-Sieve-Redirected-From", f" {BILL.username}")), TARO.username, ["250", "423"]),
     ],
 )
 def test_an_automatic_answer_is_its_envelopes(
@@ -253,6 +256,7 @@ def test_an_automatic_answer_is_its_envelopes(
         ((("Auto-Submitted", " auto-generated"),), "own", False),
         ((), "own", False),
         ((("X-Sieve-Redirected-From", f" {BILL.username}"), SUBMITTED), "own", False),
+        ((SUBMITTED, ("X-Sieve-Redirected-From", f" {BILL.username}")), "own", True),
         ((SUBMITTED,), "smtp", False),
     ],
 )

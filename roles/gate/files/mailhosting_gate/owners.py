@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from .directory import Directory
 from .model import Address
 from .valkey import Down, Valkey
 
-#: Fields, in lower case, that say it of what a filter sends.
-NAMED_BY: Final = ("x-sieve-redirected-from", "auto-submitted")
-#: RFC 3834 5: what is answered automatically, whatever follows.
-_ANSWER: Final = re.compile(r"auto-replied\b", re.IGNORECASE)
+#: Fields, in lower case, that say it of what a filter sends: who sends it on, and that it is an answer (RFC 3834 5).
+#: Dovecot writes them before what others say, in what is sent on or by `vacation :mime`, so the first one counts.
+REDIRECTED_FROM: Final = "x-sieve-redirected-from"
+SUBMITTED: Final = "auto-submitted"
 
 
 def relaying(directory: Directory, valkey: Valkey, client: str, sender: Address | None) -> Address | None:
@@ -36,18 +35,17 @@ def relaying(directory: Directory, valkey: Valkey, client: str, sender: Address 
     return sender
 
 
-def of_filter(fields: Mapping[str, str], sender: Address | None) -> Address | None:
-    """Whose filter made a mail: Dovecot names it in what is sent on, and in an answer's envelope.
+def of_filter(first: tuple[str, str] | None, sender: Address | None) -> Address | None:
+    """Whose filter made a mail, by the `first` of those fields: who sends it on, or the sender of an answer's envelope.
 
     Not who an answer is from: a filter may say that of anybody (`vacation :from`).
     """
-    redirected = fields.get(NAMED_BY[0])
-    return address(redirected) if redirected else sender
+    return address(first[1]) if first and first[0] == REDIRECTED_FROM else sender
 
 
-def is_answer(fields: Mapping[str, str]) -> bool:
+def is_answer(first: tuple[str, str] | None) -> bool:
     """Whether a filter's mail is an answer, which leaves without a sender (RFC 5230 5.1)."""
-    return NAMED_BY[0] not in fields and bool(_ANSWER.match(fields.get(NAMED_BY[1], "")))
+    return first is not None and first[0] == SUBMITTED and first[1].lower().startswith("auto-replied")
 
 
 def address(written: str, delimiter: str = "+") -> Address | None:

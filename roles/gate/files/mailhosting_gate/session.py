@@ -121,7 +121,7 @@ class Transaction:
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _fields: dict[str, str] = field(default_factory=dict)  # the first of each name
+    _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
     _unknown: int = 0
     _first: Address | None = None
     _latest: Address | None = None  # while it is judged
@@ -169,8 +169,8 @@ class Transaction:
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
-        if self.listener == OWN and name.lower() in owners.NAMED_BY:
-            self._fields.setdefault(name.lower(), value.strip())
+        if self._said_first is None and name.lower() in (owners.REDIRECTED_FROM, owners.SUBMITTED):
+            self._said_first = name.lower(), value.strip()
         for inspector in self._inspectors:
             inspector.header(name, value)
 
@@ -222,7 +222,7 @@ class Transaction:
 
     def _end(self) -> Outcome:
         if self.listener == OWN:
-            self._owner = self._owner_of(owners.of_filter(self._fields, self.sender))
+            self._owner = self._owner_of(owners.of_filter(self._said_first, self.sender))
         reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
         if reply is not None:
             return Outcome(reply)
@@ -245,7 +245,7 @@ class Transaction:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(
             quarantine=stop.kind if stop else None,
-            no_sender=self.listener == OWN and owners.is_answer(self._fields),
+            no_sender=self.listener == OWN and owners.is_answer(self._said_first),
         )
 
     def _inspect(self) -> Stop | None:
