@@ -9,11 +9,10 @@ PRIVATE to the collection: it can have breaking changes at any time.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
-from ..module_utils._directory.plan_syntax import host_limits
-from ..module_utils._directory.syntax import printable, shown, unknown_key
+from ..module_utils._directory.plan_syntax import host_limits, mapping
+from ..module_utils._directory.syntax import shown
 
 #: What clients are told of each refusal, unless `gate_texts` says something else: a code and what follows.
 TEXTS: Final = {
@@ -43,14 +42,8 @@ def read(texts: object, send_limits: object, receive_limits: object) -> dict[str
 
 
 def _texts(value: object) -> dict[str, list[str | None]]:
-    given = {} if value is None else value
-    written = given if isinstance(given, Mapping) else None
-    if written is None:
-        raise ValueError(f"gate_texts: {shown(value)} is not a mapping of {', '.join(TEXTS)} to texts")
-    for name in written:
-        if name not in TEXTS:
-            raise ValueError(f"gate_texts: {printable(str(name))}: {unknown_key(tuple(TEXTS))}")
     try:
+        written = mapping({} if value is None else value, tuple(TEXTS))
         return {name: _reply(name, written.get(name, text)) for name, text in TEXTS.items()}
     except ValueError as error:
         raise ValueError(f"gate_texts: {error}") from None

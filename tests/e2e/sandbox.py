@@ -10,8 +10,9 @@ has to succeed inside, and outside the act itself, or as much of it as does no h
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 #: What a sandbox says.
@@ -19,6 +20,8 @@ REFUSALS: Final = ("Read-only", "denied", "not permitted", "No such file", "unre
 _NAMESPACES: Final = "os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC"
 #: The unit in which the acts of `in_place_of` are tried.
 TRIED: Final = "sandbox-tried.service"
+#: What `outside` and `inside` run, and what it says.
+_SCRIPT, _SAID = "/run/e2e-script", "/run/e2e-said"
 
 
 class Act(NamedTuple):
@@ -112,3 +115,36 @@ def is_strict(host: Any, unit: str, most: float = 2.0) -> None:
     """Fails unless systemd finds `unit` no more exposed than that, of 10."""
     verdict = host.run(f"systemd-analyze security --no-pager {unit}").stdout.splitlines()[-1]
     assert float(verdict.rpartition(": ")[2].split()[0]) <= most, verdict
+
+
+def outside(host: Any, unit: str, acts: Mapping[str, str]) -> list[str]:
+    """Which acts succeed as the unit's user without its sandbox; of the others, failing inside says nothing."""
+    _write(host, _SCRIPT, _script(acts))
+    user = host.check_output(f"systemctl show --value --property=User {unit}") or "root"
+    return host.check_output(f"systemd-run --quiet --wait --pipe --uid={user} /bin/sh {_SCRIPT}").splitlines()
+
+
+def inside(host: Any, unit: str, acts: Mapping[str, str], verb: str = "start") -> list[str]:
+    """Which acts succeed in place of what the unit runs at `verb`, start or reload; a reload stops nothing."""
+    folder, key = Path(f"/run/systemd/system/{unit}.d"), f"Exec{verb.capitalize()}"
+    _write(host, _SCRIPT, _script(acts))
+    try:
+        host.check_output(f"mkdir -p {folder}")
+        _write(
+            host,
+            folder / "e2e.conf",
+            f"[Service]\nStandardOutput=truncate:{_SAID}\nStandardError=null\n{key}=\n{key}=/bin/sh {_SCRIPT}",
+        )
+        host.check_output(f"systemctl daemon-reload && systemctl {verb} {unit}")
+        return host.check_output(f"cat {_SAID}").splitlines()
+    finally:
+        host.check_output(f"rm -rf {folder} {_SAID} && systemctl daemon-reload")
+
+
+def _script(acts: Mapping[str, str]) -> str:
+    """A shell script that says which of its acts succeeded."""
+    return "\n".join(f"({act}) >/dev/null 2>&1 && echo {shlex.quote(name)}" for name, act in acts.items()) + "\ntrue"
+
+
+def _write(host: Any, path: object, text: str) -> None:
+    host.check_output(f"cat >{path} <<'END'\n{text}\nEND")

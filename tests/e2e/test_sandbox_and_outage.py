@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import confined
+from . import sandbox
 from .clients import User, arrived, receive, until
 
 #: What must fail in a sandbox, and does not outside of it: for root, and for anybody.
@@ -93,8 +93,8 @@ def answers(server: Server, user: User) -> bool:
 @pytest.mark.parametrize("unit", FORBIDDEN)
 def test_a_sandbox_lets_only_what_the_unit_needs(host, unit: str) -> None:
     acts = {**FORBIDDEN[unit], NEEDED: ALLOWED[unit]}
-    assert confined.outside(host, unit, acts) == [*acts]
-    assert confined.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
+    assert sandbox.outside(host, unit, acts) == [*acts]
+    assert sandbox.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
 
 
 @pytest.mark.parametrize(

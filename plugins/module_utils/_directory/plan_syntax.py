@@ -56,7 +56,7 @@ def _pop_before_smtp(value: object) -> int | dict[str, Any] | None:
     """Seconds, where a login opens relaying for its own senders; else a mapping of `for` and `senders`."""
     if not isinstance(value, Mapping):
         return _off_or_duration(value)
-    written = _mapping(value, ("for", "senders"))
+    written = mapping(value, ("for", "senders"))
     if "for" not in written:
         raise ValueError("for: how long a login opens relaying is missing, such as 30m")
     seconds = duration(written["for"])
@@ -148,7 +148,7 @@ def _limit_items(value: object) -> Sequence[object]:
 
 def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[str, Any]:
     """One limit; `paused` is what a pause stops that does not say it."""
-    written = _mapping(value, (*LIMIT_UNITS, "per", "pause", *(("stops",) if direction else ())))
+    written = mapping(value, (*LIMIT_UNITS, "per", "pause", *(("stops",) if direction else ())))
     units = [unit for unit in LIMIT_UNITS if unit in written]
     if len(units) != 1 or "per" not in written:
         raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
@@ -181,7 +181,7 @@ def _directions(value: object) -> list[str]:
 def _mass_mail(value: object) -> dict[str, Any] | None:
     if value is None or value is False:
         return None
-    written = _mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
+    written = mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
     counts = {key: no_limit_or(count)(written.get(key)) for key in MASS_MAIL_COUNTS}
     if "same_content_received" not in written:
         # MV-5: sent or received.
@@ -198,7 +198,8 @@ def _mass_mail(value: object) -> dict[str, Any] | None:
     }
 
 
-def _mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
+def mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
+    """A mapping with no other keys; ValueError."""
     written = value if isinstance(value, Mapping) else None
     if written is None:
         raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")

@@ -19,7 +19,7 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .. import confined
+from .. import sandbox
 from ..clients import User, staying_logged_in
 from ..control import Control, reloads
 from ..test_tls import IMPLICIT, UPGRADES, certificate
@@ -178,8 +178,8 @@ FORBIDDEN_TO_ROOT = {
 
 def test_what_installs_cannot(host) -> None:
     acts = {**FORBIDDEN_TO_ROOT, "do its work": "touch /etc/mailhosting/tls/e2e && rm /etc/mailhosting/tls/e2e"}
-    assert confined.outside(host, UNIT, acts) == [*acts]
-    assert confined.inside(host, UNIT, acts) == ["do its work"]
+    assert sandbox.outside(host, UNIT, acts) == [*acts]
+    assert sandbox.inside(host, UNIT, acts) == ["do its work"]
 
 
 def test_keys_are_for_their_owner_alone(host) -> None:
