@@ -47,8 +47,13 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to acme; about an hour from nothing
-	@tests/phases --keep-going test-packages venv lint sanity units package molecule alone omakase variomail webarena acme
+test: ## Everything below up to acme; about an hour from nothing. P="lint units" for some
+	@command -v $(PYTHON) >/dev/null || tests/hosts/install tests
+	@$(PYTHON) -m tests.phases --jobs 1 $(P)
+
+.PHONY: budget
+budget: ## Take the seconds of the last `make test` as what each phase may take
+	@$(PYTHON) -m tests.phases --record
 
 .PHONY: lint
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
@@ -74,6 +79,10 @@ package: venv packages ## Build the collection, install it elsewhere, and set up
 .PHONY: molecule
 molecule: venv packages ## A Molecule scenario, S=default, from creation to destruction; D=never keeps its hosts
 	molecule test --scenario-name $(or $(S),default) --destroy $(or $(D),always)
+
+.PHONY: default
+default: ## The demo's inventory: make molecule
+	@$(MAKE) molecule
 
 .PHONY: alone
 alone: ## Each role alone on a host of its own: make molecule S=alone
