@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store
 
 SUPERUSER = "postgres"
 _TEMPLATE = "directory_template"
-_numbers = count(1)
 
 
 def _programs() -> Path:
@@ -106,11 +105,83 @@ def bare_cluster() -> Iterator[str]:
         yield host
 
 
+class _Directories:
+    """Databases of this release, handed out empty: making one takes thirty times as long as emptying it."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.unused: list[str] = []
+        self.made = 0
+
+    def take(self) -> str:
+        """The name of an empty directory."""
+        if self.unused:
+            return self.unused.pop()
+        self.made += 1
+        name = f"directory_{self.made}"
+        with self._connection("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER mailhosting")
+        return name
+
+    def give_back(self, name: str) -> None:
+        """Have it emptied for the next test, or dropped if it differs from the template in more than its rows."""
+        with self._connection("postgres") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+            exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount
+            if exists and self._definition(name) != self.definition:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                exists = 0
+        if exists:
+            with self._connection(name) as connection:
+                connection.execute(f"TRUNCATE {self.tables} RESTART IDENTITY")
+            self.unused.append(name)
+
+    @cached_property
+    def definition(self) -> str:
+        """What the template is, but for rows."""
+        return self._definition(_TEMPLATE)
+
+    @cached_property
+    def tables(self) -> str:
+        """The tables whose rows are a test's, with commas between them."""
+        with self._connection(_TEMPLATE) as connection:
+            rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'directory'").fetchall()
+        return ", ".join(f"directory.{name}" for (name,) in rows if name not in ("migration", "view_text"))
+
+    def _definition(self, name: str) -> str:
+        with self._connection(name) as connection:
+            row = connection.execute(_DEFINITION).fetchone()
+        return str(row)
+
+    def _connection(self, name: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(host=self.host, user=SUPERUSER, dbname=name, autocommit=True)
+
+
+# Statistics too: what ANALYZE has found out changes plans, and some tests look at those.
+_DEFINITION = """
+SELECT (SELECT md5(string_agg(c::text, '')) FROM (
+            SELECT oid, relname, relowner, relacl, reloptions FROM pg_class WHERE oid >= 16384 ORDER BY oid) c),
+       (SELECT md5(string_agg(p::text, '')) FROM (
+            SELECT oid, proacl, prosrc, proconfig FROM pg_proc WHERE oid >= 16384 ORDER BY oid) p),
+       (SELECT md5(string_agg(n::text, '')) FROM (SELECT oid, nspname, nspacl FROM pg_namespace ORDER BY oid) n),
+       (SELECT count(*) FROM pg_attribute), (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_trigger),
+       (SELECT count(*) FROM pg_rewrite), (SELECT count(*) FROM pg_default_acl), (SELECT count(*) FROM pg_statistic),
+       (SELECT md5(string_agg(m::text, '' ORDER BY m::text)) FROM directory.migration m),
+       (SELECT md5(string_agg(v::text, '' ORDER BY v::text)) FROM directory.view_text v),
+       (SELECT md5(string_agg(r::text, '' ORDER BY r::text)) FROM pg_db_role_setting r)
+"""
+
+
+@pytest.fixture(scope="session")
+def directories(cluster: str) -> _Directories:
+    return _Directories(cluster)
+
+
 @pytest.fixture
-def place(cluster: str) -> Iterator[Place]:
+def place(directories: _Directories) -> Iterator[Place]:
     """An empty directory of this release, for one test."""
-    name = f"directory_{next(_numbers)}"
-    with psycopg.connect(host=cluster, user=SUPERUSER, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER mailhosting")
-        yield Place(cluster, "mailhosting", name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    name = directories.take()
+    yield Place(directories.host, "mailhosting", name)
+    directories.give_back(name)
