@@ -129,10 +129,10 @@ BEGIN ATOMIC
 END;
 
 -- Notices that are due. `account`: its address, if it takes mail; `direct`: the contact is a mailbox here whose mail
--- goes on to nobody.
+-- goes on to nobody; `unread`: nobody can read what the contact gets.
 CREATE FUNCTION v1.due_notices()
 RETURNS TABLE (id bigint, kind text, facts jsonb, attempts integer, seconds integer, reached text[],
-               tenant text, language text, account text, contact text, direct boolean)
+               tenant text, language text, account text, contact text, direct boolean, unread boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT n.id, n.kind, n.facts || jsonb_strip_nulls(jsonb_build_object('account', (
@@ -141,14 +141,16 @@ BEGIN ATOMIC
            t.name, t.language,
            (SELECT s.local_part || '@' || s.domain FROM directory.standing s
             WHERE s.account_id = n.account_id AND s.may_receive),
-           t.contacts ->> 'technical',
+           CASE WHEN c.takes_mail THEN c.address END,
            EXISTS (
                SELECT FROM directory.standing s JOIN directory.account ac ON ac.id = s.account_id
-               WHERE s.local_part = split_part(split_part(t.contacts ->> 'technical', '@', 1), '+', 1)
-               AND s.domain = split_part(t.contacts ->> 'technical', '@', 2)
-               AND s.may_receive AND ac.forward_to IS NULL)
+               WHERE s.local_part = split_part(split_part(c.address, '@', 1), '+', 1)
+               AND s.domain = split_part(c.address, '@', 2)
+               AND s.may_receive AND ac.forward_to IS NULL),
+           coalesce(NOT c.is_read, false)
     FROM directory.notice n
     LEFT JOIN directory.tenant t ON t.id = n.tenant_id
+    LEFT JOIN directory.contact c ON c.tenant_id = n.tenant_id AND c.name = 'technical'
     WHERE n.sent_at IS NULL AND n.given_up_at IS NULL AND n.due_at <= now()
     ORDER BY n.due_at, n.id
     LIMIT 100;

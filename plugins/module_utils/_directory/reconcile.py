@@ -8,6 +8,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -47,6 +48,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     if problems:
         raise BadInput(problems)
     _fuse(current, options, changes)
+    changes.warnings += _left_behind(changes, addresses)
     changes.warnings += _without_secret(current, options, changes)
     changes.holds = _holds(current, options.holds, changes)
     return changes
@@ -69,6 +71,25 @@ def _fuse(current: Current, options: Options, changes: Changes) -> None:
         f"this run would close {len(closing)} of {there} accounts ({named}{more}); unasked it closes at most {limit}"
         f"{expected}. Nothing was changed. If they are to be closed, say expect_closed: {len(closing)}"
     )
+
+
+def _named(addresses: Iterable[str]) -> str:
+    """The first of `addresses`, and how many more there are."""
+    ordered = sorted(addresses)
+    more = len(ordered) - _NAMED_IN_ERRORS
+    return ", ".join(ordered[:_NAMED_IN_ERRORS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
+    """A warning of the addresses that no file declares any more and that work all the same."""
+    left = [name for name in changes.undeclared if name in addresses.stay or name in addresses.stay_aliases]
+    if not left:
+        return []
+    text = (
+        f"no file declares {len(left)} address{'es' if len(left) > 1 else ''} any more: {_named(left)}; "
+        "mail and logins go on until purge (tenants_purge: true) closes what is left"
+    )
+    return [text]
 
 
 def _without_secret(current: Current, options: Options, changes: Changes) -> list[str]:
@@ -96,11 +117,9 @@ def _without_secret(current: Current, options: Options, changes: Changes) -> lis
                 found.append(change.address)
     if not found:
         return []
-    named = ", ".join(sorted(found)[:_NAMED_IN_ERRORS])
-    more = f" and {len(found) - _NAMED_IN_ERRORS} more" if len(found) > _NAMED_IN_ERRORS else ""
     text = (
         "legacy_auth: no secret that a key of this host opens, so neither APOP nor CRAM-MD5, for "
-        f"{len(found)} account{'s' if len(found) > 1 else ''}: {named}{more}; set their passwords again: "
+        f"{len(found)} account{'s' if len(found) > 1 else ''}: {_named(found)}; set their passwords again: "
         "mailhosting-password ADDRESS, or update_password: always where the plain ones are in the files"
     )
     return [text]

@@ -130,17 +130,46 @@ FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 WHERE ac.forward_to IS NULL;
 
+-- A tenant's contacts, and whether each takes mail and whether somebody can read it: an address that leads elsewhere,
+-- or an account that may log in. An alias is as good as the best of its targets.
+CREATE VIEW directory.contact AS
+SELECT t.id AS tenant_id, role.name, role.address,
+       coalesce(found.takes_mail, true) AS takes_mail, coalesce(found.is_read, true) AS is_read
+FROM directory.tenant t
+CROSS JOIN LATERAL (VALUES ('technical'), ('abuse')) AS named (name)
+CROSS JOIN LATERAL (VALUES (named.name, t.contacts ->> named.name)) AS role (name, address)
+LEFT JOIN LATERAL (
+    SELECT s.may_receive AND coalesce(leads.takes_mail, s.kind = 'account') AS takes_mail,
+           s.may_receive AND coalesce(leads.is_read, s.may_login OR ac.forward_to IS NOT NULL, false) AS is_read
+    FROM directory.standing s
+    LEFT JOIN directory.account ac ON ac.id = s.account_id
+    LEFT JOIN LATERAL (
+        SELECT bool_or(coalesce(o.may_receive, true)) AS takes_mail,
+               bool_or(coalesce(
+                   o.may_receive AND (o.kind = 'alias' OR o.may_login OR oac.forward_to IS NOT NULL), true)) AS is_read
+        FROM unnest(s.targets) AS target (address)
+        LEFT JOIN directory.standing o ON o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
+            AND o.domain = split_part(target.address, '@', 2)
+        LEFT JOIN directory.account oac ON oac.id = o.account_id) AS leads ON s.kind = 'alias'
+    WHERE s.local_part = split_part(split_part(role.address, '@', 1), '+', 1)
+    AND s.domain = split_part(role.address, '@', 2)) AS found ON true
+WHERE role.address IS NOT NULL;
+
 -- Addresses that are there unless somebody declares them: roles (RFC 2142) and what renamed accounts were called.
--- Every domain has a postmaster (RFC 5321 4.5.1): the host's own, if its tenant has neither contact nor catch-all.
+-- Every domain has a postmaster (RFC 5321 4.5.1): the host's own, if its tenant has neither catch-all nor a contact
+-- that takes mail.
 CREATE VIEW directory.undeclared AS
 SELECT role.local_part, d.name AS domain, role.contact AS target
 FROM directory.domain d
 JOIN directory.tenant t ON t.id = d.tenant_id
-CROSS JOIN LATERAL (VALUES (
-    coalesce(t.contacts ->> 'technical', CASE WHEN d.catch_all IS NULL THEN 'postmaster' END))) AS technical (contact)
+LEFT JOIN directory.contact technical ON technical.tenant_id = t.id AND technical.name = 'technical'
+LEFT JOIN directory.contact abuse ON abuse.tenant_id = t.id AND abuse.name = 'abuse' AND abuse.takes_mail
+CROSS JOIN LATERAL (VALUES (CASE
+    WHEN technical.takes_mail THEN technical.address
+    WHEN technical.address IS NOT NULL OR d.catch_all IS NULL THEN 'postmaster' END)) AS responsible (contact)
 CROSS JOIN LATERAL (VALUES
-    ('postmaster', technical.contact),
-    ('abuse', coalesce(t.contacts ->> 'abuse', technical.contact))) AS role (local_part, contact)
+    ('postmaster', responsible.contact),
+    ('abuse', coalesce(abuse.address, responsible.contact))) AS role (local_part, contact)
 WHERE role.contact IS NOT NULL AND t.state IN ('active', 'no_login')
 AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = role.local_part AND a.domain = d.name)
 UNION ALL
@@ -377,7 +406,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
-    directory.hosted, directory.own_address, directory.standing;
+    directory.contact, directory.hosted, directory.own_address, directory.standing;
 """
 
 

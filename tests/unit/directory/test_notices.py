@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate, views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 
-from .build import MEBIBYTE, PLANS, account, desired, forward, tenant
+from .build import MEBIBYTE, PLANS, account, alias, desired, forward, tenant
 from .conftest import Declare, See
 
 TARO = "taro@acme.example"
@@ -230,7 +230,7 @@ def test_a_closed_account_is_nobodys_concern(declare: Declare, see: See) -> None
         (account(TARO), "taro+admin@acme.example", (TARO, "taro+admin@acme.example", True)),
         (account(TARO), "x@elsewhere.example", (TARO, "x@elsewhere.example", False)),
         (account(TARO, forward=forward("x@elsewhere.example")), TARO, (TARO, TARO, False)),
-        (account(TARO, state="suspended"), TARO, (None, TARO, False)),
+        (account(TARO, state="suspended"), TARO, (None, None, False)),
         (account(TARO), None, (TARO, None, False)),
     ],
 )
@@ -240,6 +240,30 @@ def test_where_it_goes(
     declare(desired(tenant("acme", taro, contacts={"technical": contact} if contact else {})))
     cross(see, "over", 90)
     assert [row[2:5] for row in due(see)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "contact", "unread"),
+    [
+        ({}, "jiro@acme.example", False),
+        ({"jiro": {"state": "no_login"}}, "jiro@acme.example", True),
+        ({"jiro": {"state": "no_login", "forward": forward("x@elsewhere.example")}}, "jiro@acme.example", False),
+        ({"jiro": {"state": "suspended"}}, None, True),
+        ({"contact": "office@acme.example", "jiro": {"state": "no_login"}}, "office@acme.example", True),
+        ({"contact": "office@acme.example", "jiro": {"state": "suspended"}}, None, True),
+        ({"contact": "x@elsewhere.example", "state": "no_login"}, "x@elsewhere.example", False),
+        ({"state": "no_login"}, "jiro@acme.example", True),
+    ],
+)
+def test_a_contact_whom_nobody_can_be_is_known_as_that(
+    declare: Declare, see: See, changes: dict[str, Any], contact: str | None, unread: bool
+) -> None:
+    jiro = account("jiro@acme.example", **changes.get("jiro", {}))
+    office = alias("office@acme.example", "jiro@acme.example")
+    contacts = {"technical": changes.get("contact", "jiro@acme.example")}
+    declare(desired(tenant("acme", TARO, jiro, office, contacts=contacts, state=changes.get("state", "active"))))
+    cross(see, "over", 90)
+    assert see(SENDER, "SELECT contact, unread FROM v1.due_notices()") == [(contact, unread)]
 
 
 def test_a_notice_names_the_account_as_it_is_called_now(declare: Declare, see: See) -> None:

@@ -72,11 +72,31 @@ def test_who_declares_postmaster_has_it(declare: Declare, see: See) -> None:
     assert recipient(see, "postmaster@acme.example") == "OK"
 
 
-def test_a_contact_that_takes_no_mail_gets_none(declare: Declare, see: See) -> None:
+@pytest.mark.parametrize("contact", ["ken@acme.example", "ken+admin@acme.example", "office@acme.example"])
+@pytest.mark.requirement("VM-9")
+def test_the_hosts_postmaster_stands_in_for_a_contact_that_takes_no_mail(
+    declare: Declare, see: See, contact: str
+) -> None:
     suspended = account("ken@acme.example", state="suspended")
-    declare(desired(acme(suspended, contacts={"technical": "ken@acme.example"})))
-    assert recipient(see, "postmaster@acme.example") == REFUSAL
-    assert targets(see, "postmaster@acme.example") == []
+    wanted = acme(suspended, alias("office@acme.example", "ken@acme.example"), contacts={"technical": contact})
+    wanted.domains["acme.example"].catch_all = "taro@acme.example"
+    declare(desired(wanted))
+    for role in ("postmaster", "abuse"):
+        assert recipient(see, f"{role}@acme.example") == "OK"
+        assert targets(see, f"{role}@acme.example") == ["postmaster"]
+
+
+def test_abuse_goes_to_the_technical_contact_where_its_own_takes_no_mail(declare: Declare, see: See) -> None:
+    contacts = {"technical": "taro@acme.example", "abuse": "ken@acme.example"}
+    declare(desired(acme(account("ken@acme.example", state="suspended"), contacts=contacts)))
+    assert targets(see, "abuse@acme.example") == targets(see, "postmaster@acme.example") == ["taro@acme.example"]
+
+
+def test_a_contact_that_is_an_alias_takes_mail_while_one_of_its_targets_does(declare: Declare, see: See) -> None:
+    suspended = account("ken@acme.example", state="suspended")
+    office = alias("office@acme.example", "ken@acme.example", "taro@acme.example")
+    declare(desired(acme(suspended, office, contacts={"technical": "office@acme.example"})))
+    assert targets(see, "postmaster@acme.example") == ["office@acme.example"]
 
 
 def test_what_a_suspended_account_was_called_is_refused_as_it_is(declare: Declare, see: See) -> None:

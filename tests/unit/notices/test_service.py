@@ -19,7 +19,7 @@ from mailhosting_notices.settings import Settings
 
 TARO, HANAKO, ROOT = "taro@acme.example", "hanako@acme.example", "root@mx1.example"
 FACTS = {"account": HANAKO, "percent": 90, "quota": 1 << 20}
-WARNING = Notice(1, "quota_warning", FACTS, 0, 0, [], "acme", "ja", HANAKO, TARO, True)
+WARNING = Notice(1, "quota_warning", FACTS, 0, 0, [], "acme", "ja", HANAKO, TARO, True, False)
 SETTINGS = Settings(
     hostname="mx1.example",
     sender=Sender("Support", ROOT),
@@ -90,8 +90,11 @@ def work(carrier: Carrier, *notices: Notice) -> tuple[list[tuple[Any, ...]], flo
         ({"contact": HANAKO}, [(HANAKO, True)]),
         ({"contact": "hanako+admin@acme.example"}, [(HANAKO, True)]),
         ({"kind": "limit_pause"}, [(TARO, True), (ROOT, False)]),
-        ({"kind": "mass_mail", "contact": None}, [(ROOT, False)]),
-        ({"kind": "unknown_recipients", "contact": ROOT, "direct": False}, [(ROOT, False)]),
+        ({"kind": "mass_mail", "contact": None}, [(HANAKO, True), (ROOT, False)]),
+        ({"kind": "mass_mail", "contact": None, "account": None}, [(ROOT, False)]),
+        ({"kind": "unknown_recipients", "contact": ROOT, "direct": False}, [(HANAKO, True), (ROOT, False)]),
+        ({"unread": True}, [(HANAKO, True), (TARO, True), (ROOT, False)]),
+        ({"contact": None, "unread": True}, [(HANAKO, True), (ROOT, False)]),
     ],
 )
 def test_who_is_told(changes: dict[str, Any], expected: list[tuple[str, bool]]) -> None:

@@ -55,7 +55,7 @@ def test_there_is_a_text_of_every_kind_in_every_language(kind: str, language: st
     facts = {"account": "taro@acme.example", "count": 7, "limit": "5 an hour", "percent": 90, "quota": 1}
     text = said(kind, language, **facts, direction="send", until="2026-04-01T12:00:00Z")
     assert not re.search(r"\{|\}", "".join(text))
-    assert text.body.isascii() is (language == "en" and kind in texts.LIMIT_KINDS and "—" not in text.body)
+    assert text.body.isascii() is (language == "en" and kind not in texts.QUOTA_KINDS and "—" not in text.body)
     assert "taro@acme.example" in text.body
     assert text.body.endswith(" Us\n[us@x.example]\n")
 

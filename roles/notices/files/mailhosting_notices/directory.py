@@ -28,8 +28,9 @@ class Notice(NamedTuple):
     tenant: str | None  # by name
     language: str | None
     account: str | None  # an address, if it takes mail
-    contact: str | None
+    contact: str | None  # if it takes mail
     direct: bool  # the contact is a mailbox here, whose mail goes on to nobody
+    unread: bool  # nobody can log in to read what the contact gets
 
 
 class Directory:

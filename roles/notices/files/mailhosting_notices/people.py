@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .directory import Notice
-from .texts import QUOTA_KINDS
+from .texts import PAUSE_KINDS, QUOTA_KINDS
 
 
 class Recipient(NamedTuple):
@@ -19,13 +19,17 @@ class Recipient(NamedTuple):
 
 
 def recipients(notice: Notice, operator: str) -> list[Recipient]:
-    """The mailbox's user and the tenant's technical contact; of a limit the contact and the operator.  Nobody twice."""
+    """Whom a notice is for, nobody twice.
+
+    The user hears of the mailbox and of what was held, the tenant's technical contact of everything, and the operator
+    of limits and of whatever a contact cannot read.
+    """
     found = []
-    if notice.kind in QUOTA_KINDS and notice.account:
+    if notice.kind not in PAUSE_KINDS and notice.account:
         found.append(Recipient(notice.account, direct=True))
     if notice.contact:
         found.append(Recipient(notice.contact, notice.direct))
-    if notice.kind not in QUOTA_KINDS and operator:
+    if (notice.kind not in QUOTA_KINDS or notice.unread) and operator:
         found.append(Recipient(operator, direct=False))
     return list({_mailbox(recipient.address): recipient for recipient in reversed(found)}.values())[::-1]
 

@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-#: Notices about a mailbox; the others are about a limit.
+#: Notices about a mailbox.
 QUOTA_KINDS: Final = ("quota_warning", "quota_exceeded", "quota_under")
-LIMIT_KINDS: Final = ("limit_pause", "mass_mail", "unknown_recipients")
-KINDS: Final = QUOTA_KINDS + LIMIT_KINDS
+#: About a limit: the sender is answered with it.
+PAUSE_KINDS: Final = ("limit_pause",)
+#: About mail that was taken and held, of which the sender hears nothing else.
+HOLD_KINDS: Final = ("mass_mail", "unknown_recipients")
+KINDS: Final = QUOTA_KINDS + PAUSE_KINDS + HOLD_KINDS
 LANGUAGES: Final = ("en", "ja")
 
 #: What may stand in braces in a text.
