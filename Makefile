@@ -47,9 +47,9 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to acme; about an hour from nothing. P="lint units" for some
+test: ## Everything below up to acme; about an hour from nothing. PHASES="lint units" for some
 	@command -v $(PYTHON) >/dev/null || tests/hosts/install tests
-	@$(PYTHON) -m tests.phases --jobs 1 $(P)
+	@$(PYTHON) -m tests.phases --jobs 1 $(PHASES)
 
 .PHONY: budget
 budget: ## Take the seconds of the last `make test` as what each phase may take
@@ -85,8 +85,8 @@ default: ## The demo's inventory: make molecule
 	@$(MAKE) molecule
 
 .PHONY: alone
-alone: ## Each role alone on a host of its own: make molecule S=alone
-	@$(MAKE) molecule S=alone
+alone: venv packages ## Each role alone on a bare host of its own; H="alone-tls alone-gate" for some
+	tests/alone/run $(H)
 
 .PHONY: omakase
 omakase: ## The Omakase service: its inventory on a host, as its customers see it
