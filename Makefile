@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= /usr/bin/python3
 VENV := .cache/venv
 TREE := .cache/tree/ansible_collections/mailhosting/stack
+PROGRAMS := .cache/programs/mailhosting_directory .cache/programs/_dovecot.py
 HOSTS := tests/hosts/testhosts
 # What the demo's hosts are, and where they are.
 DEMO := --inventory=inventories/demo/hosts.yml --inventory=.cache/hosts/demo/inventory.yml
@@ -59,7 +60,7 @@ budget: ## Take the seconds of the last `make test` as what each phase may take
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
 	ruff check .
 	ruff format --check .
-	mypy --package ansible_collections.mailhosting.stack.plugins.module_utils
+	mypy
 	yamllint --strict .
 	ansible-lint --nocolor
 	antsibull-changelog lint
@@ -121,7 +122,7 @@ build: venv ## Build the tarball for ansible-galaxy
 	ansible-galaxy collection build --force
 
 .PHONY: venv
-venv: $(VENV)/complete $(TREE) ## Ansible and all tools in .cache/venv, and the collection where they look for it
+venv: $(VENV)/complete $(TREE) $(PROGRAMS) ## Ansible and all tools in .cache/venv, and the collection where they look for it
 
 .PHONY: packages
 packages: ## The Debian packages the demo needs on this machine, installed if missing
@@ -148,3 +149,10 @@ $(VENV)/complete: requirements-dev.txt | packages
 $(TREE):
 	@mkdir -p $(@D)
 	@ln -sfn ../../../.. $@
+
+# What roles install on hosts under another name than it has here: programs are checked against it.
+.cache/programs/mailhosting_directory: SOURCE := plugins/module_utils/_directory
+.cache/programs/_dovecot.py: SOURCE := plugins/module_utils/_dovecot.py
+$(PROGRAMS):
+	@mkdir -p $(@D)
+	@ln -sfn ../../$(SOURCE) $@

@@ -15,7 +15,7 @@ from ..plugin_utils import _gate_settings
 _OPTIONS = ("texts", "send_limits", "receive_limits")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Does all of it on the controller; nothing goes to a host."""
 
     TRANSFERS_FILES = False

@@ -26,7 +26,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Does all of it on the controller; nothing goes to a host."""
 
     TRANSFERS_FILES = False

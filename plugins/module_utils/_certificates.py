@@ -102,7 +102,10 @@ class Producer(Protocol):
     """Where certificates come from."""
 
     warnings: list[str]
-    authority: Pair | None  # the CA's own, which clients have to trust
+
+    @property
+    def authority(self) -> Pair | None:
+        """The CA's own, which clients have to trust."""
 
     def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
         """The pair that shall serve `names`, and why it is not `current`: empty when it is."""
@@ -124,7 +127,7 @@ class OwnCA:
         self._days = days
         self._renew = timedelta(days=renew_days)
         authority = _authority(kept, common_name, now)
-        self.authority: Pair | None = authority
+        self.authority = authority
         self._key = _ca_key(authority)
         self._subject = authority.certificate.subject
         self._key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

@@ -14,6 +14,7 @@ from __future__ import annotations
 import imaplib
 import poplib
 import smtplib
+import socket
 import ssl
 import time
 import uuid
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 PORTS: Final = {
     "smtp": 25,
@@ -81,7 +82,7 @@ class TLSContext(ssl.SSLContext):
             made.load_default_certs()
         return made
 
-    def wrap_socket(self, sock, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         return super().wrap_socket(sock, *args, **{**kwargs, "server_hostname": self.tls_name})
 
 

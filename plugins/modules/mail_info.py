@@ -281,8 +281,8 @@ def main() -> None:
 def _limit(parameters: dict[str, Any], store: Store) -> frozenset[str] | None:
     """The tenants asked for; None if that is all of them."""
     names, domains = parameters["tenants"], [value("domains", syntax.domain, name) for name in parameters["domains"]]
-    owners = {store.owner(domain) for domain in domains} - {None}
-    return frozenset({*names, *owners}) if names or domains else None
+    owners = (store.owner(domain) for domain in domains)
+    return frozenset({*names, *filter(None, owners)}) if names or domains else None
 
 
 def _tenants(current: Current) -> dict[str, Any]:

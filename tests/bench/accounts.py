@@ -54,9 +54,9 @@ class Estate:
         domain = next(line for line in reversed(lines[: start + 1]) if line and not line.startswith((" ", "-", "#")))
         return f"{name}@{domain.rstrip(':').strip(chr(34))}"
 
-    def added_until_login(self, name: str) -> float:
-        """Seconds from the run's start until the new account has logged in."""
-        address = self.add(name)
+    def one_more(self) -> float:
+        """Seconds from the run's start until a new account has logged in."""
+        address = self.add(f"new{time.monotonic_ns()}")
 
         def onboard() -> None:
             self.run()
@@ -84,7 +84,7 @@ def main() -> None:
             if accounts == SIZES[-1][0]:
                 stalls = json.loads(watcher.communicate()[0])
             unchanged[accounts] = median(3, estate.run)
-            added[accounts] = median(3, lambda estate=estate: estate.added_until_login(f"new{time.monotonic_ns()}"))
+            added[accounts] = median(3, estate.one_more)
             if accounts == 10_000:
                 looped = host.play(LOOP, bench_domain=estate.add("unused").partition("@")[2]) - empty
     few, many, most = (size[0] for size in SIZES)

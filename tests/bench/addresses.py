@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from accounts import TENANTS
 from common import CHECKOUT, Figure, Host, at_most, publish
@@ -44,7 +45,7 @@ def main() -> None:
         folder = Path(name)
         for part in ("tenants", "addresses", "secrets"):
             (folder / part).mkdir()
-        variables = {"mail_plans": {"basic": {"all_address": "everybody"}}}
+        variables: dict[str, Any] = {"mail_plans": {"basic": {"all_address": "everybody"}}}
         variables |= {f"mail_{part}_dir": str(folder / part) for part in ("tenants", "addresses", "secrets")}
         declare(folder, "big", MEMBERS)
         host.play(TENANTS, **variables)

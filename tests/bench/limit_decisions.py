@@ -13,6 +13,7 @@ import base64
 import io
 import statistics
 import tarfile
+from collections.abc import Callable
 
 from common import CHECKOUT, Figure, Host, at_least, publish
 
@@ -86,12 +87,16 @@ def main() -> None:
     host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
 
     def counters(kind: str) -> dict[str, float]:
-        return host.python(BENCH / "decide_limits.py", WORK, f"{WORK}/valkey/socket", SECONDS, CORE, kind)
+        done: dict[str, float] = host.python(
+            BENCH / "decide_limits.py", WORK, f"{WORK}/valkey/socket", SECONDS, CORE, kind
+        )
+        return done
 
     def policy(place: str, state: str) -> dict[str, float]:
-        return host.python(BENCH / "policy_requests.py", place, state, CONNECTIONS, SECONDS, OTHER)
+        done: dict[str, float] = host.python(BENCH / "policy_requests.py", place, state, CONNECTIONS, SECONDS, OTHER)
+        return done
 
-    ways = {
+    ways: dict[str, Callable[[], dict[str, float]]] = {
         "counters, two windows of a sender": lambda: counters("sender"),
         "counters, a whole mail (5 windows, pool, mailbox, day)": lambda: counters("whole"),
         "postfwd, two windows of a sender": lambda: policy("10040", "RCPT"),

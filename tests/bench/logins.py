@@ -28,7 +28,7 @@ def main() -> None:
     def rate(host: Host, user: str) -> float:
         return float(host.python(BENCH / "pop3_logins.py", user, "benchmark", SECONDS)["per_second"])
 
-    rates = {scheme: [] for scheme in users}
+    rates: dict[str, list[float]] = {scheme: [] for scheme in users}
     stock_rates = []
     for _ in range(3):  # interleaved, so that a slow moment hits all alike
         stock_rates.append(rate(stock, "box0@stock.example"))

@@ -15,6 +15,7 @@ import selectors
 import socket
 import sys
 import time
+from typing import cast
 
 PLACE, STATE = sys.argv[1:3]
 CONNECTIONS, SECONDS, CORE = int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
@@ -73,7 +74,7 @@ def main() -> None:
     until = time.monotonic() + SECONDS
     while asked:  # to the last answer: policyd-rate-limit ends when somebody leaves before that
         for key, _events in selector.select(1):
-            connection = key.fileobj
+            connection = cast("socket.socket", key.fileobj)
             key.data.extend(connection.recv(4096) or b"action=HUNG UP\n\n")
             if key.data.endswith(b"\n\n"):
                 if key.data.strip().lower() != b"action=dunno":

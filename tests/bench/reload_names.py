@@ -44,7 +44,7 @@ class Session(imaplib.IMAP4_SSL):
         super().__init__("127.0.0.1", 993, ssl_context=TRUST, timeout=30)
 
     def _create_socket(self, timeout: float | None) -> ssl.SSLSocket:
-        plain = imaplib.IMAP4._create_socket(self, timeout)
+        plain = socket.create_connection((self.host, self.port), timeout)
         return TRUST.wrap_socket(plain, server_hostname=self._name)
 
 
@@ -52,6 +52,7 @@ def login(name: str, user: str, password: str) -> bytes:
     """Log in, leave; the certificate that was served."""
     with Session(name) as session:
         session.login(user, password)
+        assert isinstance(session.sock, ssl.SSLSocket)
         return session.sock.getpeercert(binary_form=True) or b""
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 POSTMAP = ["postmap", "-q", "ADDRESS", "proxy:pgsql:/etc/postfix/pgsql/recipient.cf"]
 #: Dovecot ends a session that asks for ever and sends nothing.
@@ -49,7 +50,9 @@ def dovecot() -> Iterator[Ask]:
         yield ask
 
 
-def watch(connect: Callable[[], contextlib.AbstractContextManager[Ask]], address: str, until: float, out: dict) -> None:
+def watch(
+    connect: Callable[[], contextlib.AbstractContextManager[Ask]], address: str, until: float, out: dict[str, Any]
+) -> None:
     longest = count = total = 0.0
     while time.monotonic() < until:
         with connect() as ask:

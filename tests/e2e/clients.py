@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import imaplib
+import io
 import poplib
 import smtplib
 import socket
@@ -15,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
@@ -78,7 +79,7 @@ class ManageSieve:
         self._socket.close()
 
     @staticmethod
-    def _ask(stream: BinaryIO, command: bytes) -> str:
+    def _ask(stream: io.BufferedRWPair, command: bytes) -> str:
         stream.write(command)
         stream.flush()
         while True:
@@ -168,6 +169,13 @@ def subjects(server: Server, user: User) -> list[str]:
             return []
         _status, data = session.fetch(numbers.decode().replace(" ", ","), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
         return [item[1].decode().partition(":")[2].strip() for item in data if isinstance(item, tuple)]
+
+
+def fetched(session: imaplib.IMAP4, number: str, what: str) -> bytes:
+    """The text that FETCH answers for `what` of one mail."""
+    item = session.fetch(number, what)[1][0]
+    assert isinstance(item, tuple)
+    return item[1]
 
 
 def arrived(server: Server, user: User, subject: str, timeout: float = 20) -> bool:

@@ -121,7 +121,7 @@ def outside(host: Any, unit: str, acts: Mapping[str, str]) -> list[str]:
     """Which acts succeed as the unit's user without its sandbox; of the others, failing inside says nothing."""
     _write(host, _SCRIPT, _script(acts))
     user = host.check_output(f"systemctl show --value --property=User {unit}") or "root"
-    return host.check_output(f"systemd-run --quiet --wait --pipe --uid={user} /bin/sh {_SCRIPT}").splitlines()
+    return list(host.check_output(f"systemd-run --quiet --wait --pipe --uid={user} /bin/sh {_SCRIPT}").splitlines())
 
 
 def inside(host: Any, unit: str, acts: Mapping[str, str], verb: str = "start") -> list[str]:
@@ -136,7 +136,7 @@ def inside(host: Any, unit: str, acts: Mapping[str, str], verb: str = "start") -
             f"[Service]\nStandardOutput=truncate:{_SAID}\nStandardError=null\n{key}=\n{key}=/bin/sh {_SCRIPT}",
         )
         host.check_output(f"systemctl daemon-reload && systemctl {verb} {unit}")
-        return host.check_output(f"cat {_SAID}").splitlines()
+        return list(host.check_output(f"cat {_SAID}").splitlines())
     finally:
         host.check_output(f"rm -rf {folder} {_SAID} && systemctl daemon-reload")
 

@@ -11,6 +11,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -129,7 +130,7 @@ def test_the_record_of_who_was_answered_can_be_cleared(server: Server, outside: 
     assert until(lambda: len(outside.mails_to(sender)) == 2)
 
 
-def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host) -> None:
+def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host: testinfra.host.Host) -> None:
     sender = somebody()
     write_to(server, sender, USER.address)
     outside.mail_to(sender)
@@ -141,14 +142,14 @@ def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host) -
 
 
 @pytest.mark.parametrize("arguments", ["", "forget", "forget nobody@e2e.example", "forget -A", "show away@e2e.example"])
-def test_the_command_says_what_it_cannot_do(host, arguments: str) -> None:
+def test_the_command_says_what_it_cannot_do(host: testinfra.host.Host, arguments: str) -> None:
     said = host.run(f"mailhosting-autoreply {arguments}")
     assert said.rc != 0
     assert "nobody@e2e.example" in said.stderr if "nobody" in arguments else "forget ADDRESS" in said.stderr
 
 
 @pytest.fixture
-def short_period(host) -> Iterator[None]:
+def short_period(host: testinfra.host.Host) -> Iterator[None]:
     """A period of a second in place of days."""
     host.check_output(f"cp -p {SETTINGS} {SETTINGS}.e2e")
     host.check_output(f"sed -i 's/^sieve_vacation_[a-z]*_period = .*/{PERIOD}/' {SETTINGS} && systemctl reload dovecot")

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from . import sandbox
@@ -26,7 +27,7 @@ DENIED = "/run/fail2ban/denied-logins"
 
 
 @pytest.fixture(autouse=True)
-def protected(host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
+def protected(host: testinfra.host.Host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
     yield
     host.check_output("systemctl start fail2ban")
     host.check_output(f"{FAIL2BAN_ANSWERS}; fail2ban-client unban --all")
@@ -37,10 +38,10 @@ def guess_and_be_shut_out(server: Server, login: str) -> None:
     guess(replace(server, timeout=10), "submission", [login])
 
 
-def may_log_in_from(host, address: str, user: User) -> bool:
+def may_log_in_from(host: testinfra.host.Host, address: str, user: User) -> bool:
     """Whether Dovecot would let `user` in from there."""
     asked = ["doveadm", "auth", "test", "-x", f"rip={address}", "-x", "service=imap", *user]
-    return host.run(shlex.join(asked)).rc == 0
+    return bool(host.run(shlex.join(asked)).rc == 0)
 
 
 def reachable(server: Server, port: int) -> bool:
@@ -49,15 +50,17 @@ def reachable(server: Server, port: int) -> bool:
     return False
 
 
-def told(host) -> str:
+def told(host: testinfra.host.Host) -> str:
     """What the jails made of the failed logins, for whoever looks at a failed test."""
     jails = "for jail in mail-tried mail-address; do fail2ban-client status $jail; done"
-    return host.check_output(f"{jails}; journalctl --unit=dovecot --unit=fail2ban --since=-3min --output=short-precise")
+    return str(
+        host.check_output(f"{jails}; journalctl --unit=dovecot --unit=fail2ban --since=-3min --output=short-precise")
+    )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_guessed_login_is_refused_to_this_client_alone(
-    server: Server, host, bill: User, taro: User, protocol: str
+    server: Server, host: testinfra.host.Host, bill: User, taro: User, protocol: str
 ) -> None:
     guess(server, protocol, [bill.address] * (limit(host, "mail-login") - 1))
     assert may_log_in(server, protocol, bill)
@@ -74,7 +77,9 @@ def test_a_guessed_login_is_refused_to_this_client_alone(
     assert until(lambda: may_log_in(server, protocol, bill), 5)
 
 
-def test_a_pause_holds_for_every_protocol_and_ends_by_itself(server: Server, host, bill: User) -> None:
+def test_a_pause_holds_for_every_protocol_and_ends_by_itself(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
     usual = host.check_output("fail2ban-client get mail-login bantime")
     host.check_output("fail2ban-client set mail-login bantime 12")
     try:
@@ -91,7 +96,7 @@ def test_a_pause_holds_for_every_protocol_and_ends_by_itself(server: Server, hos
         host.check_output(f"fail2ban-client set mail-login bantime {usual}")
 
 
-def test_a_long_login_is_counted_too(server: Server, host, tenant: Control) -> None:
+def test_a_long_login_is_counted_too(server: Server, host: testinfra.host.Host, tenant: Control) -> None:
     """Dovecot's log shortens it."""
     user = User(f"{'long.' * 11}login@e2e.example", "as long as it is broad")
     tenant.module("mail_account", address=user.address, password=user.password)
@@ -101,7 +106,7 @@ def test_a_long_login_is_counted_too(server: Server, host, tenant: Control) -> N
 
 
 def test_an_old_password_in_a_program_does_not_make_the_neighbours_wait(
-    server: Server, host, bill: User, taro: User
+    server: Server, host: testinfra.host.Host, bill: User, taro: User
 ) -> None:
     """Dovecot's own penalty would, and Postfix gives up after ten seconds of it."""
     for _time in range(2):
@@ -110,7 +115,9 @@ def test_an_old_password_in_a_program_does_not_make_the_neighbours_wait(
         assert until(lambda: may_log_in(server, "submission", taro), 2)
 
 
-def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(server: Server, host, bill: User) -> None:
+def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
     logins = [f"guess-{number}@acme.example" for number in range(limit(host, "mail-address"))]
     guess(server, "imaps", logins[:-1])
     # The same login again is no other login.
@@ -129,7 +136,7 @@ def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(serv
 
 
 def test_guessing_over_ipv6_is_counted_by_network(
-    server: Server, server_over_ipv6: Server, host, bill: User, taro: User
+    server: Server, server_over_ipv6: Server, host: testinfra.host.Host, bill: User, taro: User
 ) -> None:
     guess(server_over_ipv6, "imaps", [bill.address] * limit(host, "mail-login"))
     assert until(lambda: not may_log_in(server_over_ipv6, "imaps", bill), 5)
@@ -151,7 +158,9 @@ def test_guessing_over_ipv6_is_counted_by_network(
         "bill@bolt.example,192.0.2.9", "bill@bolt.example\nmx1 dovecot[1]: x", "'\"<HOST>", "%(touch)s",
     ],
 )  # fmt: skip
-def test_what_a_login_says_reaches_no_command_and_no_file(server: Server, host, login: str) -> None:
+def test_what_a_login_says_reaches_no_command_and_no_file(
+    server: Server, host: testinfra.host.Host, login: str
+) -> None:
     guess(server, "imaps", [login] * (limit(host, "mail-login") + 1))
 
     assert until(lambda: bool(banned(host, "mail-tried")))
@@ -160,7 +169,7 @@ def test_what_a_login_says_reaches_no_command_and_no_file(server: Server, host, 
     assert host.file(DENIED).size == 0
 
 
-def test_without_fail2ban_nobody_stays_shut_out(server: Server, host, bill: User) -> None:
+def test_without_fail2ban_nobody_stays_shut_out(server: Server, host: testinfra.host.Host, bill: User) -> None:
     guess(server, "imaps", [bill.address] * limit(host, "mail-login"))
     assert until(lambda: host.file(DENIED).size > 0)
     host.check_output("fail2ban-client set mail-address banip 192.0.2.9")
@@ -185,5 +194,5 @@ def test_without_fail2ban_nobody_stays_shut_out(server: Server, host, bill: User
     ],
     ids=lambda act: act.command,
 )
-def test_fail2ban_cannot(host, act: sandbox.Act) -> None:
+def test_fail2ban_cannot(host: testinfra.host.Host, act: sandbox.Act) -> None:
     sandbox.refuses(host, "fail2ban", act, namespaces="--mount", by="setpriv --bounding-set=-all --inh-caps=-all")

@@ -9,6 +9,7 @@ import smtplib
 import socket
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -91,7 +92,7 @@ def test_a_hosted_sender_address_gives_no_relaying(server: Server, taro: User) -
         assert session.rcpt("someone@outside.example")[0] == 554
 
 
-def test_the_host_itself_relays_nothing_by_its_address_alone(host) -> None:
+def test_the_host_itself_relays_nothing_by_its_address_alone(host: testinfra.host.Host) -> None:
     dialogue = (
         "import smtplib; s = smtplib.SMTP('127.0.0.1', 25, local_hostname='mx.outside.example');"
         " s.ehlo(); s.mail('a@outside.example'); print(s.rcpt('b@outside.example')[0])"
@@ -143,7 +144,7 @@ def test_a_forward_that_keeps_a_copy(server: Server, taro: User) -> None:
     assert arrived(server, User("001@acme.example", "000000"), subject)
 
 
-def test_who_may_not_log_in_still_receives(server: Server, beth: User, host) -> None:
+def test_who_may_not_log_in_still_receives(server: Server, beth: User, host: testinfra.host.Host) -> None:
     subject = receive(server, "someone@outside.example", beth.address)
     search = f"doveadm search -u {beth.address} mailbox INBOX subject {subject}"
     assert host.run(f"for n in $(seq 50); do {search} | grep -q . && exit 0; sleep 0.2; done; exit 1").rc == 0

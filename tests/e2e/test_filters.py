@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, receive, subjects, until
@@ -26,7 +28,7 @@ def somebody() -> str:
 
 
 @pytest.fixture
-def activate(tenant: Control, host, no_failures_yet: None) -> Iterator[Activate]:  # noqa: ARG001
+def activate(tenant: Control, host: testinfra.host.Host, no_failures_yet: None) -> Iterator[Activate]:  # noqa: ARG001
     """Makes a script a user's filter, for one test."""
     for user in (USER, OTHER):
         tenant.module("mail_account", address=user.address, password=user.password)
@@ -40,7 +42,7 @@ def activate(tenant: Control, host, no_failures_yet: None) -> Iterator[Activate]
 
 
 def test_a_mail_sent_on_to_outside_has_a_sender_of_ours(
-    server: Server, outside: Outside, activate: Activate, variables: dict
+    server: Server, outside: Outside, activate: Activate, variables: dict[str, Any]
 ) -> None:
     target, sender = somebody(), somebody()
     activate(USER, f'require "copy"; redirect :copy "{target}";')
@@ -67,7 +69,9 @@ def test_nothing_is_sent_on_when_it_would_be_too_often(server: Server, outside: 
 
 
 @pytest.mark.parametrize("target", [USER, OTHER], ids=["itself", "each other"])
-def test_filters_that_send_to_each_other_end(server: Server, activate: Activate, host, target: User) -> None:
+def test_filters_that_send_to_each_other_end(
+    server: Server, activate: Activate, host: testinfra.host.Host, target: User
+) -> None:
     activate(OTHER, f'require "copy"; redirect :copy "{USER.address}";')
     activate(USER, f'require "copy"; redirect :copy "{target.address}";')
     subject = receive(server, somebody(), USER.address)
@@ -95,13 +99,15 @@ def test_a_filter_answers_from_its_account_and_once(server: Server, outside: Out
         'require "enotify"; notify "mailto:a@outside.example";',
     ],
 )
-def test_a_filter_cannot_refuse_or_notify(host, activate: Activate, script: str) -> None:  # noqa: ARG001
+def test_a_filter_cannot_refuse_or_notify(host: testinfra.host.Host, activate: Activate, script: str) -> None:  # noqa: ARG001
     put = host.run(f"doveadm sieve put -u {USER.address} -a test <<'END'\n{script}\nEND")
     assert put.rc != 0
     assert "unknown Sieve capability" in put.stderr
 
 
-def test_a_mail_that_cannot_be_sent_on_waits(server: Server, outside: Outside, activate: Activate, host) -> None:
+def test_a_mail_that_cannot_be_sent_on_waits(
+    server: Server, outside: Outside, activate: Activate, host: testinfra.host.Host
+) -> None:
     target = somebody()
     activate(USER, f'redirect "{target}";')
     host.check_output("cp -p /etc/postfix/master.cf /etc/postfix/master.cf.e2e")
@@ -115,5 +121,5 @@ def test_a_mail_that_cannot_be_sent_on_waits(server: Server, outside: Outside, a
     assert outside.mail_to(target).sender.startswith("SRS0=")
 
 
-def queued(host) -> str:
+def queued(host: testinfra.host.Host) -> str:
     return str(host.check_output("postqueue -j"))

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import partial
+from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from . import sandbox
-from .clients import User, arrived, inbox, message, receive, send, until
+from .clients import User, arrived, fetched, inbox, message, receive, send, until
 from .control import Control, RunFailed
 from .outside import Outside
 
@@ -56,7 +59,7 @@ def srs_sender(server: Server, outside: Outside, target: str, sender: str) -> st
 
 
 def test_a_forward_leaves_with_a_sender_of_ours_and_its_content(
-    server: Server, outside: Outside, target: str, variables: dict
+    server: Server, outside: Outside, target: str, variables: dict[str, Any]
 ) -> None:
     sender = somebody()
     mail = message(sender, USER.address)
@@ -78,7 +81,7 @@ def test_the_copy_that_is_kept_has_its_own_sender(server: Server, outside: Outsi
     assert arrived(server, USER, subject)
     with inbox(server, USER) as session:
         (number,) = session.search(None, "SUBJECT", subject)[1][0].split()
-        header = session.fetch(number.decode(), "(BODY.PEEK[HEADER.FIELDS (RETURN-PATH)])")[1][0][1]
+        header = fetched(session, number.decode(), "(BODY.PEEK[HEADER.FIELDS (RETURN-PATH)])")
     assert header.strip() == f"Return-Path: <{sender}>".encode()
 
 
@@ -104,9 +107,8 @@ def test_senders_of_any_length_and_case_come_back_as_they_were(
     for number in range(12):
         target, sender = somebody(), f"Bounces+{number}-AbC=x.example@{'long-' * 6}name.example"
         forward(tenant, target, keep=False)
-        before = len(outside.mails_to(sender))
         receive(server, "", srs_sender(server, outside, target, sender))
-        assert until(lambda before=before, sender=sender: len(outside.mails_to(sender)) > before)
+        assert outside.mail_to(sender)
 
 
 @pytest.mark.parametrize("sender", ["", "someone@outside.example"])
@@ -126,7 +128,7 @@ def test_a_forged_or_expired_address_is_refused_at_rcpt(
         assert (code, text[:5]) == (550, b"5.1.1"), wrong
 
 
-def test_an_address_expires(server: Server, host, variables: dict) -> None:
+def test_an_address_expires(server: Server, host: testinfra.host.Host, variables: dict[str, Any]) -> None:
     """Signed by the host's own secret, 30 days ago: postsrsd lets go of it after 21."""
     code = (
         "import base64, hashlib, hmac, time;"
@@ -164,6 +166,10 @@ def test_a_loop_between_hosts_ends(server: Server, outside: Outside, target: str
     """Outside forwards everything back, until there are too many Received lines; then the sender is told."""
     sender = somebody()
     mail = message(sender, USER.address).as_bytes()
+
+    def further(seen: int) -> bool:
+        return len(outside.mails_to(target)) > seen or bool(outside.mails_to(sender))
+
     for _round in range(60):
         seen = len(outside.mails_to(target))
         with protocols.smtp(server, "smtp") as session:
@@ -171,7 +177,7 @@ def test_a_loop_between_hosts_ends(server: Server, outside: Outside, target: str
             session.rcpt(USER.address)
             if session.data(mail)[0] != 250:
                 break
-        assert until(lambda seen=seen: len(outside.mails_to(target)) > seen or bool(outside.mails_to(sender)))
+        assert until(partial(further, seen))
         if outside.mails_to(sender):
             break
         mail = outside.mails_to(target)[-1].content
@@ -188,7 +194,9 @@ def test_two_addresses_that_forward_to_each_other_are_refused(tenant: Control) -
         tenant.module("mail_account", address=other, forward={"to": [USER.address], "keep": True})
 
 
-def test_nothing_is_lost_while_postsrsd_is_down(server: Server, outside: Outside, target: str, host) -> None:
+def test_nothing_is_lost_while_postsrsd_is_down(
+    server: Server, outside: Outside, target: str, host: testinfra.host.Host
+) -> None:
     real = srs_sender(server, outside, target, somebody())
     seen = len(outside.mails_to(target))
     host.check_output("systemctl stop postsrsd")
@@ -205,13 +213,13 @@ def test_nothing_is_lost_while_postsrsd_is_down(server: Server, outside: Outside
     assert outside.mails_to(target)[-1].message["Subject"] == subject
 
 
-def queued(host) -> str:
+def queued(host: testinfra.host.Host) -> str:
     return str(host.check_output("postqueue -j"))
 
 
 @pytest.mark.parametrize("port", [10025, 10026, 10027])
 @pytest.mark.parametrize("user", ["nobody", "root"])
-def test_nobody_on_the_host_sends_by_the_listeners_on_loopback(host, port: int, user: str) -> None:
+def test_nobody_on_the_host_sends_by_the_listeners_on_loopback(host: testinfra.host.Host, port: int, user: str) -> None:
     """Without the key there is no session, whoever asks from wherever."""
     dialogue = f"""
 import smtplib, ssl
@@ -232,13 +240,13 @@ except (ssl.SSLError, OSError, smtplib.SMTPException):
     assert answer[1] in ("closed", "554")
 
 
-def test_the_listeners_on_loopback_are_not_elsewhere(host) -> None:
+def test_the_listeners_on_loopback_are_not_elsewhere(host: testinfra.host.Host) -> None:
     listening = host.check_output("ss -Hltn").split()
     for port in (10001, 10002, 10025, 10026, 10027):
         assert [entry for entry in listening if entry.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
 
 
-def test_the_secret_is_for_root_alone(host) -> None:
+def test_the_secret_is_for_root_alone(host: testinfra.host.Host) -> None:
     for path in ("/etc/postsrsd.secret", "/etc/mailhosting/loopback.pem"):
         assert host.check_output(f"stat -c '%U %a' {path}") == "root 600"
 
@@ -252,5 +260,5 @@ def test_the_secret_is_for_root_alone(host) -> None:
     ],
     ids=lambda act: act.command,
 )
-def test_postsrsd_cannot(host, act: sandbox.Act) -> None:
+def test_postsrsd_cannot(host: testinfra.host.Host, act: sandbox.Act) -> None:
     sandbox.refuses(host, "postsrsd", act)

@@ -14,8 +14,11 @@ import smtplib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -38,7 +41,7 @@ NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tenant_with_legacy_auth(control: Control, host) -> Iterator[None]:
+def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host) -> Iterator[None]:
     hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{HASH_ONLY.password}'").strip()
     domains = [{"name": "legacy.example"}]
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
@@ -111,7 +114,7 @@ def test_a_plan_with_smtp_pop3_and_apop_and_no_imap(server: Server, control: Con
 
 @pytest.mark.parametrize("mechanism", ["CRAM-MD5", "PLAIN"])
 def test_the_sender_belongs_to_whoever_logs_in_with_a_percent_sign(
-    server: Server, host, bill: User, mechanism: str
+    server: Server, host: testinfra.host.Host, bill: User, mechanism: str
 ) -> None:
     made = message(SHA.address, bill.address)
     with protocols.smtp(server, "submission") as session:
@@ -168,10 +171,16 @@ def by_any_way(server: Server, way: str, user: User) -> None:
 
 
 @pytest.mark.parametrize("way", ["APOP pop3", "CRAM-MD5 imap", "CRAM-MD5 submission", "CRAM-MD5 smtp", "PLAIN smtp"])
-def test_a_guessed_login_is_refused_to_this_client_by_every_way(server: Server, host, bill: User, way: str) -> None:
+def test_a_guessed_login_is_refused_to_this_client_by_every_way(
+    server: Server, host: testinfra.host.Host, bill: User, way: str
+) -> None:
     """By APOP a connection is one guess, however many it makes."""
     ways = [way, "APOP pop3s", "CRAM-MD5 submission", "PLAIN smtp", "PLAIN imap"]
     most = limit(host, "mail-login")
+
+    def refused(way: str) -> bool:
+        return not may_log_in_by(server, way, SHA)
+
     try:
         guess(server, way, [SHA.address] * (most - 1), by_any_way)
         for other in ways:
@@ -180,7 +189,7 @@ def test_a_guessed_login_is_refused_to_this_client_by_every_way(server: Server, 
         guess(server, way, [SHA.address], by_any_way)
         assert until(lambda: bool(banned(host, "mail-login")))
         for other in ways:
-            assert until(lambda other=other: not may_log_in_by(server, other, SHA), 5), other
+            assert until(partial(refused, other), 5), other
         log_in(server, "imap", bill)
         assert not banned(host, "mail-address")
     finally:
@@ -188,7 +197,9 @@ def test_a_guessed_login_is_refused_to_this_client_by_every_way(server: Server, 
     assert until(lambda: may_log_in_by(server, way, SHA), 5)
 
 
-def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(server: Server, host) -> None:
+def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(
+    server: Server, host: testinfra.host.Host
+) -> None:
     for _time in range(limit(host, "mail-login")):
         for protocol in ("imap", "submission"):
             with pytest.raises(Refused):
@@ -219,7 +230,7 @@ def may_log_in_by(server: Server, way: str, user: User) -> bool:
 )
 @pytest.mark.parametrize("password", [SHA.password, "wrong"])
 def test_the_plan_and_the_state_hold_for_apop_too(
-    server: Server, control: Control, account: dict, overrides: dict, password: str
+    server: Server, control: Control, account: dict[str, Any], overrides: dict[str, Any], password: str
 ) -> None:
     """The reason is not told: these mechanisms look at the password last, so a guess would be told it too."""
     domains = [{"name": "legacy.example"}]
@@ -235,7 +246,7 @@ def test_the_plan_and_the_state_hold_for_apop_too(
         apop(server, SHA, "pop3 in clear")
 
 
-def test_keys_and_secrets_are_for_root_and_dovecot(host) -> None:
+def test_keys_and_secrets_are_for_root_and_dovecot(host: testinfra.host.Host) -> None:
     for path in (KEYS, "/etc/dovecot/legacy.conf"):
         assert (host.file(path).mode, host.file(path).user) == (0o600, "root")
     query = "SELECT secret FROM v1.legacy_passdb"
@@ -276,13 +287,13 @@ class Again(threading.Thread):
         self.join()
 
 
-def set_password(host, user: User) -> None:
+def set_password(host: testinfra.host.Host, user: User) -> None:
     done = host.run(f"echo {shlex.quote(user.password)} | mailhosting-password {user.address}")
     if done.rc:
         raise Refused(done.stderr)
 
 
-def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host) -> None:
+def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host: testinfra.host.Host) -> None:
     before = host.file(KEYS).content_string
     numbers = itertools.count()
 
@@ -311,7 +322,7 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
     cram_md5(server, SHA, "submission")
 
 
-def test_a_rotation_that_breaks_off_refuses_nobody(server: Server, control: Control, host) -> None:
+def test_a_rotation_that_breaks_off_refuses_nobody(server: Server, control: Control, host: testinfra.host.Host) -> None:
     before = host.file(KEYS).content_string
     for number, step in enumerate(("add", "promote")):
         control.module("mail_legacy_keys", step=step)
@@ -329,7 +340,7 @@ def test_a_rotation_that_breaks_off_refuses_nobody(server: Server, control: Cont
     apop(server, SHA)
 
 
-def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host) -> None:
+def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, host: testinfra.host.Host) -> None:
     changed = SHA._replace(password="the next password")
     try:
         set_password(host, changed)
@@ -342,7 +353,9 @@ def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, ho
         set_password(host, SHA)
 
 
-def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, control: Control, host) -> None:
+def test_with_another_key_only_apop_fails_and_it_is_said_whose(
+    server: Server, control: Control, host: testinfra.host.Host
+) -> None:
     host.check_output(f"cp --preserve {KEYS} {KEYS}.kept && echo 'other {'0' * 64}' > {KEYS}")
     try:
         assert SHA.address in control.module("mail_legacy_keys", step="present")["unreadable"]
@@ -358,7 +371,9 @@ def test_with_another_key_only_apop_fails_and_it_is_said_whose(server: Server, c
     apop(server, SHA)
 
 
-def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(server: Server, control: Control, host) -> None:
+def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(
+    server: Server, control: Control, host: testinfra.host.Host
+) -> None:
     """Dovecot knows the key until the next run of site."""
     host.check_output(f"mv {KEYS} {KEYS}.kept")
     try:

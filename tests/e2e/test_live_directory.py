@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -244,7 +245,9 @@ def test_a_renamed_account_keeps_its_mail_and_the_old_name_starts_empty(server: 
     assert subjects(server, User(old.address, "somebody else")) == []
 
 
-def test_files_of_a_closed_account_go_after_its_grace_and_no_others(server: Server, tenant: Control, host) -> None:
+def test_files_of_a_closed_account_go_after_its_grace_and_no_others(
+    server: Server, tenant: Control, host: testinfra.host.Host
+) -> None:
     gone = User(f"gone-{uuid.uuid4().hex[:8]}@e2e.example", "until the night")
     tenant.module("mail_account", address=gone.address, password=gone.password)
     assert arrived(server, gone, receive(server, "someone@outside.example", gone.address))

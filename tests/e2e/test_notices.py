@@ -15,7 +15,7 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, inbox, message, receive, subjects, until
+from .clients import User, arrived, fetched, inbox, message, receive, subjects, until
 from .control import Control
 
 WARNING, EXCEEDED, UNDER = (
@@ -59,7 +59,7 @@ def test_of_a_limit_the_contact_and_the_operator_are_told_once(
     def texts() -> list[str]:
         with inbox(server, taro) as session:
             numbers = session.search(None, "BODY", limit)[1][0].decode().split()
-            return [session.fetch(number, "(BODY.PEEK[])")[1][0][1].decode() for number in numbers]
+            return [fetched(session, number, "(BODY.PEEK[])").decode() for number in numbers]
 
     assert until(lambda: bool(texts()))
     assert until(lambda: f"Limit: {limit}" in host.check_output("cat /var/mail/root"))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -79,7 +80,7 @@ def test_mistakes_are_told_all_at_once_and_nothing_changes(server: Server, onboa
 
 @pytest.mark.requirement("OM-2", "AS-10")
 def test_a_customer_with_a_host_name_and_old_clients(
-    server: Server, onboard: Control, files: Path, ca_file: str, bill: User, host
+    server: Server, onboard: Control, files: Path, ca_file: str, bill: User, host: testinfra.host.Host
 ) -> None:
     (files / "tenants" / "corp.yml").write_text(TENANT)
     (files / "addresses" / "corp.yml").write_text(ADDRESSES)
@@ -148,7 +149,9 @@ def pop3_arrived(server: Server, user: User, subject: str) -> bool:
     return until(there)
 
 
-def test_one_more_account_reloads_nothing(server: Server, onboard: Control, files: Path, host) -> None:
+def test_one_more_account_reloads_nothing(
+    server: Server, onboard: Control, files: Path, host: testinfra.host.Host
+) -> None:
     started = "systemctl show --property=ActiveEnterTimestamp,ExecMainStartTimestamp,NRestarts dovecot postfix"
     before = host.check_output(started)
     reloaded = reloads(host)
@@ -180,7 +183,9 @@ def test_check_mode_says_what_would_be_and_does_nothing(server: Server, onboard:
     log_in(server, "pop3s", User("dora@corp.example", "explorer"))
 
 
-def test_verification_fails_when_something_is_off(control: Control, host, server: Server, bill: User) -> None:
+def test_verification_fails_when_something_is_off(
+    control: Control, host: testinfra.host.Host, server: Server, bill: User
+) -> None:
     # Not what the tests before have broken on purpose.
     assert "All is well." in control.playbook("verify", verify_since="now")
     assert "no conversation: --check" in control.playbook("verify", "--check", "--diff", verify_since="now")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES
 
@@ -40,31 +41,33 @@ def account(tenant: Control, no_failures_yet: None) -> None:  # noqa: ARG001
 
 
 @pytest.fixture(scope="module", autouse=True)
-def client(host) -> Iterator[None]:
+def client(host: testinfra.host.Host) -> Iterator[None]:
     """A user of the host who may ask, as webmail will be."""
     host.check_output("useradd --system --groups mailhosting-password e2e-webmail")
     yield
     host.check_output("userdel e2e-webmail")
 
 
-def say(host, data: str, user: str = "e2e-webmail") -> Any:
+def say(host: testinfra.host.Host, data: str, user: str = "e2e-webmail") -> Any:
     command = f"printf %s {shlex.quote(data)} | runuser -u {user} -- python3 -c {shlex.quote(CLIENT)}"
     done = host.run(command)
     return json.loads(done.stdout) if done.rc == 0 else done.stderr
 
 
-def ask(host, user: str = "e2e-webmail", **request: str) -> Any:
+def ask(host: testinfra.host.Host, user: str = "e2e-webmail", **request: str) -> Any:
     return say(host, json.dumps(request) + "\n", user)
 
 
-def test_the_old_password_buys_a_new_one(server: Server, host) -> None:
+def test_the_old_password_buys_a_new_one(server: Server, host: testinfra.host.Host) -> None:
     assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
     log_in(server, "pop3s", NEXT)
     assert not may_log_in(server, "pop3s", USER)
 
 
 @pytest.mark.parametrize("old", [{}, {"old": "wrong"}, {"old": ""}])
-def test_without_the_old_password_nothing_changes(server: Server, host, old: dict[str, str]) -> None:
+def test_without_the_old_password_nothing_changes(
+    server: Server, host: testinfra.host.Host, old: dict[str, str]
+) -> None:
     answer = ask(host, address=USER.address, new=NEXT.password, **old)
     assert answer == {"ok": False, "error": "the address or the old password is wrong"}
     assert answer == ask(host, address="nobody@e2e.example", new=NEXT.password, **old)
@@ -72,7 +75,7 @@ def test_without_the_old_password_nothing_changes(server: Server, host, old: dic
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_an_imported_hash_is_known_too(server: Server, host, tenant: Control, scheme: str) -> None:
+def test_an_imported_hash_is_known_too(server: Server, host: testinfra.host.Host, tenant: Control, scheme: str) -> None:
     hashed = host.check_output(f"doveadm pw -s {scheme} -p '{USER.password}'").strip()
     tenant.module("mail_account", address=USER.address, password_hash=hashed)
     log_in(server, "pop3s", USER)
@@ -81,7 +84,7 @@ def test_an_imported_hash_is_known_too(server: Server, host, tenant: Control, sc
     log_in(server, "pop3s", NEXT)
 
 
-def test_the_dearest_hash_that_may_be_imported_is_known_too(host, tenant: Control) -> None:
+def test_the_dearest_hash_that_may_be_imported_is_known_too(host: testinfra.host.Host, tenant: Control) -> None:
     """Which is checked in as much memory as a hash may ask for."""
     script = "import argon2; print(argon2.PasswordHasher(4, 262144, 1).hash(input()))"
     hashed = host.check_output(f"echo '{USER.password}' | python3 -c {shlex.quote(script)}").strip()
@@ -89,7 +92,7 @@ def test_the_dearest_hash_that_may_be_imported_is_known_too(host, tenant: Contro
     assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
 
 
-def test_whoever_may_not_log_in_may_not_change_it(host, tenant: Control) -> None:
+def test_whoever_may_not_log_in_may_not_change_it(host: testinfra.host.Host, tenant: Control) -> None:
     tenant.module("mail_account", address=USER.address, state="suspended")
     try:
         answer = ask(host, address=USER.address, old=USER.password, new=NEXT.password)
@@ -98,7 +101,7 @@ def test_whoever_may_not_log_in_may_not_change_it(host, tenant: Control) -> None
         tenant.module("mail_account", address=USER.address, state="active")
 
 
-def test_the_operator_needs_no_old_one(server: Server, host) -> None:
+def test_the_operator_needs_no_old_one(server: Server, host: testinfra.host.Host) -> None:
     command = f"printf '%s\\n' {shlex.quote(NEXT.password)} | mailhosting-password {USER.address}"
     assert "the password is set" in host.check_output(command)
     log_in(server, "pop3s", NEXT)
@@ -124,17 +127,17 @@ def test_the_operator_needs_no_old_one(server: Server, host) -> None:
         ("x" * 100_000 + "\n", "4096"),
     ],
 )
-def test_garbage_is_answered(host, data: str, error: str) -> None:
+def test_garbage_is_answered(host: testinfra.host.Host, data: str, error: str) -> None:
     answer = say(host, data)
     assert answer["ok"] is False
     assert error in answer["error"]
 
 
-def test_nobody_else_gets_to_it(host) -> None:
+def test_nobody_else_gets_to_it(host: testinfra.host.Host) -> None:
     assert "PermissionError" in ask(host, user="nobody", address=USER.address, new=NEXT.password)
 
 
-def test_its_database_role_sees_no_table_and_no_view(host) -> None:
+def test_its_database_role_sees_no_table_and_no_view(host: testinfra.host.Host) -> None:
     for query in ("SELECT * FROM directory.account", "SELECT * FROM v1.passdb", "SELECT * FROM v1.tenant_settings"):
         asked = host.run(f"runuser -u mailhosting-password -- psql --dbname=mailhosting --command='{query}'")
         assert "permission denied" in asked.stderr
@@ -144,7 +147,7 @@ def test_its_database_role_sees_no_table_and_no_view(host) -> None:
         assert "permission denied" in asked.stderr
 
 
-def test_the_sandbox(host) -> None:
+def test_the_sandbox(host: testinfra.host.Host) -> None:
     unit = "mailhosting-password@x.service"
     acts = (
         *sandbox.EVERYWHERE.values(),
@@ -162,7 +165,7 @@ def test_the_sandbox(host) -> None:
     sandbox.is_strict(host, unit)
 
 
-def test_a_wrong_old_password_is_logged_with_the_address_alone(host) -> None:
+def test_a_wrong_old_password_is_logged_with_the_address_alone(host: testinfra.host.Host) -> None:
     # Systemd's names of the units of connections count on.
     journal = "journalctl --output=cat --unit='mailhosting-password*' --no-pager"
     cursor = host.check_output("journalctl --lines=0 --show-cursor --no-pager").partition("cursor: ")[2].strip()
@@ -183,7 +186,7 @@ def test_a_wrong_old_password_is_logged_with_the_address_alone(host) -> None:
 
 
 def test_the_next_run_of_files_leaves_a_user_s_own_password_alone(
-    server: Server, host, control: Control, hanako: User
+    server: Server, host: testinfra.host.Host, control: Control, hanako: User
 ) -> None:
     """The demo's files have a plain password for hanako, which is for a new account."""
     own = User(hanako.address, "what hanako herself chose")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import imaplib
+import io
 import poplib
 import socket
 
@@ -97,7 +98,7 @@ def test_imap_asks_for_no_password_without_tls(server: Server, bill: User) -> No
 def test_managesieve_takes_and_runs_a_script(server: Server, bill: User) -> None:
     """RFC 5804: STARTTLS, AUTHENTICATE, PUTSCRIPT, SETACTIVE; the next mail is filed by it."""
 
-    def answer(stream) -> str:
+    def answer(stream: io.BufferedRWPair) -> str:
         while True:
             line = stream.readline().decode()
             if line.startswith(("OK", "NO", "BYE")) or not line:

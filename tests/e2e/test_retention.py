@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -50,7 +51,7 @@ class Nights:
 
 
 @pytest.fixture
-def nights(host) -> Iterator[Nights]:
+def nights(host: testinfra.host.Host) -> Iterator[Nights]:
     made = Nights(host)
     yield made
     made.forget()
@@ -106,7 +107,9 @@ def move(server: Server, user: User, subject: str, mailbox: str) -> None:
 def there(server: Server, user: User, mailbox: str) -> int:
     """Mails in the mailbox."""
     with inbox(server, user) as session:
-        return int(session.select(mailbox, readonly=True)[1][0])
+        (count,) = session.select(mailbox, readonly=True)[1]
+    assert count is not None
+    return int(count)
 
 
 def pop_read(server: Server, user: User, subject: str, *, whole: bool) -> None:
@@ -212,7 +215,9 @@ def test_no_mail_program_sees_a_mark(server: Server, tenant: Control, user: User
     nights.until(0)
     with inbox(server, user) as session:
         assert session.response("FLAGS")[1] == [rb"(\Answered \Flagged \Deleted \Seen \Draft)"]
-        assert rb"(\Seen)" in session.fetch("1", "(FLAGS)")[1][0]
+        (flags,) = session.fetch("1", "(FLAGS)")[1]
+        assert isinstance(flags, bytes)
+        assert rb"(\Seen)" in flags
 
 
 @pytest.mark.requirement("AS-13")
@@ -242,7 +247,7 @@ def test_any_mail_trash_and_junk_have_times_of_their_own(
 
 
 def test_a_suspended_account_and_one_that_never_logs_in(
-    server: Server, tenant: Control, user: User, nights: Nights, host
+    server: Server, tenant: Control, user: User, nights: Nights, host: testinfra.host.Host
 ) -> None:
     keep(tenant, read="14d", any="30d")
     read = delivered(server, user)
@@ -275,7 +280,7 @@ def test_nothing_goes_under_a_legal_hold(server: Server, tenant: Control, user: 
 
 
 def test_a_dry_run_removes_and_remembers_nothing_and_both_report_the_same(
-    server: Server, tenant: Control, user: User, nights: Nights, host
+    server: Server, tenant: Control, user: User, nights: Nights, host: testinfra.host.Host
 ) -> None:
     keep(tenant, read="14d")
     mails = [delivered(server, user, size=7_000) for _ in range(3)]
@@ -312,7 +317,9 @@ def test_a_dry_run_removes_and_remembers_nothing_and_both_report_the_same(
     assert subjects(server, user) == []
 
 
-def test_an_operator_runs_it_now_in_its_sandbox(server: Server, tenant: Control, user: User, host) -> None:
+def test_an_operator_runs_it_now_in_its_sandbox(
+    server: Server, tenant: Control, user: User, host: testinfra.host.Host
+) -> None:
     keep(tenant, any="1d")
     subject = put(server, user, "INBOX", days_ago=2)
     printed = tenant.playbook("retention", retention_dry_run=True)
@@ -329,7 +336,7 @@ def test_an_operator_runs_it_now_in_its_sandbox(server: Server, tenant: Control,
     assert set(modes) == {"600 vmail f", "700 vmail d"}
 
 
-def test_it_runs_every_night_at_the_same_time(host) -> None:
+def test_it_runs_every_night_at_the_same_time(host: testinfra.host.Host) -> None:
     assert host.check_output("systemctl is-enabled mailhosting-retention.timer") == "enabled"
     timer = host.check_output("systemctl show mailhosting-retention.timer")
     for line in ("Persistent=yes", "FixedRandomDelay=yes", "Unit=mailhosting-retention@run.service"):
@@ -350,7 +357,7 @@ FORBIDDEN = {
 
 
 @pytest.fixture(scope="module")
-def succeeds(host) -> Iterator[Callable[[str], bool]]:
+def succeeds(host: testinfra.host.Host) -> Iterator[Callable[[str], bool]]:
     with sandbox.in_place_of(host, UNIT) as succeeds:
         yield succeeds
 
@@ -360,9 +367,9 @@ def test_the_sandbox_lets_it_write_a_mailbox(succeeds: Callable[[str], bool]) ->
 
 
 @pytest.mark.parametrize("act", FORBIDDEN)
-def test_the_sandbox_does_not_let_it(host, succeeds: Callable[[str], bool], act: str) -> None:
+def test_the_sandbox_does_not_let_it(host: testinfra.host.Host, succeeds: Callable[[str], bool], act: str) -> None:
     sandbox.refuses_in_place_of(host, succeeds, FORBIDDEN[act])
 
 
-def test_the_sandbox_is_strict(host) -> None:
+def test_the_sandbox_is_strict(host: testinfra.host.Host) -> None:
     sandbox.is_strict(host, UNIT)

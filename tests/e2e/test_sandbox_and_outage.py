@@ -10,6 +10,7 @@ import smtplib
 from collections.abc import Iterator
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -73,7 +74,7 @@ ALLOWED = {
 
 
 @pytest.fixture(scope="module")
-def mail_in_each_folder(host) -> Iterator[None]:
+def mail_in_each_folder(host: testinfra.host.Host) -> Iterator[None]:
     folders = ("/var/vmail", *(f"/var/spool/postfix/{folder}" for folder in QUEUE))
     files = " ".join(f"{folder}/{NO_MAIL}" for folder in folders)
     host.check_output(f"touch {files}")
@@ -91,7 +92,7 @@ def answers(server: Server, user: User) -> bool:
 
 @pytest.mark.usefixtures("mail_in_each_folder")
 @pytest.mark.parametrize("unit", FORBIDDEN)
-def test_a_sandbox_lets_only_what_the_unit_needs(host, unit: str) -> None:
+def test_a_sandbox_lets_only_what_the_unit_needs(host: testinfra.host.Host, unit: str) -> None:
     acts = {**FORBIDDEN[unit], NEEDED: ALLOWED[unit]}
     assert sandbox.outside(host, unit, acts) == [*acts]
     assert sandbox.inside(host, unit, acts, "start" if "-" in unit else "reload") == [NEEDED]
@@ -101,24 +102,24 @@ def test_a_sandbox_lets_only_what_the_unit_needs(host, unit: str) -> None:
     "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE v1.t (i int)"]
 )
 @pytest.mark.parametrize("user", ["postfix", "vmail"])
-def test_only_dovecot_sees_a_hash(host, user: str, query: str) -> None:
+def test_only_dovecot_sees_a_hash(host: testinfra.host.Host, user: str, query: str) -> None:
     asked = host.run(f'runuser -u {user} -- psql --dbname=mailhosting --command="{query}"')
     assert "permission denied" in asked.stderr
 
 
-def test_no_other_user_gets_into_the_directory(host) -> None:
+def test_no_other_user_gets_into_the_directory(host: testinfra.host.Host) -> None:
     asked = host.run("runuser -u nobody -- psql --dbname=mailhosting --command='SELECT 1'")
     assert asked.rc != 0
 
 
-def test_dovecot_sees_the_views_and_no_table(host) -> None:
+def test_dovecot_sees_the_views_and_no_table(host: testinfra.host.Host) -> None:
     ask = "runuser -u dovecot -- psql --dbname=mailhosting --tuples-only --command='{}'"
     assert "ARGON2ID" in host.check_output(ask.format("SELECT password FROM v1.passdb LIMIT 1"))
     assert "permission denied" in host.run(ask.format("SELECT * FROM directory.account")).stderr
 
 
 @pytest.mark.parametrize("unit", ["postfix", "dovecot", "postgresql@17-main"])
-def test_a_killed_daemon_comes_back(server: Server, host, bill: User, unit: str) -> None:
+def test_a_killed_daemon_comes_back(server: Server, host: testinfra.host.Host, bill: User, unit: str) -> None:
     host.check_output(f"systemctl kill --signal=KILL --kill-whom=main {unit}")
     assert until(lambda: host.run(f"systemctl is-active {unit}").stdout.strip() == "active", 30)
 
@@ -126,7 +127,7 @@ def test_a_killed_daemon_comes_back(server: Server, host, bill: User, unit: str)
 
 
 def test_without_the_directory_mail_is_put_off_and_nothing_is_refused_for_good(
-    server: Server, host, bill: User
+    server: Server, host: testinfra.host.Host, bill: User
 ) -> None:
     host.check_output("systemctl stop postgresql@17-main")
     try:

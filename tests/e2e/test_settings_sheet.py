@@ -12,7 +12,7 @@ import smtplib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import PORTS, Server, TLSContext
@@ -127,7 +127,7 @@ def desk(control: Control, files: Path) -> Iterator[Desk]:
     made.tenants(tenants_grace="0s", tenants_expect_closed=2)
 
 
-def type_in(line: Line, user: User, variables: dict, ca_file: str) -> None:
+def type_in(line: Line, user: User, variables: dict[str, Any], ca_file: str) -> None:
     """Log in with what one line says; the certificate has to be that of the printed name."""
     assert line.protocol in SECURITY[line.security]
     assert line.port == PORTS[line.protocol]
@@ -158,7 +158,7 @@ def in_clear(server: Server, line: Line, user: User) -> None:
 
 
 @pytest.mark.parametrize("tls_names", ["shared", "own"])
-def test_every_line_logs_in(desk: Desk, variables: dict, ca_file: str, tls_names: str) -> None:
+def test_every_line_logs_in(desk: Desk, variables: dict[str, Any], ca_file: str, tls_names: str) -> None:
     desk.sheets(sheets_tenants=["paper"], sheets_formats=["html"], sheets_tls_names=tls_names)
     printed = Printed(desk.sheet("dora@paper.example").read_text())
     assert printed.user == User("dora@paper.example", "Pen & <Paper>")
@@ -171,7 +171,7 @@ def test_every_line_logs_in(desk: Desk, variables: dict, ca_file: str, tls_names
 
 @pytest.mark.requirement("OM-7")
 def test_accounts_come_change_and_go_and_their_sheets_say_so(
-    desk: Desk, server: Server, variables: dict, ca_file: str
+    desk: Desk, server: Server, variables: dict[str, Any], ca_file: str
 ) -> None:
     desk.sheets(sheets_formats=["html"], sheets_languages=["en", "ja"], sheets_tenants=["paper"])
     for language in ("en", "ja"):

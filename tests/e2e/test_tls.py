@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -65,7 +66,7 @@ def names(server: Server, protocol: str, asked: str | None, ca_file: str) -> set
 
 @pytest.mark.requirement("AS-10")
 @pytest.mark.parametrize("protocol", [*IMPLICIT, *UPGRADES])
-def test_each_name_gets_its_certificate(server: Server, variables: dict, ca_file: str, protocol: str) -> None:
+def test_each_name_gets_its_certificate(server: Server, variables: dict[str, Any], ca_file: str, protocol: str) -> None:
     shared = variables["mail_hostname"]
     assert names(server, protocol, "mail.acme.example", ca_file) == {"mail.acme.example"}
     assert shared in names(server, protocol, shared, ca_file)
@@ -89,7 +90,7 @@ def served_serial(server: Server, protocol: str, name: str, ca_file: str) -> str
 
 
 def test_a_renewed_certificate_is_served_and_no_session_ends(
-    server: Server, ca_file: str, bill: User, control: Control, host, variables: dict
+    server: Server, ca_file: str, bill: User, control: Control, host: testinfra.host.Host, variables: dict[str, Any]
 ) -> None:
     shared = variables["mail_hostname"]
     watched = [(protocol, name) for protocol in ("imaps", "submissions") for name in (shared, "mail.acme.example")]
@@ -102,6 +103,6 @@ def test_a_renewed_certificate_is_served_and_no_session_ends(
         assert all(after[key] != before[key] for key in watched)
 
 
-def test_private_keys_are_for_root_alone(host) -> None:
+def test_private_keys_are_for_root_alone(host: testinfra.host.Host) -> None:
     listing = host.check_output("find /etc/mailhosting/tls -name '*.pem' -printf '%m %u %f\\n'").splitlines()
     assert {line for line in listing if line.endswith("key.pem")} == {"600 root key.pem"}

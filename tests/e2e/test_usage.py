@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -49,7 +50,7 @@ class Valkey:
 
 
 @pytest.fixture(scope="module")
-def valkey(host) -> Iterator[Valkey]:
+def valkey(host: testinfra.host.Host) -> Iterator[Valkey]:
     host.check_output(f"cp -p {ACL} {ACL}.e2e && echo 'user e2e on nopass ~* +@all' >> {ACL}")
     host.check_output("systemctl restart valkey-server")
     yield Valkey(host)
@@ -421,7 +422,7 @@ FORBIDDEN = {
 
 
 @pytest.fixture(scope="module")
-def succeeds(host) -> Iterator[Callable[[str], bool]]:
+def succeeds(host: testinfra.host.Host) -> Iterator[Callable[[str], bool]]:
     with sandbox.in_place_of(host, UNIT) as succeeds:
         yield succeeds
 
@@ -431,15 +432,15 @@ def test_the_sandbox_lets_it_measure(succeeds: Callable[[str], bool]) -> None:
 
 
 @pytest.mark.parametrize("act", FORBIDDEN)
-def test_the_sandbox_does_not_let_it(host, succeeds: Callable[[str], bool], act: str) -> None:
+def test_the_sandbox_does_not_let_it(host: testinfra.host.Host, succeeds: Callable[[str], bool], act: str) -> None:
     sandbox.refuses_in_place_of(host, succeeds, FORBIDDEN[act])
 
 
-def test_it_cannot_change_a_bill_but_by_the_function(host) -> None:
+def test_it_cannot_change_a_bill_but_by_the_function(host: testinfra.host.Host) -> None:
     query = "UPDATE directory.usage_day SET day = day"
     asked = host.run(f"runuser -u vmail -- psql --dbname=mailhosting --command='{query}'")
     assert "permission denied" in asked.stderr
 
 
-def test_the_sandbox_is_strict(host) -> None:
+def test_the_sandbox_is_strict(host: testinfra.host.Host) -> None:
     sandbox.is_strict(host, UNIT)

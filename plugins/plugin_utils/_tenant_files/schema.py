@@ -278,12 +278,11 @@ def _forward(report: Report, domain: str, node: Node, path: str) -> Forward | No
 def _autoreply(report: Report, node: Node, path: str) -> Autoreply | None:
     if _is_null(node):
         return None
-    texts: Convert = lambda node, _: _text(node)  # noqa: E731 - as the other converters
-    values = report.fields(node, path, dict.fromkeys(("body", "subject", "from", "until"), texts))
+    keys = ("body", "subject", "from", "until")
+    values = report.fields(node, path, dict.fromkeys(keys, _written(str)))
     if not isinstance(node, located.Mapping) or all(key.text != "body" for key, _value in node.items):
         raise ValueError("needs the key body with the text of the answer; null for no auto-reply")
-    texts = (values.get(key) for key in ("body", "subject", "from", "until"))
-    return syntax.autoreply(*texts, zone=report.zone)
+    return syntax.autoreply(*(values.get(key) for key in keys), zone=report.zone)
 
 
 def _written(convert: Callable[[str], str]) -> Convert:

@@ -36,7 +36,7 @@ def remove(connection: psycopg.Connection, base: Path, account_id: int) -> bool:
         folder = home(base, account_id)
         if folder.parent.is_symlink():
             raise OSError(f"{folder.parent} is a symbolic link")
-        if folder.exists(follow_symlinks=False):
+        if folder.is_symlink() or folder.exists():
             shutil.rmtree(folder)
     return True
 

@@ -33,7 +33,7 @@ from mailhosting_gate.model import HOST, Direction, Limit, Party, Pause, Scope, 
 from mailhosting_gate.valkey import Down, Valkey
 
 #: How root is called in the directory, and what else is not as in the gate's own connections.
-_DIRECTORY: Final[dict[str, str]] = {
+_DIRECTORY: Final[dict[str, Any]] = {
     "user": "mailhosting",
     "application_name": "mailhosting-limits",
     "options": "",

@@ -15,12 +15,12 @@ import sys
 SOCKET = "/run/mailhosting/password.sock"
 
 
-def ask(prompt):
+def ask(prompt: str) -> str:
     """A password, typed unseen or as the next line of standard input."""
     return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
-def main():
+def main() -> int:
     """Ask, send, and say how it went; the exit code."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)

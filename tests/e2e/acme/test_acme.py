@@ -45,7 +45,10 @@ def acme_server(inventories: list[str]) -> testinfra.host.Host:
 
 @pytest.fixture(scope="session")
 def ca_file(
-    acme_server: testinfra.host.Host, host, variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    acme_server: testinfra.host.Host,
+    host: testinfra.host.Host,
+    variables: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> str:
     """The root that pebble made when it started, and the host's own CA."""
     trust = ssl.create_default_context(cadata=host.file(variables["tls_acme_ca_file"]).content_string)
@@ -83,7 +86,9 @@ def test_a_name_that_cannot_be_certified_has_one_of_the_own_ca(server: Server, c
     assert (names(served), issuer(served)) == ({UNREACHABLE}, OWN_CA)
 
 
-def test_a_renewal_reloads_once_and_ends_no_session(server: Server, host, ca_file: str, bill: User) -> None:
+def test_a_renewal_reloads_once_and_ends_no_session(
+    server: Server, host: testinfra.host.Host, ca_file: str, bill: User
+) -> None:
     before, reloaded = serials(server, ca_file), reloads(host)
     with staying_logged_in(server, bill):
         host.check_output("touch /etc/mailhosting/tls/renew")
@@ -104,7 +109,12 @@ def test_a_second_run_changes_nothing(control: Control) -> None:
 
 
 def test_without_the_acme_server_a_host_converges_and_serves(
-    server: Server, host, ca_file: str, acme_server, control: Control, bill: User
+    server: Server,
+    host: testinfra.host.Host,
+    ca_file: str,
+    acme_server: testinfra.host.Host,
+    control: Control,
+    bill: User,
 ) -> None:
     before = serials(server, ca_file)
     acme_server.check_output("systemctl kill --signal=STOP pebble")
@@ -148,7 +158,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("act", FORBIDDEN)
-def test_what_orders_cannot(host, act: str) -> None:
+def test_what_orders_cannot(host: testinfra.host.Host, act: str) -> None:
     unit = "mailhosting-acme-order.service"
     drop_in = f"/run/systemd/system/{unit}.d/intruder.conf"
     host.check_output(f"mkdir -p {Path(drop_in).parent}")
@@ -176,13 +186,13 @@ FORBIDDEN_TO_ROOT = {
 }
 
 
-def test_what_installs_cannot(host) -> None:
+def test_what_installs_cannot(host: testinfra.host.Host) -> None:
     acts = {**FORBIDDEN_TO_ROOT, "do its work": "touch /etc/mailhosting/tls/e2e && rm /etc/mailhosting/tls/e2e"}
     assert sandbox.outside(host, UNIT, acts) == [*acts]
     assert sandbox.inside(host, UNIT, acts) == ["do its work"]
 
 
-def test_keys_are_for_their_owner_alone(host) -> None:
+def test_keys_are_for_their_owner_alone(host: testinfra.host.Host) -> None:
     folders = "/etc/mailhosting/tls /var/lib/private/mailhosting-acme"
     listing = host.check_output(f"find {folders} -name '*key*' -type f -printf '%m %f\\n'").splitlines()
     assert len(listing) >= 2 * len(OBTAINED)

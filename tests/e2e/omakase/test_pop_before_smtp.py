@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
@@ -58,7 +59,8 @@ print(before, relay())
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any]) -> str:
     """A plan of the inventory that has POP before SMTP."""
-    return next(name for name, settings in variables["mail_plans"].items() if settings.get("pop_before_smtp"))
+    plans: dict[str, dict[str, Any]] = variables["mail_plans"]
+    return next(name for name, settings in plans.items() if settings.get("pop_before_smtp"))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def users(customer: Control) -> tuple[User, User]:
 
 
 @pytest.fixture
-def user(server: Server, host, users: tuple[User, User]) -> User:
+def user(server: Server, host: testinfra.host.Host, users: tuple[User, User]) -> User:
     """Somebody whose last login, if there ever was one, is half a century old."""
     forget(server, host, *users)
     return users[0]
@@ -99,7 +101,7 @@ def own_address(server: Server) -> str:
         return str(connection.getsockname()[0])
 
 
-def forget(server: Server, host, *users: User) -> None:
+def forget(server: Server, host: testinfra.host.Host, *users: User) -> None:
     """Make the last login of each half a century old."""
     commands = [f"SET {login_key(client, who)} 0 XX" for client in (own_address(server), "::1") for who in users]
     host.check_output(f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} | {AS_POLICY}")
@@ -110,7 +112,7 @@ def login_key(client: str, who: User) -> str:
 
 
 @pytest.fixture
-def hung_valkey(host, user: User) -> Iterator[None]:  # noqa: ARG001 - whose keys are written before
+def hung_valkey(host: testinfra.host.Host, user: User) -> Iterator[None]:  # noqa: ARG001 - whose keys are written before
     host.check_output("systemctl kill --signal=STOP valkey-server")
     yield
     host.check_output("systemctl kill --signal=CONT valkey-server")
@@ -129,7 +131,7 @@ def relay(server: Server, sender: str, recipient: str = OUTSIDE, helo: str | Non
 
 @pytest.mark.requirement("VM-10")
 @pytest.mark.requirement("OM-5")
-def test_a_login_opens_relaying_for_its_own_sender(server: Server, host, user: User) -> None:
+def test_a_login_opens_relaying_for_its_own_sender(server: Server, host: testinfra.host.Host, user: User) -> None:
     refused = relay(server, user.address)
     assert refused[0] == 554
     assert DENIED in refused[1]
@@ -144,7 +146,7 @@ def test_a_login_opens_relaying_for_its_own_sender(server: Server, host, user: U
 
 
 @pytest.mark.parametrize("protocol", ["pop3", "pop3s", "imap", "imaps"])
-def test_it_opens_at_once(server: Server, host, user: User, protocol: str) -> None:
+def test_it_opens_at_once(server: Server, host: testinfra.host.Host, user: User, protocol: str) -> None:
     for _ in range(5):
         forget(server, host, user)
         log_in(server, protocol, user)
@@ -210,7 +212,7 @@ def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, 
 
 @pytest.mark.requirement("VM-10")
 @pytest.mark.requirement("OM-5")
-def test_it_closes_after_the_plans_time(server: Server, host, user: User) -> None:
+def test_it_closes_after_the_plans_time(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     assert relay(server, user.address)[0] == 250
     # The same as if it had been three days ago; no plan opens for so long.
@@ -218,7 +220,7 @@ def test_it_closes_after_the_plans_time(server: Server, host, user: User) -> Non
     assert relay(server, user.address)[0] == 554
 
 
-def test_valkey_forgets_a_login_by_itself(server: Server, host, user: User) -> None:
+def test_valkey_forgets_a_login_by_itself(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     # Nobody may ask how long a key has, so look at what is written to the disk.
     key = login_key(own_address(server), user)
@@ -226,12 +228,12 @@ def test_valkey_forgets_a_login_by_itself(server: Server, host, user: User) -> N
     assert until(lambda: last_commands(host).rpartition(key)[2].upper().splitlines()[4:5] == ["PXAT"], 3)
 
 
-def last_commands(host) -> str:
+def last_commands(host: testinfra.host.Host) -> str:
     """The end of Valkey's append-only file."""
     return str(host.check_output("cat /var/lib/valkey/appendonlydir/*.incr.aof | tail -c 2000"))
 
 
-def test_a_failed_login_opens_nothing(server: Server, host, user: User) -> None:
+def test_a_failed_login_opens_nothing(server: Server, host: testinfra.host.Host, user: User) -> None:
     with pytest.raises(Refused):
         log_in(server, "pop3s", User(user.address, "wrong"))
     assert relay(server, user.address)[0] == 554
@@ -249,7 +251,7 @@ def test_587_and_465_still_want_a_login_of_their_own(server: Server, user: User,
     assert code in (530, 554)
 
 
-def test_ipv6_is_no_different(host, user: User) -> None:
+def test_ipv6_is_no_different(host: testinfra.host.Host, user: User) -> None:
     assert "::1" in host.check_output("ip -6 address show dev lo"), "the test host must have IPv6"
     program = OVER_IPV6.format(user=user, outside=OUTSIDE)
     assert host.check_output(f"python3 -c '{program}'") == "554 250"
@@ -272,7 +274,7 @@ def test_while_valkey_hangs_relaying_waits_and_logins_go_on(server: Server, user
     ids=["hung", "stopped", "killed"],
 )
 def test_a_login_while_valkey_was_away_opens_when_it_is_back(
-    server: Server, host, user: User, away: str, back: str
+    server: Server, host: testinfra.host.Host, user: User, away: str, back: str
 ) -> None:
     host.check_output(f"systemctl {away} valkey-server")
     try:
@@ -282,7 +284,7 @@ def test_a_login_while_valkey_was_away_opens_when_it_is_back(
     assert until(lambda: relay(server, user.address)[0] == 250, 10)
 
 
-def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host, user: User) -> None:
+def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host: testinfra.host.Host, user: User) -> None:
     host.check_output("systemctl stop valkey-server")
     try:
         log_in(server, "pop3s", user)
@@ -292,7 +294,7 @@ def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host, us
         host.check_output("systemctl start valkey-server")
 
 
-def test_what_valkey_knew_survives_its_end(server: Server, host, user: User) -> None:
+def test_what_valkey_knew_survives_its_end(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     time.sleep(1.2)  # it writes to the disk every second
     host.check_output("systemctl kill --signal=KILL --kill-whom=main valkey-server")
@@ -302,7 +304,9 @@ def test_what_valkey_knew_survives_its_end(server: Server, host, user: User) -> 
     assert code == 250
 
 
-def test_without_the_policy_service_relaying_waits(server: Server, host, user: User, other: User) -> None:
+def test_without_the_policy_service_relaying_waits(
+    server: Server, host: testinfra.host.Host, user: User, other: User
+) -> None:
     log_in(server, "pop3s", user)
     host.check_output(f"systemctl stop {PARTS}")
     try:
@@ -327,7 +331,7 @@ def test_without_the_policy_service_relaying_waits(server: Server, host, user: U
     ],
 )
 def test_a_login_while_the_service_is_away_goes_on_and_opens(
-    server: Server, host, user: User, other: User, away: str, back: str
+    server: Server, host: testinfra.host.Host, user: User, other: User, away: str, back: str
 ) -> None:
     log_in(server, "pop3s", other)  # Dovecot is connected to it
     host.check_output("systemctl reset-failed dovecot")
@@ -341,7 +345,9 @@ def test_a_login_while_the_service_is_away_goes_on_and_opens(
     assert relay(server, user.address)[0] == 250
 
 
-def test_a_login_after_dovecots_statistics_died_opens_at_last(server: Server, host, user: User, other: User) -> None:
+def test_a_login_after_dovecots_statistics_died_opens_at_last(
+    server: Server, host: testinfra.host.Host, user: User, other: User
+) -> None:
     with contextlib.ExitStack() as sessions:
         for _ in range(6):  # so many processes will be there, and no new one that knows of nothing
             sessions.enter_context(inbox(server, other))
@@ -355,7 +361,7 @@ def test_a_login_after_dovecots_statistics_died_opens_at_last(server: Server, ho
     assert until(opens, 20)
 
 
-def test_a_killed_policy_service_refuses_nobody(server: Server, host, user: User) -> None:
+def test_a_killed_policy_service_refuses_nobody(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     host.check_output("systemctl kill --signal=KILL --kill-whom=main mailhosting-policy")
     with protocols.smtp(server, "smtp") as session:
@@ -363,7 +369,7 @@ def test_a_killed_policy_service_refuses_nobody(server: Server, host, user: User
         assert session.rcpt(OUTSIDE)[0] == 250, "the socket is systemd's, and requests wait in it"
 
 
-def test_garbage_on_its_socket_harms_nobody(server: Server, host, user: User) -> None:
+def test_garbage_on_its_socket_harms_nobody(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     say = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
     say += "s.sendall(os.urandom(200_000)); print(s.recv(9))"
@@ -391,18 +397,18 @@ POLICY_FORBIDDEN = {
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("act", POLICY_FORBIDDEN)
-def test_the_policy_service_cannot(host, act: str) -> None:
+def test_the_policy_service_cannot(host: testinfra.host.Host, act: str) -> None:
     sandbox.refuses(host, "mailhosting-policy", POLICY_FORBIDDEN[act])
 
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("act", FORBIDDEN)
-def test_valkey_cannot(host, act: str) -> None:
+def test_valkey_cannot(host: testinfra.host.Host, act: str) -> None:
     sandbox.refuses_to_code(host, "valkey-server", FORBIDDEN[act])
 
 
 @pytest.mark.usefixtures("plan")
-def test_valkey_runs_no_other_program(host) -> None:
+def test_valkey_runs_no_other_program(host: testinfra.host.Host) -> None:
     process = host.check_output("systemctl show --value --property=MainPID valkey-server")
     host.check_output(f"nsenter --target {process} --mount -- valkey-server --version")
     tried = host.run(f"nsenter --target {process} --mount -- sh -c true")
@@ -411,7 +417,7 @@ def test_valkey_runs_no_other_program(host) -> None:
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("unit", ["mailhosting-policy", "valkey-server"])
-def test_their_sandboxes_are_strict(host, unit: str) -> None:
+def test_their_sandboxes_are_strict(host: testinfra.host.Host, unit: str) -> None:
     sandbox.is_strict(host, unit)
 
 
@@ -419,7 +425,7 @@ def test_their_sandboxes_are_strict(host, unit: str) -> None:
 @pytest.mark.parametrize(
     "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE v1.t (i int)"]
 )
-def test_the_policy_service_sees_no_hash(host, query: str) -> None:
+def test_the_policy_service_sees_no_hash(host: testinfra.host.Host, query: str) -> None:
     asked = host.run(f'runuser -u mailhosting-policy -- psql --dbname=mailhosting --command="{query}"')
     assert "permission denied" in asked.stderr
 
@@ -441,7 +447,7 @@ def test_the_policy_service_sees_no_hash(host, query: str) -> None:
         (None, "FLUSHALL"),
     ],
 )
-def test_a_user_of_valkey_may_do_its_part_only(host, user_: str | None, command: str) -> None:
+def test_a_user_of_valkey_may_do_its_part_only(host: testinfra.host.Host, user_: str | None, command: str) -> None:
     said = host.run(f"{valkey_cli(user_)} {command.replace('*', chr(39) + '*' + chr(39))}")
     assert "NOPERM" in said.stdout + said.stderr
 
@@ -449,7 +455,7 @@ def test_a_user_of_valkey_may_do_its_part_only(host, user_: str | None, command:
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("name", ["policy", "gate", "usage"])
 @pytest.mark.parametrize("password", ["''", "none"])
-def test_who_reads_mail_becomes_no_other_user_of_valkey(host, name: str, password: str) -> None:
+def test_who_reads_mail_becomes_no_other_user_of_valkey(host: testinfra.host.Host, name: str, password: str) -> None:
     assert "PONG" not in host.check_output(f"{AS_IMAP} {VALKEY} SET mh:1:other 1"), "it must get to the socket"
     said = host.run(f"{AS_IMAP} {VALKEY} AUTH {name} {password}")
     assert "WRONGPASS" in said.stdout + said.stderr
@@ -457,7 +463,7 @@ def test_who_reads_mail_becomes_no_other_user_of_valkey(host, name: str, passwor
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("name", ["policy", "gate", "usage"])
-def test_the_passwords_are_roots(host, name: str) -> None:
+def test_the_passwords_are_roots(host: testinfra.host.Host, name: str) -> None:
     assert host.check_output(f"stat --format='%U %a' {PASSWORDS} {PASSWORDS}/{name}") == "root 700\nroot 600"
     unit = "mailhosting-gate@in" if name == "gate" else f"mailhosting-{name}"
     # Nor by way of the process that was given it.
@@ -469,18 +475,18 @@ def test_the_passwords_are_roots(host, name: str) -> None:
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("who", ["nobody", "postfix", "dovecot"])
-def test_only_the_group_gets_to_valkey(host, who: str) -> None:
+def test_only_the_group_gets_to_valkey(host: testinfra.host.Host, who: str) -> None:
     assert "Permission denied" in host.run(f"runuser -u {who} -- {VALKEY} PING").stderr
 
 
 @pytest.mark.usefixtures("plan")
-def test_valkey_has_no_port(host) -> None:
+def test_valkey_has_no_port(host: testinfra.host.Host) -> None:
     assert "valkey" not in host.check_output("ss --listening --tcp --udp --processes --no-header")
 
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("who", ["nobody", "dovecot", "vmail", "mailhosting-policy"])
-def test_only_postfix_gets_an_answer(host, who: str) -> None:
+def test_only_postfix_gets_an_answer(host: testinfra.host.Host, who: str) -> None:
     ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' /var/spool/postfix/private/mailhosting-policy")
     assert "PermissionError" in asked.stderr
@@ -488,7 +494,7 @@ def test_only_postfix_gets_an_answer(host, who: str) -> None:
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("who", ["nobody", "postfix", "vmail", "mailhosting-policy"])
-def test_only_dovecot_says_who_logged_in(host, who: str) -> None:
+def test_only_dovecot_says_who_logged_in(host: testinfra.host.Host, who: str) -> None:
     ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' {LOGINS}")
     assert "PermissionError" in asked.stderr
@@ -497,12 +503,12 @@ def test_only_dovecot_says_who_logged_in(host, who: str) -> None:
 # The last, because all of it is as the plans have it before.
 
 
-def passwords(host) -> dict[str, str]:
+def passwords(host: testinfra.host.Host) -> dict[str, str]:
     return {name: host.check_output(f"cat {PASSWORDS}/{name}") for name in ("policy", "gate", "usage")}
 
 
 @pytest.fixture(scope="module")
-def run_again(customer: Control, host, plan: str) -> Iterator[tuple[dict[str, str], str]]:
+def run_again(customer: Control, host: testinfra.host.Host, plan: str) -> Iterator[tuple[dict[str, str], str]]:
     """The passwords before one was removed, and what a run said after that and after a login was given more senders."""
     before = passwords(host)
     host.check_output(f"rm {PASSWORDS}/policy")
@@ -513,7 +519,7 @@ def run_again(customer: Control, host, plan: str) -> Iterator[tuple[dict[str, st
 
 
 def test_a_password_of_valkey_that_is_removed_is_made_anew(
-    server: Server, host, run_again: tuple[dict[str, str], str], user: User
+    server: Server, host: testinfra.host.Host, run_again: tuple[dict[str, str], str], user: User
 ) -> None:
     before, said = run_again
     after = passwords(host)
@@ -527,7 +533,7 @@ def test_a_password_of_valkey_that_is_removed_is_made_anew(
 @pytest.mark.requirement("VM-10")
 @pytest.mark.usefixtures("run_again")
 def test_a_plan_may_let_a_login_send_as_all_of_its_tenant(
-    server: Server, host, customer: Control, user: User, other: User
+    server: Server, host: testinfra.host.Host, customer: Control, user: User, other: User
 ) -> None:
     alias = f"shop@{SECOND}"
     customer.module("mail_alias", address=alias, targets=[OUTSIDE])

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from typing import Any
 
 import pytest
@@ -180,6 +181,10 @@ def test_at_90_and_at_100_percent_the_user_and_the_admin_get_the_services_words(
     for box in (hanako, saburo):
         host.check_output(f"doveadm expunge -u {box.user.address} mailbox INBOX all")
     host.check_output("postsuper -d ALL")
+
+    def told(box: Box, subject: str) -> bool:
+        return subject in box.subjects()
+
     # 45 MB of 50 MiB are 86 %.
     for _number in range(5):
         hand_in(server, HANAKO, 9_000_000)
@@ -188,7 +193,7 @@ def test_at_90_and_at_100_percent_the_user_and_the_admin_get_the_services_words(
     for subject, size in ((WARNING, 4_000_000), (EXCEEDED, 9_000_000)):
         receive(server, OUTSIDE, HANAKO.address, size=size)
         for box in (hanako, saburo):
-            assert until(lambda box=box, subject=subject: subject in box.subjects(), 15)
+            assert until(partial(told, box, subject), 15)
         # No second one while more comes; a full mailbox takes none.
         for _number in range(3):
             with pytest.raises(smtplib.SMTPRecipientsRefused) if subject == EXCEEDED else contextlib.nullcontext():

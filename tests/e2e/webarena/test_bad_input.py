@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import smtplib
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -25,6 +24,7 @@ from .wire import (
     STRANGER,
     TOO_LARGE,
     answer,
+    die,
     empty,
     handed_in,
     in_maildrop,
@@ -101,7 +101,7 @@ def filled(beginning: bytes, size: int) -> bytes:
 
 def by_data(session: smtplib.SMTP, content: bytes) -> tuple[int, bytes]:
     session.docmd("DATA")
-    session.sock.sendall((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
+    session.send((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
     return session.getreply()
 
 
@@ -111,7 +111,7 @@ def by_bdat(session: smtplib.SMTP, content: bytes) -> tuple[int, bytes]:
     for at in range(0, len(content), step):
         piece = content[at : at + step]
         last = " LAST" if at + step >= len(content) else ""
-        session.sock.sendall(f"BDAT {len(piece)}{last}\r\n".encode() + piece)
+        session.send(f"BDAT {len(piece)}{last}\r\n".encode() + piece)
         said = session.getreply()
     return said
 
@@ -139,7 +139,7 @@ def test_no_way_to_write_an_address_leads_past_a_limit(server: Server) -> None:
 def test_bytes_that_are_no_address_are_refused_at_once_and_the_next_mail_passes(server: Server) -> None:
     with incoming(server) as session:
         for envelope in (b"MAIL FROM:<\xff\xfe@outside.example>", b"MAIL FROM:<a@b\0c>", b"MAIL FROM:<" + b"a" * 900):
-            session.sock.sendall(envelope + b"\r\n")
+            session.send(envelope + b"\r\n")
             assert 500 <= session.getreply()[0] < 600, envelope
         session.docmd("MAIL", f"FROM:<{STRANGER}>")
         for envelope in (
@@ -149,7 +149,7 @@ def test_bytes_that_are_no_address_are_refused_at_once_and_the_next_mail_passes(
             b'<"jinno@nishi.example>',
             b"<a\0@x.example>",
         ):
-            session.sock.sendall(b"RCPT TO:" + envelope + b"\r\n")
+            session.send(b"RCPT TO:" + envelope + b"\r\n")
             assert 500 <= session.getreply()[0] < 600, envelope
         session.docmd("RSET")
         assert answer(session, STRANGER, BABA.address)[0] == 250
@@ -210,10 +210,10 @@ def test_mails_in_one_flight_are_answered_each(server: Server) -> None:
     content = octets(200) + b".\r\n"
     codes = []
     with incoming(server) as session:
-        session.sock.sendall(ahead.encode())
+        session.send(ahead.encode())
         for _mail in range(4):
             codes += [session.getreply()[0] for _reply in range(4)]
-            session.sock.sendall(content + ahead.encode())
+            session.send(content + ahead.encode())
             codes.append(session.getreply()[0])
         codes += [session.getreply()[0] for _reply in range(4)]
     # Four passed; without a recipient there is no data.
@@ -248,10 +248,10 @@ def test_a_client_that_vanishes_leaves_nothing_behind(server: Server, host: test
             session = smtplib.SMTP(server.address, 25, timeout=30)
             session.ehlo("there.example")
             for word in words[:said]:
-                session.sock.sendall(word.encode())
+                session.send(word.encode())
                 if not word.startswith("BDAT"):
                     session.getreply()
-            session.sock.shutdown(socket.SHUT_RDWR)
+            die(session)
             session.close()
     assert until(lambda: held() <= before + 4), (held(), before)
     assert [handed_in(server, JINNO)[0] for _mail in range(5)] == [250, 250, 250, 250, 423]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import smtplib
-import socket
 import threading
 import time
 import uuid
@@ -38,6 +37,7 @@ from .wire import (
     all_arrived,
     answer,
     connect_anew,
+    die,
     empty,
     empty_disk,
     handed_in,
@@ -96,14 +96,14 @@ class Client:
             if code >= 400:
                 return code, f"{command}: {said}"
         if give_up:
-            session.sock.sendall(content)
-            session.sock.shutdown(socket.SHUT_RDWR)
+            session.send(content)
+            die(session)
             return GIVEN_UP, ""
         return self._ask(session, content + b".")
 
     def _ask(self, session: smtplib.SMTP, words: bytes) -> tuple[int, str]:
         began = time.monotonic()
-        session.sock.sendall(words + b"\r\n")
+        session.send(words + b"\r\n")
         code, said = session.getreply()
         self._slowest = max(self._slowest, time.monotonic() - began)
         return code, said.decode()

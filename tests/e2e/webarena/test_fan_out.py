@@ -55,9 +55,9 @@ def nowhere(host: testinfra.host.Host) -> Iterator[None]:
 def hand_in(session: smtplib.SMTP, sender: str, recipients: list[str]) -> list[int]:
     """The codes of all answers to one mail, whose commands are sent at once (RFC 2920)."""
     commands = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
-    session.sock.sendall("".join(f"{command}\r\n" for command in commands).encode())
+    session.send("".join(f"{command}\r\n" for command in commands).encode())
     codes = [session.getreply()[0] for _command in commands]
-    session.sock.sendall(octets(200) + b".\r\n")
+    session.send(octets(200) + b".\r\n")
     return [*codes, session.getreply()[0]]
 
 

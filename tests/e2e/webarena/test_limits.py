@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,6 +34,7 @@ from .wire import (
     all_arrived,
     answer,
     connect_anew,
+    die,
     empty,
     empty_disk,
     handed_in,
@@ -121,8 +121,8 @@ def test_what_is_given_up_or_refused_counts_nothing(server: Server) -> None:
             session.docmd("MAIL", f"FROM:<{STRANGER}>")
             session.docmd("RCPT", f"TO:<{JINNO.address}>")
             session.docmd("DATA")
-            session.sock.sendall(b"Subject: in the middle\r\n\r\n")
-            session.sock.shutdown(socket.SHUT_RDWR)
+            session.send(b"Subject: in the middle\r\n\r\n")
+            die(session)
             session.close()
     assert [handed_in(server, JINNO)[0] for _mail in range(5)] == [250, 250, 250, 250, 423]
     empty(server, JINNO)

@@ -17,7 +17,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from ..clients import User, message, submission, until
 from ..control import Control
 from ..outside import Outside
-from .test_limits import ABE, BABA, STRANGER, answer, empty, handed_in, in_maildrop, incoming
+from .wire import ABE, BABA, STRANGER, answer, empty, handed_in, in_maildrop, incoming
 
 BOSS = User("boss@crowd.example", "Crowd-Boss-1")
 KAI = User("kai@crowd.example", "Crowd-Kai-2")

@@ -9,6 +9,7 @@ import contextlib
 import json
 import poplib
 import smtplib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,11 +69,17 @@ def answer(
         said = reply if reply[0] != 250 or said[0] == 250 else said
     if taken:
         session.docmd("DATA")
-        session.sock.sendall((content or octets(200)) + b".\r\n")
+        session.send((content or octets(200)) + b".\r\n")
         final = session.getreply()
         said = said if said[0] != 250 and final[0] == 250 else final
     session.docmd("RSET")
     return said
+
+
+def die(session: smtplib.SMTP) -> None:
+    """Leave as a program that is killed does."""
+    assert session.sock is not None
+    session.sock.shutdown(socket.SHUT_RDWR)
 
 
 def handed_in(server: Server, recipient: User, content: bytes = b"") -> tuple[int, bytes]:

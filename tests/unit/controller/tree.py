@@ -62,7 +62,7 @@ class Tree:
     def give_vault_password(self, password: bytes) -> None:
         self.vault_secrets = [("default", VaultSecret(password))]
 
-    def read(self, only: Collection[str] = (), *, time_zone: str = "UTC", **changed: str | None) -> folders.Inventory:
+    def read(self, only: Collection[str] = (), *, time_zone: str = "UTC", **changed: Any) -> folders.Inventory:
         places = {name: str(self.root / name) for name in ("tenants", "addresses", "secrets", "cache")}
         return folders.read(
             folders.Folders(**{**places, **changed}),
@@ -72,6 +72,6 @@ class Tree:
             time_zone=time_zone,
         )
 
-    def lines(self, only: Collection[str] = (), **changed: str | None) -> list[str]:
+    def lines(self, only: Collection[str] = (), **changed: Any) -> list[str]:
         """One line for each problem."""
         return [str(problem) for problem in self.read(only, **changed).problems]

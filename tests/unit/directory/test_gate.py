@@ -74,7 +74,7 @@ def test_who_sends_it_on_to_the_outside(declare: Declare, see: See) -> None:
     )
     other = tenant("other", alias("b@other.example", "taro@acme.example", "a@acme.example"))
     declare(desired(acme, other))
-    ids = dict(see("postgres", "SELECT name, id FROM directory.tenant"))
+    ids: dict[str, int] = dict(see("postgres", "SELECT name, id FROM directory.tenant"))
     (number,) = see("postgres", "SELECT id FROM directory.account")
     rows = see(gate.USER, "SELECT target, account_id, tenant_id FROM v1.gate_destinations('b', 'other.example', 10)")
     assert {row for row in rows if row[0]} == {("x@far.example", *number, ids["acme"]), (OUTSIDE, None, ids["acme"])}

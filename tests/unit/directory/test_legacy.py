@@ -31,7 +31,8 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return path
 
 
-def secret(see: See, address: str = TARO) -> str | None:
+def secret(see: See, address: str = TARO) -> Any:
+    """The text, or None."""
     local_part, _at, domain = address.partition("@")
     query = """SELECT ac.legacy_secret FROM directory.account ac JOIN directory.address ad ON ad.account_id = ac.id
                WHERE ad.local_part = %s AND ad.domain = %s"""
@@ -267,7 +268,7 @@ def test_whose_password_is_not_at_hand_is_named(
     sync: Run,
     see: See,
     keys: str,  # noqa: ARG001
-    attributes: dict[str, str],
+    attributes: dict[str, Any],
 ) -> None:
     known = attributes or {"password_hash": HASH}
     sync(files({}, **known))

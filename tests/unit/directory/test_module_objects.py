@@ -190,7 +190,7 @@ def test_a_closed_account(run: Run, place: Place, restore: bool) -> None:
 
 @pytest.mark.usefixtures("acme")
 def test_passwords(run: Run, place: Place) -> None:
-    def stored() -> str:
+    def stored() -> Any:
         return row(place).password
 
     run("mail_account", address=TARO)
@@ -333,14 +333,15 @@ def test_a_loop_that_a_module_would_close(run: Run) -> None:
 def test_an_account_of_the_files_is_changed_in_the_files(run: Run, place: Place) -> None:
     before = row(place)
     said = "is an account of tenant acme, declared in the inventory's files"
-    for options in (
+    refusals: tuple[dict[str, Any], ...] = (
         {"state": "suspended"},
         {"quota": "1M"},
         {"state": "absent"},
         {"password_hash": OTHER_HASH},
         {"password": "x", "update_password": "always"},
         {"forward": {"to": []}},
-    ):
+    )
+    for options in refusals:
         assert said in refused(run, "mail_account", address=TARO, **options)
     assert said in refused(run, "mail_account", address="new@acme.example", renamed_from="taro")
     assert not run("mail_account", address=TARO, state="active")["changed"]

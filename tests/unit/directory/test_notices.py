@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate, views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
+from psycopg import Notify
 
 from .build import MEBIBYTE, PLANS, account, alias, desired, forward, tenant
 from .conftest import Declare, See
@@ -49,7 +50,7 @@ def use(see: See, percent: float, address: str = TARO, quota: int = QUOTA) -> No
     see("vmail", "SELECT v1.compare_quotas(%s::jsonb)", usage)
 
 
-def queued(see: See) -> list[tuple[str, int]]:
+def queued(see: See) -> list[tuple[Any, ...]]:
     """(kind, percent) of all notices, oldest first."""
     return see("mailhosting", "SELECT kind, (facts ->> 'percent')::integer FROM directory.notice ORDER BY id")
 
@@ -152,7 +153,7 @@ def wanted(see: See) -> set[str]:
 
 def test_a_changed_quota_has_its_accounts_compared(declare: Declare, see: See) -> None:
     jiro, bill = "jiro@acme.example", "bill@bolt.example"
-    own = {"overrides": {"mailbox_quota": QUOTA}}
+    own: dict[str, Any] = {"overrides": {"mailbox_quota": QUOTA}}
     declare(desired(tenant("acme", TARO, jiro), tenant("bolt", bill, **own)))
     assert wanted(see) == set()
 
@@ -326,7 +327,7 @@ def test_a_tenant_that_is_gone_gets_none(see: See) -> None:
 
 def test_whoever_waits_is_woken(store: Store, see: See, declare: Declare) -> None:
     declare(desired(tenant("acme", TARO)))
-    woken = []
+    woken: list[Notify] = []
     store.connection.add_notify_handler(woken.append)
     store.connection.execute("LISTEN mailhosting_notices")
     cross(see, "over", 90)

@@ -170,7 +170,7 @@ def test_when_a_plain_password_is_set(stored: str | None, applied: str | None, e
 
 
 @pytest.mark.parametrize("declared", [{}, {"password": "correct horse"}])
-def test_a_plain_password_no_longer_enforced_is_handed_back(declared: dict[str, str]) -> None:
+def test_a_plain_password_no_longer_enforced_is_handed_back(declared: dict[str, Any]) -> None:
     wanted = acme(account("taro@acme.example", **declared))
     current = with_row(wanted, password=HASH, password_applied=True, password_fingerprint="a$b")
     (change,) = run(current, wanted).accounts
@@ -231,7 +231,7 @@ def test_a_file_that_has_vanished_closes_and_removes_nothing(
     after: Desired, undeclared: list[str], purge: bool
 ) -> None:
     changes = run(current_of(BEFORE), after, purge=purge)
-    assert changes.accounts == changes.aliases == changes.domains == changes.tenants == []
+    assert [changes.accounts, changes.aliases, changes.domains, changes.tenants] == [[], [], [], []]
     assert sorted(changes.undeclared) == undeclared
     # A tenant's plan stays with it.
     assert "basic" in changes.settings.plans
@@ -542,6 +542,8 @@ def test_a_domain_passes_on_when_its_tenant_gives_it_up_empty() -> None:
     changes = run(current_of(before), after, purge=True)
     assert counts(changes) == {"created": 1, "closed": 1}
     (change,) = changes.domains
+    assert change.before
+    assert change.after
     assert (change.before.tenant, change.after.tenant) == ("bolt", "acme")
 
 

@@ -13,10 +13,11 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import passwords
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Options, Scope
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options, Scope
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.final import unloaded_targets
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
@@ -187,7 +188,8 @@ def test_addresses_handed_to_a_panel_and_back(declare: Declare, store: Store) ->
     assert {row.origin for row in store.load().accounts.values()} == {"panel"}
     assert not declare(panel, purge=True)
     declare(files)
-    assert {row.origin for row in [*store.load().accounts.values(), *store.load().aliases.values()]} == {"inventory"}
+    assert {row.origin for row in store.load().accounts.values()} == {"inventory"}
+    assert {row.origin for row in store.load().aliases.values()} == {"inventory"}
     assert not declare(files)
 
 
@@ -199,7 +201,7 @@ def test_a_tenant_at_its_end(declare: Declare, store: Store, see: See) -> None:
         see("vmail", "SELECT v1.forget_mailbox(%s)", number)
     assert declare(desired(), purge=True)
     left = store.load()
-    assert left.tenants == left.domains == left.aliases == {}
+    assert (left.tenants, left.domains, left.aliases) == ({}, {}, {})
 
 
 def test_a_part_is_loaded_with_what_its_mail_reaches(declare: Declare, store: Store) -> None:
@@ -307,7 +309,7 @@ def test_readers_never_wait_for_a_writer(declare: Declare, store: Store, see: Se
 # Whatever one run after another declares, the directory is then as declared.
 
 LOCAL_PARTS = st.sampled_from(["a", "b", "c", "d"])
-ACCOUNT = st.builds(
+ACCOUNT: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     state=st.sampled_from(["active", "no_login", "suspended"]),
     quota=st.sampled_from([None, 1, 2]),
@@ -326,7 +328,7 @@ TENANT = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=st.fixed_dictionaries({"acme": TENANT, "bolt": TENANT}))
-def test_any_run_reaches_what_it_declares(store: Store, wanted: dict) -> None:
+def test_any_run_reaches_what_it_declares(store: Store, wanted: dict[str, dict[str, Any]]) -> None:
     tenants = []
     for name, parts in wanted.items():
         accounts = [account(f"{local}@{name}.example", **keys) for local, keys in parts["accounts"].items()]
@@ -347,7 +349,7 @@ def test_any_run_reaches_what_it_declares(store: Store, wanted: dict) -> None:
             assert expected[address].password_hash in (None, row.password)
 
 
-def reconcile_forced(store: Store, wanted: Desired):
+def reconcile_forced(store: Store, wanted: Desired) -> Changes:
     """However many accounts it closes."""
     current = store.load()
     scope = Scope(frozenset(wanted.tenants))

@@ -229,12 +229,13 @@ def test_no_old_address_where_the_plan_has_none(declare: Declare, see: See) -> N
 def own(see: See, address: str) -> str | None:
     """An account's other addresses, as its automatic reply knows them."""
     query = "SELECT autoreply_addresses FROM v1.mailbox(%s, %s)"
+    found: str | None
     ((found,),) = see("dovecot", query, *address.split("@"))
     return found
 
 
 def test_an_automatic_reply_knows_the_accounts_other_addresses(declare: Declare, see: See) -> None:
-    away = {"autoreply": Autoreply("Away.")}
+    away: dict[str, Any] = {"autoreply": Autoreply("Away.")}
     declare(desired(acme(account("old@acme.example", **away), domains=["before.example", "acme.example"])))
     wanted = acme(
         account("ken@acme.example", renamed_from="old", **away),
@@ -257,7 +258,7 @@ def test_an_automatic_reply_knows_the_accounts_other_addresses(declare: Declare,
 
 
 def test_an_automatic_reply_knows_the_old_name_of_its_domain(declare: Declare, see: See) -> None:
-    away = {"autoreply": Autoreply("Away.")}
+    away: dict[str, Any] = {"autoreply": Autoreply("Away.")}
     declare(desired(tenant("acme", account("ken@a.example", **away), domains=["a.example"])))
     wanted = tenant("acme", account("ken@b.example", **away), domains=["b.example"])
     wanted.domains["b.example"].renamed_from = "a.example"
@@ -274,8 +275,8 @@ def test_an_automatic_reply_is_there_in_its_time_only(
 ) -> None:
     """Seconds from now; an end is the first second without one."""
     now = int(time.time())
-    moments = {key: now + offset for key, offset in (("start", start), ("end", end)) if offset is not None}
-    declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", **moments)))))
+    begins, ends = (None if offset is None else now + offset for offset in (start, end))
+    declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", start=begins, end=ends)))))
     query = "SELECT autoreply_body FROM v1.mailbox(%s, %s)"
     assert see("dovecot", query, "ken", "acme.example") == [("Away." if answers else None,)]
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Alias, Desired
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.usage import COUNTERS
 
@@ -132,7 +132,7 @@ def test_what_is_billed(
 
 @pytest.mark.parametrize("state", ["active", "no_login", "suspended"])
 def test_addresses_that_count(declare: Declare, store: Store, state: str) -> None:
-    items = [
+    items: list[Account | Alias] = [
         account("taro@acme.example"),
         account("jiro@acme.example", state="suspended"),
         alias("sales@acme.example", "taro@acme.example"),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import gate, views
@@ -62,7 +64,7 @@ TABLES = (
 REFUSED = [(views.REFUSAL,)]
 
 
-def look(see: See, user: str, column: str, view: str, address: str) -> list[str]:
+def look(see: See, user: str, column: str, view: str, address: str) -> list[Any]:
     query = f"SELECT {column} FROM v1.{view} WHERE local_part = %s AND domain = %s ORDER BY 1"  # noqa: S608
     return [value for (value,) in see(user, query, *address.split("@"))]
 
@@ -78,7 +80,7 @@ def refused(see: See, address: str) -> bool:
 
 
 def hold(
-    store: Store, scope: str, address: str | None = None, tenant_name: str | None = None, **attributes: int
+    store: Store, scope: str, address: str | None = None, tenant_name: str | None = None, **attributes: Any
 ) -> None:
     order = HoldOrder(address, tenant_name, (Hold(scope, "test", **attributes),))
     current = store.load()
@@ -175,9 +177,9 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
     ],
 )
 def test_the_nearest_quota_counts(
-    declare: Declare, see: See, plan: str, overrides: dict, quota: object, bytes_: int
+    declare: Declare, see: See, plan: str, overrides: dict[str, Any], quota: object, bytes_: int
 ) -> None:
-    attributes = {} if quota is ... else {"quota": quota}
+    attributes: dict[str, Any] = {} if quota is ... else {"quota": quota}
     declare(desired(tenant("acme", account("taro@acme.example", **attributes), plan=plan, overrides=overrides)))
     assert see("dovecot", "SELECT quota_storage_size FROM v1.userdb") == [(bytes_,)]
 

@@ -11,6 +11,7 @@ not 0.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -66,7 +67,12 @@ def main() -> None:
 
     def passes(given_up_after: int | None) -> bool:
         mail = Transaction(gate, "Q", "192.0.2.7", "submission", TARO.username, address(TARO.username), 0)
-        for number, step in enumerate((mail.mail, lambda: mail.recipient(TARO.username), lambda: mail.body(b""))):
+        steps: tuple[Callable[[], object], ...] = (
+            mail.mail,
+            lambda: mail.recipient(TARO.username),
+            lambda: mail.body(b""),
+        )
+        for number, step in enumerate(steps):
             if step() is not None:
                 return False
             if number == given_up_after:

@@ -50,7 +50,7 @@ class Server:
     def start(self) -> None:
         name, program = _server()
         with (self.folder / "log").open("wb") as log:
-            options = ["--port", "0", "--unixsocket", self.path, "--save", "", "--dir", self.folder]
+            options: list[str | Path] = ["--port", "0", "--unixsocket", self.path, "--save", "", "--dir", self.folder]
             self.process = subprocess.Popen([name, *options], executable=program, stdout=log, stderr=log)
         for _attempt in range(300):
             try:

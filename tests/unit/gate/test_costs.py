@@ -33,7 +33,8 @@ OUTSIDE = Destinations((), (Onward(None, None),))
 
 
 def tenant(number: int, quota: int | None = None) -> Tenant:
-    return Tenant(number, f"t{number}", None, quota, *LIMITS[1:4], mass_mail=None)
+    send, receive, account_send = LIMITS[1:4]
+    return Tenant(number, f"t{number}", None, quota, send, receive, account_send, mass_mail=None)
 
 
 TENANTS = {number: tenant(number, 1000 * number) for number in (ACME, BOLT)}

@@ -284,7 +284,7 @@ def test_a_hundred_deliveries_at_once_never_overfill_a_pool(server: Server) -> N
 
 
 def _senders(server: Server, senders: int, mails: int, most: int, pool: int) -> Iterator[int]:
-    arguments = [PACKAGES, server.path, *map(str, (senders, mails, most, pool))]
+    arguments: list[str | Path] = [PACKAGES, server.path, *map(str, (senders, mails, most, pool))]
     program: list[str | Path] = [sys.executable, Path(__file__).with_name("senders.py"), *arguments]
     processes = [subprocess.Popen(program, stdout=subprocess.PIPE) for _number in range(2)]
     for process in processes:

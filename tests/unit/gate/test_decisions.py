@@ -59,7 +59,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 TO_TARO = {"tenant": "t1", "to": TARO.username}
 OF_TARO = {"tenant": "t1", "account": TARO.username, "from": TARO.username}
-BY_TARO = {"login": TARO.username, "sender": TARO.username}
+BY_TARO: dict[str, Any] = {"login": TARO.username, "sender": TARO.username}
 
 
 def test_what_passes_is_no_line_but_for_who_debugs(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,7 +79,7 @@ def run(settings: Settings) -> Run:
     """The command as a process."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-B", COMMAND, settings.path, *arguments]
+        command: list[str | Path] = [sys.executable, "-B", COMMAND, settings.path, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return call

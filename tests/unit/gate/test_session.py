@@ -217,7 +217,7 @@ def test_what_a_filter_sends_on_is_not_its_writers(gate: Gate, told: Told) -> No
     told.tenants[ACME] = tenant(ACME, send_limits=at_most(1))
     assert sent(gate, "a@far.example", login=TARO.username) == "250"
     redirected = (("X-Sieve-Redirected-From", f" {BILL.username}"),)
-    of_taro = {"sender": TARO.username, "listener": "own"}
+    of_taro: dict[str, Any] = {"sender": TARO.username, "listener": "own"}
     assert sent(gate, "a@far.example", headers=redirected, **of_taro) == "250"
     assert told.notices == []
     redirected = (("X-Sieve-Redirected-From", f" {HANAKO.username}"),)
@@ -271,7 +271,7 @@ def test_an_answer_leaves_without_a_sender(
 
 
 @pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])
-def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, str]) -> None:
+def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, Any]) -> None:
     few = replace(gate, host_limits={"send": at_most(3), "receive": ()})
     assert [sent(few, "a@far.example", **who) for _mail in range(4)] == ["250"] * 3 + ["423"]
 
@@ -288,7 +288,7 @@ def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, str]) 
     ],
 )
 def test_what_a_host_sends_is_counted_by_recipients(
-    gate: Gate, told: Told, server: Server, who: dict[str, str], recipients: list[str], count: int
+    gate: Gate, told: Told, server: Server, who: dict[str, Any], recipients: list[str], count: int
 ) -> None:
     targets = (Onward(13, ACME), Onward(13, ACME))
     told.ends["sales@acme.example"] = Destinations((), targets)

@@ -41,7 +41,7 @@ def test_a_hung_valkey_costs_a_second_and_then_nothing_until_it_answers_again(va
         with ThreadPoolExecutor(20) as pool:
             together = list(pool.map(lambda _number: seconds(ask), range(20)))
         assert all(0.9 < took < 1.8 for took in together)
-        assert seconds(lambda: [ask() for _number in range(100)]) < 0.5
+        assert sum(seconds(ask) for _number in range(100)) < 0.5
         time.sleep(1.0)
         # One of many that ask at once finds out how it is, the others need not wait for that.
         with ThreadPoolExecutor(20) as pool:

@@ -13,7 +13,7 @@ import yaml
 
 ROLES = sorted((Path(__file__).parents[3] / "roles").iterdir())
 COLLECTION = Path(__file__).parents[3] / "galaxy.yml"
-PYTHON_TYPES = {
+PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str, "path": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict, "raw": object,
 }  # fmt: skip
 

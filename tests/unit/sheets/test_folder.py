@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.plugin_utils._settings_sheet import folder, page, pdf
@@ -38,10 +39,10 @@ class Sheets:
         wanted = folder.Wanted("acme", sheet(with_password=with_password), languages)
         return folder.compare(str(self.root), [wanted], PAGES, formats)
 
-    def run(self, *args: Collection[str], **options: bool) -> list[str]:
+    def run(self, *arguments: Any, **options: Any) -> list[str]:
         """Names of the files that are there afterwards."""
         folder.check(str(self.root))
-        folder.apply(str(self.root), self.plan(*args, **options).changes)
+        folder.apply(str(self.root), self.plan(*arguments, **options).changes)
         return sorted(path.name for path in (self.root / "acme").iterdir())
 
 

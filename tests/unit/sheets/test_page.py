@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,9 +24,9 @@ def pages(folder: Path | None = None, provider: str = "Provider", support: tuple
     return page.Pages(str(folder) if folder else None, provider, list(support))
 
 
-def paths(texts: dict, prefix: str = "") -> dict[str, set[str]]:
+def paths(texts: dict[str, Any], prefix: str = "") -> dict[str, set[str]]:
     """The fields of each text by its dotted key."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for key, value in texts.items():
         found |= (
             paths(value, f"{prefix}{key}.")
@@ -45,7 +46,7 @@ def test_languages_say_the_same() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("plan", [ALL, {}, {"protocols": ["pop3"]}, {"protocols": ["submission"]}], ids=str)
 @pytest.mark.parametrize("with_password", [False, True])
-def test_page_is_sound_and_self_contained(language: str, plan: dict, with_password: bool) -> None:
+def test_page_is_sound_and_self_contained(language: str, plan: dict[str, Any], with_password: bool) -> None:
     shown = sheet(with_password=with_password, **plan)
     html = pages(support=("support@provider.example",)).html(shown, language)
     read = Page(html)
@@ -58,7 +59,7 @@ def test_page_is_sound_and_self_contained(language: str, plan: dict, with_passwo
 
 @pytest.mark.parametrize(("language", "text"), [("en", "you may choose {}."), ("ja", "{} も選択できます。")])
 def test_a_plans_other_ways_to_log_in(language: str, text: str) -> None:
-    plan = {"protocols": ["pop3", "submission"]}
+    plan: dict[str, Any] = {"protocols": ["pop3", "submission"]}
     html = {legacy: pages().html(sheet(**plan, legacy_auth=legacy), language) for legacy in (True, False)}
     assert text.format("APOP (POP3), CRAM-MD5 (SMTP)") in html[True]
     assert "APOP" not in html[False]

@@ -152,7 +152,7 @@ def test_vaults_are_opened_for_passwords_alone_and_of_those_tenants_alone(operat
     operator.write("secrets/acme.yml", vault.encrypt("taro@acme.example: sesame\n").decode())
     assert operator.play()[0] == "changed"
     assert operator.play(sheets_with_password=True, sheets_tenants=["bolt"])[0] == "changed"
-    wanted = {"sheets_with_password": True, "sheets_addresses": "taro@acme.example"}
+    wanted: dict[str, Any] = {"sheets_with_password": True, "sheets_addresses": "taro@acme.example"}
     assert "no vault password was given" in operator.play(**wanted)[1]
     (operator.root / "password").write_text("right")
     assert operator.play("--vault-password-file", "password", **wanted)[0] == "changed"
@@ -223,7 +223,7 @@ def test_folder_that_ansible_would_read_as_an_inventory(operator: Operator) -> N
 
 
 def test_pdf_beside_html_once(operator: Operator) -> None:
-    options = {"sheets_addresses": ["taro@acme.example"], "sheets_formats": []}
+    options: dict[str, Any] = {"sheets_addresses": ["taro@acme.example"], "sheets_formats": []}
     assert operator.play(**options)[0] == "changed"
     assert operator.sheets() == ["taro@acme.example.en.html", "taro@acme.example.en.pdf"]
     assert operator.play(**options)[0] == "ok"

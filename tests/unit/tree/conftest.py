@@ -15,9 +15,11 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 
+Play = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def play(tmp_path: Path) -> Play:
     """`play(text, *options)`: ansible-playbook over the playbook `text`, roles in `tmp_path/roles`."""
     home = tmp_path / "home"
     home.mkdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ SHARED = frozenset({"mail.example"})
 HOSTS = ["imap.acme.example", "pop3.acme.example"]
 
 
-def bring(folder: Path, host_names=HOSTS, now: datetime = NOW, purge: bool = True) -> store.Plan:
+def bring(folder: Path, host_names: Collection[str] = HOSTS, now: datetime = NOW, purge: bool = True) -> store.Plan:
     with store.locked(str(folder)):
         ca = OwnCA(store.read_authority(str(folder)), "Mail CA", now, 90, 30)
         plan = store.compare(str(folder), SHARED, host_names, ca)
@@ -34,6 +35,13 @@ def bring(folder: Path, host_names=HOSTS, now: datetime = NOW, purge: bool = Tru
 def served(folder: Path, target: str) -> Pair | None:
     """What a daemon reads."""
     return store.read_pair(str(folder / target / "fullchain.pem"), str(folder / target / "key.pem"))
+
+
+def fault(folder: Path, target: str) -> str:
+    """What is wrong with what a daemon reads."""
+    pair = served(folder, target)
+    assert pair
+    return pair.fault()
 
 
 TARGETS = ["shared", *(f"names/{name}" for name in HOSTS)]
@@ -50,7 +58,7 @@ def test_layout_and_modes(tmp_path: Path) -> None:
     for path, mode in {".": 0o755, "..": 0o755, "names": 0o755, "ca.key": 0o600, "ca.pem": 0o644}.items():
         assert stat.S_IMODE((folder / path).stat().st_mode) == mode, path
     for target in TARGETS:
-        assert served(folder, target).fault() == ""
+        assert fault(folder, target) == ""
         assert stat.S_IMODE((folder / target).stat().st_mode) == 0o755
         assert stat.S_IMODE((folder / target / "key.pem").stat().st_mode) == 0o600
         assert stat.S_IMODE((folder / target / "fullchain.pem").stat().st_mode) == 0o644
@@ -119,12 +127,12 @@ def test_a_failure_at_any_step_leaves_old_or_new_pairs_only(
 
 def test_no_moment_shows_a_certificate_with_another_ones_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bring(tmp_path)
-    original, looks = os.replace, []
+    original, looks = os.replace, list[str]()
 
-    def watched(*arguments):
-        looks.extend(served(tmp_path, target).fault() for target in TARGETS)
-        original(*arguments)
-        looks.extend(served(tmp_path, target).fault() for target in TARGETS)
+    def watched(source: str, target: str) -> None:
+        looks.extend(fault(tmp_path, target) for target in TARGETS)
+        original(source, target)
+        looks.extend(fault(tmp_path, target) for target in TARGETS)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", watched)

@@ -132,7 +132,7 @@ def test_a_damaged_ca_key_is_left_for_the_operator() -> None:
 @pytest.mark.parametrize("options", [{"days": 30, "renew_days": 30}, {"days": 366}])
 def test_lifetimes_that_cannot_work_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(CertificateError, match="days is"):
-        own_ca(**options)
+        own_ca(None, NOW, **options)
 
 
 def test_given_files_are_found_by_the_names_in_them() -> None:

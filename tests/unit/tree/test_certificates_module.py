@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates
 from ansible_collections.mailhosting.stack.plugins.modules import certificates
 
 Run = Callable[..., dict[str, Any]]
@@ -28,7 +29,8 @@ def _run(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
         arguments |= {"_ansible_check_mode": check_mode, "_ansible_diff": True}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             certificates.main()
-        return json.loads(capfd.readouterr().out)
+        said: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return said
 
     return run
 
@@ -97,7 +99,7 @@ def test_an_address_and_a_bare_label_can_be_shared_names(run: Run) -> None:
 
 
 def test_without_the_library_only_check_mode_succeeds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificates.certificates, "CRYPTOGRAPHY_ERROR", "No module named cryptography")
+    monkeypatch.setattr(_certificates, "CRYPTOGRAPHY_ERROR", "No module named cryptography")
     assert run(check_mode=True)["changed"]
     failed = run()
     assert failed["failed"]

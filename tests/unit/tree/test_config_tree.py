@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _config_tree as tree
@@ -22,7 +24,14 @@ def entries(files: dict[str, str], mode: str = "0644") -> dict[str, tree.Entry]:
     return {path: tree.entry(text.encode(), OWNER, GROUP, mode, may_miss=False) for path, text in files.items()}
 
 
-def bring(dest: Path, wanted, purge=(), secret=frozenset(), validate=(), check_mode=False) -> list[str]:
+def bring(
+    dest: Path,
+    wanted: dict[str, tree.Entry],
+    purge: Collection[str] = (),
+    secret: Collection[str] = (),
+    validate: Collection[str] = (),
+    check_mode: bool = False,
+) -> list[str]:
     changes = tree.compare(str(dest), wanted, purge, frozenset(secret))
     if changes:
         tree.apply(str(dest), changes, list(validate), check_mode=check_mode)
@@ -33,7 +42,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def snapshot(root: Path) -> dict[str, tuple]:
+def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     """Everything below `root` that a daemon could notice, inode numbers of files included."""
     found = {}
     for path in sorted(root.rglob("*")):
@@ -132,13 +141,13 @@ def test_a_signal_waits_until_the_swap_is_over(dest: Path, monkeypatch: pytest.M
     original, stopped = os.replace, []
     handler = signal.signal(signal.SIGTERM, lambda *_: stopped.append((dest / "main.cf").read_text()))
 
-    def interrupted(*arguments):
+    def interrupted(source: str, target: str) -> None:
         signal.raise_signal(signal.SIGTERM)
-        original(*arguments)
+        original(source, target)
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(tree.os, "replace", interrupted)
+            patch.setattr(os, "replace", interrupted)
             bring(dest, entries({"main.cf": "new\n", "a.cf": "a\n"}))
     finally:
         signal.signal(signal.SIGTERM, handler)
@@ -148,11 +157,11 @@ def test_a_signal_waits_until_the_swap_is_over(dest: Path, monkeypatch: pytest.M
 def test_a_secret_file_is_never_readable_by_others(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, modes = os.open, []
 
-    def watched(path, flags, mode=0o777):
+    def watched(path: str, flags: int, mode: int = 0o777) -> int:
         modes.append(mode)
         return original(path, flags, mode)
 
-    monkeypatch.setattr(tree.os, "open", watched)
+    monkeypatch.setattr(os, "open", watched)
     bring(dest, entries({"secret.cf": "s3cret\n"}, mode="0600"), secret={"secret.cf"})
     assert modes == [0o600]
     assert stat.S_IMODE((dest / "secret.cf").stat().st_mode) == 0o600
@@ -232,7 +241,7 @@ def test_a_missing_checker_is_an_error_when_it_counts(dest: Path) -> None:
         ({"main.cf": {"owner": "no-such-user"}}, "no user or group 'no-such-user' on this host"),
     ],
 )
-def test_wrong_exceptions_are_named(files: dict, message: str) -> None:
+def test_wrong_exceptions_are_named(files: dict[str, Any], message: str) -> None:
     defaults = {"owner": OWNER, "group": GROUP, "mode": "0644"}
     with pytest.raises(tree.TreeError, match=message):
         tree.wanted_entries({"main.cf": b""}, defaults, files, may_miss=False)

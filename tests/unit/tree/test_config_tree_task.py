@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import Play
+
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -59,7 +61,7 @@ def _role(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("role")
-def test_a_role_configures_a_host_and_changes_nothing_again(play, tmp_path: Path) -> None:
+def test_a_role_configures_a_host_and_changes_nothing_again(play: Play, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     dry = play(PLAY.format(), "--check")
     assert "changed files=as-it-is.bin main.cf sql/secret.cf" in dry.stdout, dry
@@ -91,21 +93,21 @@ def test_a_role_configures_a_host_and_changes_nothing_again(play, tmp_path: Path
         ("\n\n{% if %}\n", "etc/demo/broken.cf.j2:3: Syntax error in template"),
     ],
 )
-def test_a_template_error_names_file_and_line(role: Path, play, tmp_path: Path, text: str, message: str) -> None:
+def test_a_template_error_names_file_and_line(role: Path, play: Play, tmp_path: Path, text: str, message: str) -> None:
     (role / "templates/etc/demo/broken.cf.j2").write_text(text)
     run = play(PLAY.format())
     assert message in run.stdout + run.stderr, run
     assert not (tmp_path / "dest").exists()
 
 
-def test_two_sources_of_one_file_are_an_error(role: Path, play) -> None:
+def test_two_sources_of_one_file_are_an_error(role: Path, play: Play) -> None:
     (role / "templates/etc/demo/main.cf").write_text("")
     run = play(PLAY.format())
     assert "both main.cf and main.cf.j2" in run.stdout + run.stderr, run
 
 
 @pytest.mark.parametrize("src", ["etc/nowhere", "etc/demo/main.cf.j2", ""])
-def test_a_source_that_is_no_folder_is_an_error(role: Path, play, tmp_path: Path, src: str) -> None:
+def test_a_source_that_is_no_folder_is_an_error(role: Path, play: Play, tmp_path: Path, src: str) -> None:
     tasks = role / "tasks/main.yml"
     tasks.write_text(tasks.read_text().replace("src: etc/demo", f"src: '{src}'"))
     run = play(PLAY.format())
