@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the benchmarks named as arguments, or all; print one table of all figures; fail if one missed its target."""
+"""Run the benchmarks named as arguments, or all; print one table of all figures; fail if one missed its target.
+
+They run in the order of this file, in whatever order they are named: some leave a host that others cannot begin with.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from common import CHECKOUT, RUN, Figure
@@ -36,6 +40,14 @@ BENCHMARKS = (
 WHOLE = tuple(f"{name}_whole" for name in BENCHMARKS if name.startswith("gate_"))
 
 
+def chosen(asked: Sequence[str]) -> list[str]:
+    """Those asked for, each once and in order; all but WHOLE if nothing is asked for.  SystemExit names the unknown."""
+    known = (*BENCHMARKS, *WHOLE)
+    if unknown := set(asked).difference(known):
+        sys.exit(f"bench: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return [name for name in known if name in asked] if asked else list(BENCHMARKS)
+
+
 def _command(name: str) -> list[str | Path]:
     option = ["whole"] if name in WHOLE else []
     return [sys.executable, BENCH / f"{name.removesuffix('_whole')}.py", *option]
@@ -43,11 +55,7 @@ def _command(name: str) -> list[str | Path]:
 
 def main() -> None:
     """Run, collect, print."""
-    unknown = set(sys.argv[1:]).difference(BENCHMARKS, WHOLE)
-    if unknown:
-        known = ", ".join((*BENCHMARKS, *WHOLE))
-        sys.exit(f"bench: no benchmark {', '.join(sorted(unknown))}; there are {known}")
-    names = sys.argv[1:] or BENCHMARKS
+    names = chosen(sys.argv[1:])
     broken = [name for name in names if subprocess.run(_command(name), check=False).returncode]
     subprocess.run([CHECKOUT / "tests/hosts/testhosts", "down", "--run", RUN], check=True)
 
