@@ -50,7 +50,7 @@ demo-verify:
 .PHONY: test
 test: ## Everything below up to acme; about an hour from nothing. PHASES="lint units" for some
 	@command -v $(PYTHON) >/dev/null || tests/hosts/install tests
-	@$(PYTHON) -m tests.phases --jobs 1 $(PHASES)
+	@$(PYTHON) -m tests.phases $(PHASES)
 
 .PHONY: budget
 budget: ## Take the seconds of the last `make test` as what each phase may take
@@ -71,15 +71,19 @@ sanity: venv ## ansible-test sanity: documentation, imports, interfaces of plugi
 
 .PHONY: units
 units: venv test-packages ## Unit tests; P="-k reconcile" passes options to pytest
-	pytest --override-ini=cache_dir=.cache/pytest tests/unit $(P)
+	pytest --override-ini=cache_dir=.cache/pytest $(if $(P),,--numprocesses=$$(nproc)) tests/unit $(P)
 
 .PHONY: package
 package: venv packages ## Build the collection, install it elsewhere, and set up a bare host from there
 	tests/package
 
+# The scenarios with tests of time. `make test` keeps their hosts until nothing else runs.
+TIMED := default omakase webarena
+KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(or $(S),default),$(TIMED)),never)
+
 .PHONY: molecule
 molecule: venv packages ## A Molecule scenario, S=default, from creation to destruction; D=never keeps its hosts
-	molecule test --scenario-name $(or $(S),default) --destroy $(or $(D),always)
+	molecule test --scenario-name $(or $(S),default) --destroy $(or $(D),$(KEEP),always)
 
 .PHONY: default
 default: ## The demo's inventory: make molecule
@@ -104,6 +108,18 @@ webarena: ## The WebARENA Suite service
 .PHONY: acme
 acme: ## Certificates from a real ACME server
 	@$(MAKE) molecule S=acme
+
+.PHONY: timing timing-units $(TIMED:%=timing-%)
+timing: venv test-packages ## Tests of time, on the hosts that `make test` kept, which go then
+	@$(MAKE) --keep-going timing-units $(TIMED:%=timing-%)
+timing-units:
+	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
+$(TIMED:%=timing-%): timing-%:
+	trap 'molecule destroy --scenario-name $*' EXIT; MAIL_TEST_TIMING=now molecule verify --scenario-name $*
+
+.PHONY: count
+count: venv ## Whether each test ran once in the last `make test`
+	@$(VENV)/bin/python -m tests.phases.count
 
 ##@ Know it
 

@@ -77,6 +77,7 @@ def test_a_guessed_login_is_refused_to_this_client_alone(
     assert until(lambda: may_log_in(server, protocol, bill), 5)
 
 
+@pytest.mark.timing
 def test_a_pause_holds_for_every_protocol_and_ends_by_itself(
     server: Server, host: testinfra.host.Host, bill: User
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_long_login_is_counted_too(server: Server, host: testinfra.host.Host, 
     assert until(lambda: not may_log_in(server, "imaps", user), 5)
 
 
+@pytest.mark.timing
 def test_an_old_password_in_a_program_does_not_make_the_neighbours_wait(
     server: Server, host: testinfra.host.Host, bill: User, taro: User
 ) -> None:

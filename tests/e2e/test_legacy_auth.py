@@ -141,6 +141,7 @@ def test_whoever_fails_is_told_the_same(server: Server, user: User) -> None:
         cram_md5(server, user, "submission")
 
 
+@pytest.mark.timing
 def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Server, taro: User) -> None:
     """smtplib.login tries CRAM-MD5 first."""
     for user in (HASH_ONLY, taro):

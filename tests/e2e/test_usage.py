@@ -199,6 +199,7 @@ def test_a_valkey_that_was_away_is_told_what_it_missed(server: Server, user: Use
     assert becomes_exact(valkey, user)
 
 
+@pytest.mark.timing
 def test_a_valkey_that_hangs_holds_and_loses_no_mail(user: User, valkey: Valkey) -> None:
     socket = "/var/spool/postfix/private/dovecot-lmtp"
     program = f"""

@@ -41,8 +41,11 @@ class Running:
     @classmethod
     def start(cls, phase: Phase) -> Running:
         """Make `phase`, with its output in its log."""
+        ran = LOGS / f"{phase.name}.ran"
+        ran.unlink(missing_ok=True)
         # What make said of a terminal, and the jobs it may start, are the outer one's matter.
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | {"NO_COLOR": "1"}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        plain |= {"NO_COLOR": "1", "MAIL_TEST_RAN": str(ran.absolute()), "MAIL_TEST_TIMING": "later"}
         with (LOGS / f"{phase.name}.log").open("wb") as log:
             command = ["make", phase.name]
             process = subprocess.Popen(

@@ -104,6 +104,7 @@ def test_a_message_may_have_20_megabytes(server: Server, plan: str) -> None:
 IN_USE = 13
 
 
+@pytest.mark.timing
 @pytest.mark.requirement("OM-4")
 def test_a_second_pop_session_gets_an_error_and_the_next_one_none(server: Server) -> None:
     first = plain_pop3(server, SATO)

@@ -257,6 +257,7 @@ def test_ipv6_is_no_different(host: testinfra.host.Host, user: User) -> None:
     assert host.check_output(f"python3 -c '{program}'") == "554 250"
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("hung_valkey")
 def test_while_valkey_hangs_relaying_waits_and_logins_go_on(server: Server, user: User, other: User) -> None:
     start = time.monotonic()
@@ -318,6 +319,7 @@ def test_without_the_policy_service_relaying_waits(
     assert relay(server, user.address)[0] == 250
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("away", "back"),
     [

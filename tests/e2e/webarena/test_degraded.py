@@ -201,6 +201,7 @@ HUNG = "systemctl kill --signal=STOP valkey-server", "systemctl kill --signal=CO
 EMPTIED = "systemctl stop valkey-server && rm -r /var/lib/valkey/appendonlydir", "systemctl start valkey-server"
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("acts", [STOPPED, HUNG, EMPTIED], ids=["stopped", "hung", "emptied"])
 def test_without_valkey_mail_flows_and_with_it_limits_are_back(
     server: Server, host: testinfra.host.Host, traffic: Traffic, acts: tuple[str, str]
@@ -292,6 +293,7 @@ def test_a_directory_that_hangs_loses_nothing(host: testinfra.host.Host, traffic
     assert len(traffic.came_to(535)) <= SENDERS
 
 
+@pytest.mark.timing
 def test_without_the_gate_mail_is_put_off(host: testinfra.host.Host, traffic: Traffic) -> None:
     units = "mailhosting-gate@in mailhosting-gate@out"
     with without(host, f"systemctl stop {units}", f"systemctl start {units}"):
@@ -303,6 +305,7 @@ def test_without_the_gate_mail_is_put_off(host: testinfra.host.Host, traffic: Tr
     assert counted(host) == len(traffic.came_to(250))
 
 
+@pytest.mark.timing
 def test_whoever_is_in_a_session_need_not_wait_for_the_gate_to_end(server: Server, host: testinfra.host.Host) -> None:
     """A new session is what would wake libmilter, and none comes."""
     with incoming(server) as session:
@@ -315,6 +318,7 @@ def test_whoever_is_in_a_session_need_not_wait_for_the_gate_to_end(server: Serve
     empty(server, BABA)
 
 
+@pytest.mark.timing
 def test_a_gate_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Traffic) -> None:
     """What it was just counting may have been counted; what it had let pass is not."""
     kills = 3

@@ -81,6 +81,7 @@ def test_a_message_to_two_tenants_is_judged_for_each(server: Server, host: testi
     empty(server, BABA)
 
 
+@pytest.mark.timing
 @pytest.mark.requirement("WA-7")
 def test_a_contract_that_receives_too_much_rests_and_others_do_not(server: Server, host: testinfra.host.Host) -> None:
     empty(server, IKEDA)
@@ -100,6 +101,7 @@ def test_a_contract_that_receives_too_much_rests_and_others_do_not(server: Serve
     empty(server, IKEDA, JINNO, BABA)
 
 
+@pytest.mark.timing
 @pytest.mark.requirement("WA-7")
 def test_a_contract_that_sends_too_much_rests_in_both_directions(server: Server) -> None:
     with submission(server, GOTO) as session:

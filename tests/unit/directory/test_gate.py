@@ -100,6 +100,7 @@ def test_a_former_name_of_a_domain_leads_to_where_mail_ends(declare: Declare, se
     assert ends(see, "postmaster@old.example") == ends(see, "a@other.example") == (["taro@new.example"], [OUTSIDE])
 
 
+@pytest.mark.timing
 def test_all_of_a_large_domain(declare: Declare, see: See) -> None:
     members = [f"u{number}@acme.example" for number in range(3000)]
     declare(desired(tenant("acme", *members), plans=plans(all_address="tenant")))

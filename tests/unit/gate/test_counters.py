@@ -118,6 +118,7 @@ def test_a_refused_mail_counts_nowhere_and_prolongs_nothing(counters: Counters, 
     assert server.ask("KEYS", "mh:1:day:*") == []
 
 
+@pytest.mark.timing
 def test_a_window_begins_with_its_first_message_and_is_fixed(counters: Counters, server: Server) -> None:
     limit = Limit("messages", 2, 3, None, ("send",))
     start = time.monotonic()

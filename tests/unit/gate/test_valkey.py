@@ -29,6 +29,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.timing
 def test_a_hung_valkey_costs_a_second_and_then_nothing_until_it_answers_again(valkey: Valkey, server: Server) -> None:
     counters = Counters(valkey, lambda _tenant_id: [])
 
@@ -191,6 +192,7 @@ def test_an_answer_in_pieces_is_one(tmp_path: Path) -> None:
         assert valkey.ask(("PING",)) == [[b"a\r\n", -1, None]]
 
 
+@pytest.mark.timing
 def test_an_answer_that_dribbles_is_given_up_when_the_whole_time_is_over(tmp_path: Path) -> None:
     with answering(tmp_path / "socket", b"+OK\r\n", *[b"x"] * 10, pause=0.1) as valkey:
 

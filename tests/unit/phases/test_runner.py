@@ -16,6 +16,8 @@ from ansible_collections.mailhosting.stack.tests.phases.budget import Budget, Ph
 MAKEFILE = """\
 first:
 	@echo this is first
+noted:
+	@echo $$MAIL_TEST_TIMING && echo a test >>$$MAIL_TEST_RAN
 fails:
 	@echo so it goes && exit 3
 lost:
@@ -47,6 +49,13 @@ def test_each_phase_is_printed_and_kept(checkout: Path, capsys: pytest.CaptureFi
     assert "── first: ok, 0 s ──\nthis is first\n" in capsys.readouterr().out
     assert (checkout / ".cache/phases/first.log").read_text() == "this is first\n"
     assert json.loads(runner.LAST.read_text()) == {"seconds": 0, "phases": {"first": 0}}
+
+
+def test_tests_of_time_are_left_for_later_and_only_this_runs_tests_are_noted(checkout: Path) -> None:
+    for _time in range(2):
+        assert runner.run(budget(Phase("noted", 9)), [], 2)
+    assert (checkout / ".cache/phases/noted.log").read_text() == "later\n"
+    assert (checkout / ".cache/phases/noted.ran").read_text() == "a test\n"
 
 
 def test_a_failure_is_the_end_of_what_is_printed_and_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:

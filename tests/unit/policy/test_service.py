@@ -376,6 +376,7 @@ def test_the_directory_is_asked_over_one_connection_and_anew_when_that_is_gone(c
     asyncio.run(ask())
 
 
+@pytest.mark.timing
 def test_a_query_that_hangs_ends_and_the_next_is_answered(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> None:
         directory = Directory(f"host={cluster} user=postgres dbname=postgres")
