@@ -37,9 +37,9 @@ demo-down: ## Remove what the demo made: its host, its images, its files
 # The phases of the demo. They are quick, and change nothing, when they have been done.
 .PHONY: demo-image demo-host demo-site demo-verify
 demo-image:
-	@$(HOSTS) image bare
+	@$(HOSTS) image best
 demo-host:
-	@$(HOSTS) up --run demo $$(ansible all --inventory=inventories/demo/hosts.yml --list-hosts | tail -n +2)
+	@$(HOSTS) up --run demo --image best $$(ansible all --inventory=inventories/demo/hosts.yml --list-hosts | tail -n +2)
 demo-site:
 	@ansible-playbook $(DEMO) mailhosting.stack.site
 demo-verify:

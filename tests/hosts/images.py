@@ -4,23 +4,39 @@
 """The images of test hosts, built from Debian's own packages.
 
 `bare` is what a newly installed Debian 13 server has, `cached` the same with everything the roles install
-already downloaded (not installed), so that a converge does not wait for the network.
+already downloaded (not installed), so that a converge does not wait for the network, and `converged` is a host
+that site.yml has set up for nobody, without what makes a host itself.
+
+An image's tag says of what it was made, so that checkouts which differ do not take each other's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from podman import CHECKOUT, Failure, exclusive, podman, run
+import converged
+from podman import CHECKOUT, STATE, Failure, exclusive, podman, run
 
-KINDS = ("bare", "cached")
+KINDS = ("bare", "cached", "converged")
+#: Which image, when it need not be of one kind: what is there already and leaves the least to do; and the converged one
+#: that was used last, which may be of other roles.
+BEST, RECENT = "best", "recent"
+CHOICES = (*KINDS, BEST, RECENT)
 REPOSITORY = "localhost/mailhosting-testhost"
 RECIPE_LABEL = "mailhosting.recipe"
+#: Of each kind so many stay, those that were used last.
+KEPT = 8
+#: What a converged host is made by.
+SOURCES = ("playbooks", "plugins", "roles", "tests/hosts/converged", "tests/hosts/converged.py")
 SUITE = "trixie"
 #: Older package lists name versions that mirrors have dropped.
 FRESH = timedelta(days=7)
@@ -44,40 +60,106 @@ DOWNLOAD = (
 
 
 def ensure(kind: str, *, rebuild: bool = False) -> str:
-    """The name of the image `kind`, built if it is missing, older than `FRESH` or of another recipe."""
-    name = f"{REPOSITORY}:{kind}"
-    packages = role_packages() if kind == "cached" else []
-    with exclusive(f"image-{kind}"):
-        recipe = hashlib.sha256(repr((SUITE, PACKAGES, CUSTOMIZE, OLD, DOWNLOAD, packages)).encode()).hexdigest()[:12]
-        if not rebuild and is_fresh(name, recipe):
-            return name
-        if kind == "bare":
-            build_bare(name, recipe)
-        else:
-            build_cached(name, ensure("bare", rebuild=rebuild), packages, recipe)
-        podman("image", "prune", "--force", f"--filter=label={RECIPE_LABEL}")
+    """The name of the image `kind`, built if it is missing or older than `FRESH`."""
+    tag = f"{kind}-{recipe(kind)}"
+    name = f"{REPOSITORY}:{tag}"
+    with exclusive(f"image-{tag}"):
+        if rebuild or not is_fresh(name):
+            build(kind, name, rebuild=rebuild)
+            podman("image", "prune", "--force", f"--filter=label={RECIPE_LABEL}")
+        used(name).touch()
+    for old in names(kind)[KEPT:]:
+        # One of which there are hosts stays.
+        with contextlib.suppress(Failure):
+            podman("rmi", old)
     return name
 
 
-def is_fresh(name: str, recipe: str) -> bool:
-    """Whether the image `name` exists, by this recipe, and not too old."""
-    found = json.loads(podman("images", "--format=json", f"--filter=reference={name}") or "[]")
-    for entry in found:
-        made = datetime.fromtimestamp(entry["Created"], tz=UTC)
-        if (entry.get("Labels") or {}).get(RECIPE_LABEL) == recipe and datetime.now(tz=UTC) - made < FRESH:
-            return True
-    return False
+def choose(which: str) -> str:
+    """The name of the image that is meant by a kind, `BEST` or `RECENT`; `BEST` builds `bare` at most."""
+    if which == BEST:
+        which = next(
+            kind for kind in reversed(KINDS) if kind == "bare" or is_fresh(f"{REPOSITORY}:{kind}-{recipe(kind)}")
+        )
+    if which == RECENT:
+        which = "converged"
+        for name in names(which)[:1]:
+            used(name).touch()
+            return name
+    return ensure(which)
 
 
+def names(kind: str) -> list[str]:
+    """The images of a kind, the last used first."""
+    reference = f"{REPOSITORY}:{kind}-*"
+    return sorted({name for entry in found(reference) for name in entry["Names"]}, key=last_used, reverse=True)
+
+
+def used(name: str) -> Path:
+    """The file whose time says when an image was used."""
+    return STATE / f"image-{name.rpartition(':')[2]}.lock"
+
+
+def last_used(name: str) -> float:
+    """When an image was used, as a timestamp."""
+    return used(name).stat().st_mtime if used(name).exists() else 0
+
+
+@cache
+def recipe(kind: str) -> str:
+    """A digest of what the image `kind` is made of, and by."""
+    parts: list[object] = [SUITE, PACKAGES, CUSTOMIZE, OLD]
+    if kind != "bare":
+        parts += [DOWNLOAD, role_packages()]
+    if kind == "converged":
+        parts += sources()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Every file of `SOURCES` with its digest."""
+    for folder in SOURCES:
+        place = CHECKOUT / folder
+        for path in sorted([place] if place.is_file() else place.rglob("*")):
+            if path.is_file() and path.parent.name != "__pycache__":
+                yield str(path.relative_to(CHECKOUT)), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
 def role_packages() -> list[str]:
     """Every Debian package a role installs; asks Ansible's Python, which can read the roles' variables."""
     python = CHECKOUT / ".cache" / "venv" / "bin" / "python"
     if not python.exists():
-        raise Failure("the image `cached` needs the virtual environment: run make venv")
+        raise Failure("this image needs the virtual environment: run make venv")
     return sorted(set(run([str(python), str(CHECKOUT / "tests" / "hosts" / "packages.py")]).split()))
 
 
-def build_bare(name: str, recipe: str) -> None:
+def found(reference: str) -> list[dict[str, Any]]:
+    """What `podman images` says about those whose name matches `reference`."""
+    listed: list[dict[str, Any]] = json.loads(
+        podman("images", "--format=json", f"--filter=reference={reference}") or "[]"
+    )
+    return listed
+
+
+def is_fresh(name: str) -> bool:
+    """Whether the image `name` exists and is not too old."""
+    made = [datetime.fromtimestamp(entry["Created"], tz=UTC) for entry in found(name)]
+    return any(datetime.now(tz=UTC) - time < FRESH for time in made)
+
+
+def build(kind: str, name: str, *, rebuild: bool) -> None:
+    """Build the image `kind` as `name`."""
+    changes = [f"--change=LABEL {RECIPE_LABEL}={recipe(kind)}", '--change=CMD ["/sbin/init"]']
+    if kind == "bare":
+        build_bare(name, changes)
+    elif kind == "cached":
+        build_cached(name, ensure("bare", rebuild=rebuild), changes)
+    else:
+        converged.build(name, ensure("cached", rebuild=rebuild), recipe(kind), changes)
+
+
+def build_bare(name: str, changes: list[str]) -> None:
     """Bootstrap Debian into the image `name`."""
     with tempfile.TemporaryDirectory(prefix="testhosts-") as folder:
         root = Path(folder) / "root.tar"
@@ -86,7 +168,7 @@ def build_bare(name: str, recipe: str) -> None:
         newest = datetime.now(tz=UTC) - OLD
         environment = os.environ | {"SOURCE_DATE_EPOCH": str(int(newest.timestamp()))}
         run(["mmdebstrap", *options, SUITE, str(root)], env=environment)
-        podman("import", f"--change=LABEL {RECIPE_LABEL}={recipe}", '--change=CMD ["/sbin/init"]', str(root), name)
+        podman("import", *changes, str(root), name)
 
 
 def proxy_options() -> list[str]:
@@ -95,25 +177,23 @@ def proxy_options() -> list[str]:
     return [f"--aptopt={line.rstrip(';')}" for line in dumped.splitlines() if not line.endswith('"";')]
 
 
-def build_cached(name: str, base: str, packages: list[str], recipe: str) -> None:
-    """Download `packages` in a container of `base` and keep it as the image `name`."""
+def build_cached(name: str, base: str, changes: list[str]) -> None:
+    """Download all packages in a container of `base` and keep it as the image `name`."""
     worker = f"testhosts-download-{os.getpid()}"
     try:
-        podman("run", f"--name={worker}", "--privileged", base, "sh", "-c", DOWNLOAD, "download", *packages)
-        podman("commit", f"--change=LABEL {RECIPE_LABEL}={recipe}", '--change=CMD ["/sbin/init"]', worker, name)
+        podman("run", f"--name={worker}", "--privileged", base, "sh", "-c", DOWNLOAD, "download", *role_packages())
+        podman("commit", *changes, worker, name)
     finally:
         podman("rm", "--force", "--ignore", worker)
 
 
 def remove() -> None:
-    """Remove both images, but for one that a host of another run still needs."""
+    """Remove all images, but for those that a host of another run still needs."""
     for kind in reversed(KINDS):
-        name = f"{REPOSITORY}:{kind}"
-        if not podman("images", "--quiet", f"--filter=reference={name}"):
-            continue
-        try:
-            podman("rmi", name)
-        except Failure as failure:
-            print(f"{name}: kept. {str(failure).strip().splitlines()[-1]}")
-        else:
-            print(f"{name}: removed")
+        for name in names(kind):
+            try:
+                podman("rmi", name)
+            except Failure as failure:
+                print(f"{name}: kept. {str(failure).strip().splitlines()[-1]}")
+            else:
+                print(f"{name}: removed")

@@ -47,8 +47,13 @@ def run(command: list[str], *, feed: str | None = None, env: dict[str, str] | No
 
 def podman(*args: str, feed: str | None = None) -> str:
     """Run podman and return what it printed."""
+    return run_beside(["podman", *args], feed=feed)
+
+
+def run_beside(command: list[str], *, feed: str | None = None) -> str:
+    """Run `command` where podman works, which is where its mounts are, and return what it printed."""
     prefix, environment = namespace()
-    return run([*prefix, "podman", *args], feed=feed, env=environment)
+    return run([*prefix, *command], feed=feed, env=environment)
 
 
 @contextmanager

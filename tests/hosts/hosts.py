@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs of test hosts: bringing them up, describing them, removing them.
+
+A run is a set of hosts with a name of its own.  Its files are under .cache/hosts/RUN/: `inventory.yml`
+(addresses, to be put behind an inventory that says what the hosts are), `ssh_config`, and the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from podman import CHECKOUT, Failure, exclusive, podman, run
+
+RUNS = CHECKOUT / ".cache" / "hosts"
+#: Two checkouts on one machine may use the same names of runs.
+CHECKOUT_LABEL = f"mailhosting.checkout={CHECKOUT}"
+CHECKOUT_TAG = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:4]
+
+#: Reads the public key to let in, waits for the boot, prints systemd's verdict and the host's public key.
+RECEIVE = """
+umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys
+tries=0; until systemctl is-active --quiet ssh.service; do
+  tries=$((tries + 1)); [ $tries -le 300 ] || break; sleep 0.1
+done
+systemctl is-system-running --wait
+systemctl list-units --failed --plain --no-legend
+echo; cat /etc/ssh/ssh_host_ed25519_key.pub
+"""
+
+
+def container(run_name: str, host: str) -> str:
+    """The container of `host`: unique on the machine."""
+    return f"{run_name}-{CHECKOUT_TAG}-{host}"
+
+
+def containers(run_name: str | None) -> list[dict[str, Any]]:
+    """What `podman ps` says about this checkout's containers, of one run or of all."""
+    filters = [CHECKOUT_LABEL] + ([f"mailhosting.run={run_name}"] if run_name else [])
+    options = [f"--filter=label={label}" for label in filters]
+    listed: list[dict[str, Any]] = json.loads(podman("ps", "--all", "--format=json", *options) or "[]")
+    return listed
+
+
+def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, str]:
+    """Add hosts to a run, those made new from what `image` names, and bring up all it has: name → address."""
+    home = RUNS / run_name
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = home / "key"
+    with exclusive(f"run-{CHECKOUT_TAG}-{run_name}"):
+        if not key.exists():
+            run(
+                [
+                    "ssh-keygen",
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    f"mailhosting test run {run_name}",
+                    "-f",
+                    str(key),
+                ]
+            )
+        public_key = key.with_suffix(".pub").read_text()
+        states = {entry["Labels"]["mailhosting.host"]: entry["State"] for entry in containers(run_name)}
+        hosts = sorted({*states, *names})
+        made_from = image() if any(states.get(host) not in ("running", "exited") for host in hosts) else ""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda host: start(run_name, host, made_from, states.get(host)), hosts))
+            host_keys = list(pool.map(lambda host: receive(run_name, host, public_key), hosts))
+        places = addresses([container(run_name, host) for host in hosts])
+        describe(home, dict(zip(hosts, zip(places, host_keys, strict=True), strict=True)))
+    return dict(zip(hosts, places, strict=True))
+
+
+def down(run_name: str | None) -> int:
+    """Remove the hosts of a run, or of all runs of this checkout, and all they hold; how many there were."""
+    folders = [RUNS / run_name] if run_name else sorted(RUNS.glob("*"))
+    ids = [str(entry["Id"]) for entry in containers(run_name)]
+    if ids:
+        podman("rm", "--force", "--time=0", "--volumes", *ids)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(ids)
+
+
+def start(run_name: str, host: str, image: str, state: str | None) -> None:
+    """Start the container of `host`, which is in `state` if it exists, else made from `image`."""
+    name = container(run_name, host)
+    if state == "running":
+        return
+    if state == "exited":
+        podman("start", name)
+        return
+    if state is not None:  # it never ran
+        podman("rm", "--force", name)
+    labels = (f"--label={CHECKOUT_LABEL}", f"--label=mailhosting.run={run_name}", f"--label=mailhosting.host={host}")
+    # Without --privileged systemd silently leaves out ProtectSystem=, PrivateTmp= and the like.
+    sandbox = ("--privileged", "--systemd=always")
+    podman("run", "--detach", f"--name={name}", f"--hostname={host}", *labels, *sandbox, image, "/sbin/init")
+
+
+def receive(run_name: str, host: str, public_key: str) -> str:
+    """Let the run's key into `host`, wait for its boot, and return its public host key."""
+    name = container(run_name, host)
+    verdict, _, host_key = podman("exec", "-i", name, "sh", "-c", RECEIVE, feed=public_key).rpartition("\n\n")
+    state, *failed = verdict.splitlines()
+    if state not in ("running", "degraded") or not host_key.startswith("ssh-"):
+        log = podman("logs", "--tail=15", name)
+        raise Failure(f"{host} did not boot (systemd: {state}). Its console:\n{log}")
+    if failed:
+        print(f"testhosts: {host}: failed units: {', '.join(line.split()[0] for line in failed)}", file=sys.stderr)
+    return host_key.strip()
+
+
+def addresses(names: list[str]) -> list[str]:
+    """The addresses on the bridge, which change with every start, in the order of `names`."""
+    found = []
+    for entry in json.loads(podman("inspect", *names)):
+        settings = entry["NetworkSettings"]
+        networks = [network["IPAddress"] for network in (settings.get("Networks") or {}).values()]
+        found.append(next(address for address in (settings["IPAddress"], *networks) if address))
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    """Write `path` unless it says so already."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
+    """Write known_hosts, ssh_config and inventory.yml for `hosts`: name → (address, public host key)."""
+    known_hosts = home / "known_hosts"
+    ssh_config = home / "ssh_config"
+    write(known_hosts, "".join(f"{host},{place} {key}\n" for host, (place, key) in hosts.items()))
+    lines = [f"Host {host} {place}\n  HostName {place}" for host, (place, _key) in hosts.items()]
+    lines += [
+        "Host *",
+        "  User root",
+        f'  IdentityFile "{home / "key"}"',
+        "  IdentitiesOnly yes",
+        f'  UserKnownHostsFile "{known_hosts}"',
+        "  StrictHostKeyChecking yes",
+        # A shared connection must notice that its host was thrown away: the next one may have the same address.
+        "  ServerAliveInterval 5",
+        "  ServerAliveCountMax 3",
+    ]
+    write(ssh_config, "\n".join(lines) + "\n")
+    inventory = {
+        host: {
+            "ansible_host": place,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(home / "key"),
+            "ansible_ssh_common_args": f"-F {shlex.quote(str(ssh_config))}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        for host, (place, _key) in hosts.items()
+    }
+    # JSON is YAML, and needs no library.
+    write(home / "inventory.yml", json.dumps({"all": {"hosts": inventory}}, indent=2) + "\n")
