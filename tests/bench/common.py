@@ -12,10 +12,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
+RESULTS: Final = CHECKOUT / ".cache" / "bench"
 RUN: Final = "bench"
 
 
@@ -42,14 +44,35 @@ def at_least(name: str, value: float, unit: str, limit: float) -> Figure:
     return Figure(name, value, unit, f"≥ {limit:g} {unit}".strip(), value >= limit)
 
 
-def publish(title: str, figures: list[Figure]) -> None:
-    """Print the figures as a table, and keep them where `make bench` collects them."""
-    print(f"\n## {title} (load {os.getloadavg()[0]:.1f})\n\n| figure | value | target | |\n|---|---|---|---|")
-    for figure in figures:
-        print(figure.as_row())
-    results = CHECKOUT / ".cache" / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / f"{title}.json").write_text(json.dumps([asdict(figure) for figure in figures], indent=2))
+@dataclass(frozen=True)
+class Result:
+    """What a benchmark measured, and of what."""
+
+    commit: str  # `-dirty` at its end: of a checkout with changes
+    date: str  # YYYY-MM-DD, UTC
+    figures: list[Figure]
+
+
+def table(title: str, figures: list[Figure]) -> str:
+    """As Markdown."""
+    head = [f"## {title}", "", "| figure | value | target | |", "|---|---|---|---|"]
+    return "\n".join([*head, *(figure.as_row() for figure in figures)])
+
+
+def publish(name: str, figures: list[Figure]) -> None:
+    """Print a benchmark's figures, and keep them where `make bench` collects them."""
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, check=True, capture_output=True, text=True, cwd=CHECKOUT).stdout.strip()
+    result = Result(commit, f"{datetime.now(UTC):%Y-%m-%d}", figures)
+    print(f"\n{table(f'{name} (load {os.getloadavg()[0]:.1f})', figures)}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(asdict(result), indent=2))
+
+
+def published(name: str) -> Result:
+    """What a benchmark has published."""
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    return Result(**{**found, "figures": [Figure(**figure) for figure in found["figures"]]})
 
 
 class Host:

@@ -8,14 +8,13 @@ They run in the order of this file, in whatever order they are named: some leave
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common import CHECKOUT, RUN, Figure
+from common import CHECKOUT, RUN, Result, published, table
 
 BENCH = Path(__file__).resolve().parent
 #: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host:
@@ -48,6 +47,12 @@ def chosen(asked: Sequence[str]) -> list[str]:
     return [name for name in known if name in asked] if asked else list(BENCHMARKS)
 
 
+def heading(results: Sequence[Result]) -> str:
+    """Of which commit and day the figures are, and on what they were measured."""
+    of = sorted({f"{result.commit} on {result.date}" for result in results})
+    return f"All figures ({', '.join([*of, f'{os.cpu_count()} cores'])})"
+
+
 def _command(name: str) -> list[str | Path]:
     option = ["whole"] if name in WHOLE else []
     return [sys.executable, BENCH / f"{name.removesuffix('_whole')}.py", *option]
@@ -59,14 +64,9 @@ def main() -> None:
     broken = [name for name in names if subprocess.run(_command(name), check=False).returncode]
     subprocess.run([CHECKOUT / "tests/hosts/testhosts", "down", "--run", RUN], check=True)
 
-    figures = []
-    for name in names:
-        result = CHECKOUT / ".cache" / "bench" / f"{name}.json"
-        if name not in broken:
-            figures += [Figure(**row) for row in json.loads(result.read_text())]
-    print(f"\n# All figures ({os.cpu_count()} cores)\n\n| figure | value | target | |\n|---|---|---|---|")
-    for figure in figures:
-        print(figure.as_row())
+    results = [published(name) for name in names if name not in broken]
+    figures = [figure for result in results for figure in result.figures]
+    print(f"\n{table(heading(results), figures)}")
     missed = [figure.name for figure in figures if figure.met is False]
     if broken or missed:
         sys.exit(f"bench: did not run: {', '.join(broken) or 'none'}; missed: {'; '.join(missed) or 'none'}")
