@@ -56,6 +56,16 @@ test: ## Everything below up to acme; about an hour from nothing. PHASES="lint u
 budget: ## Take the seconds of the last `make test` as what each phase may take
 	@$(PYTHON) -m tests.phases --record
 
+.PHONY: check
+check: venv test-packages ## Style and types, and the unit tests that name what differs from origin/main: two minutes
+	@$(VENV)/bin/python tests/check.py
+
+.PHONY: e2e
+e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which is made if need be and stays
+	@$(HOSTS) status | grep --quiet "^molecule-$(SCENARIO) .* running" || molecule converge --scenario-name $(SCENARIO)
+	MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
+	  pytest --override-ini=cache_dir=.cache/pytest $(or $(T),$(error say which tests: T=tests/e2e/test_tls.py)) $(P)
+
 .PHONY: lint
 lint: venv ## Style and types of Python, YAML, playbooks, roles, changelog
 	ruff check .
@@ -77,13 +87,16 @@ units: venv test-packages ## Unit tests; P="-k reconcile" passes options to pyte
 package: venv packages ## Build the collection, install it elsewhere, and set up a bare host from there
 	tests/package
 
+SCENARIO = $(or $(S),default)
+# What the scenario's hosts are.
+PLACES = $(or $(wildcard molecule/$(SCENARIO)/inventory/hosts.yml inventories/$(SCENARIO)/hosts.yml),inventories/demo/hosts.yml)
 # The scenarios with tests of time. `make test` keeps their hosts until nothing else runs.
 TIMED := default omakase webarena
-KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(or $(S),default),$(TIMED)),never)
+KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(SCENARIO),$(TIMED)),never)
 
 .PHONY: molecule
 molecule: venv packages ## A Molecule scenario, S=default, from creation to destruction; D=never keeps its hosts
-	molecule test --scenario-name $(or $(S),default) --destroy $(or $(D),$(KEEP),always)
+	molecule test --scenario-name $(SCENARIO) --destroy $(or $(D),$(KEEP),always)
 
 .PHONY: default
 default: ## The demo's inventory: make molecule
