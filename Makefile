@@ -87,6 +87,10 @@ units: venv test-packages ## Unit tests; P="-k reconcile" passes options to pyte
 package: venv packages ## Build the collection, install it elsewhere, and set up a bare host from there
 	tests/package
 
+.PHONY: image
+image: venv packages ## The image that scenarios begin with: a host that site.yml has set up for nobody
+	@$(HOSTS) image converged
+
 SCENARIO = $(or $(S),default)
 # What the scenario's hosts are.
 PLACES = $(or $(wildcard molecule/$(SCENARIO)/inventory/hosts.yml inventories/$(SCENARIO)/hosts.yml),inventories/demo/hosts.yml)
