@@ -10,8 +10,10 @@ Paths of files are relative to `dest`, the folder on the host, unless said other
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import grp
+import json
 import os
 import pwd
 import shlex
@@ -20,11 +22,36 @@ import signal
 import stat
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ._files import create_file, make_folders
+
+#: Options of a tree.
+TREE: Final[dict[str, dict[str, Any]]] = {
+    "src": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "raw", "default": "0644"},
+    "files": {"type": "dict", "default": {}},
+    "purge": {"type": "list", "elements": "str", "default": []},
+    "validate": {"type": "raw", "default": []},
+}
+#: Options of a task: one tree, or `trees`; and which go together.
+TASK: Final[dict[str, dict[str, Any]]] = {
+    "trees": {"type": "list", "elements": "dict", "options": TREE},
+    **{name: {**option, "required": False} for name, option in TREE.items()},
+    # They may hold secrets; packed, nothing that is shown looks like them.
+    "contents": {"type": "str", "no_log": True},
+}
+TOGETHER: Final[dict[str, Any]] = {
+    "mutually_exclusive": [("src", "trees")],
+    "required_one_of": [("src", "trees")],
+    "required_together": [("src", "dest")],
+}
 
 _MASK: Final = "(secret, not shown)"
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # not in the PATH of every login
@@ -55,16 +82,35 @@ class Change:
     secret: bool = False
 
 
+def pack(trees: Sequence[Mapping[str, bytes]]) -> str:
+    """Files by relative path, tree by tree, as one line of ASCII, for `unpack` on the host."""
+    texts = [{path: content.decode("utf-8", "surrogateescape") for path, content in tree.items()} for tree in trees]
+    return base64.b64encode(zlib.compress(json.dumps(texts).encode())).decode()
+
+
+def unpack(packed: str | None) -> list[dict[str, bytes]]:
+    """What was packed.  TreeError where there is nothing: the module was called without its action plugin."""
+    if not packed:
+        raise TreeError("the files come from the action plugin of the same name; call it as a task")
+    trees = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return [{path: text.encode("utf-8", "surrogateescape") for path, text in tree.items()} for tree in trees]
+
+
 def entry(content: bytes, owner: str, group: str, mode: int | str, *, may_miss: bool) -> Entry:
     """The wanted file; names are looked up on this host.  TreeError for an unknown name or mode.
 
     With `may_miss` an unknown user or group is one that a package not installed yet will bring.
     """
+    uid, gid = _id(owner, pwd.getpwnam, may_miss), _id(group, grp.getgrnam, may_miss)
+    return Entry(content, uid, gid, file_mode(mode))
+
+
+def file_mode(mode: int | str) -> int:
+    """The st_mode of a regular file with these permissions.  TreeError where they are none."""
     try:
-        bits = mode if isinstance(mode, int) else int(mode, 8)
+        return stat.S_IFREG | (mode if isinstance(mode, int) else int(mode, 8))
     except ValueError:
         raise TreeError(f"mode {mode!r} is not an octal number in quotes, such as '0644'") from None
-    return Entry(content, _id(owner, pwd.getpwnam, may_miss), _id(group, grp.getgrnam, may_miss), stat.S_IFREG | bits)
 
 
 def _id(name: str, look_up: Callable[[str], Sequence[Any]], may_miss: bool) -> int:
@@ -242,18 +288,26 @@ def wanted_entries(
     *,
     may_miss: bool,
 ) -> tuple[dict[str, Entry], frozenset[str]]:
-    """The wanted tree and the paths of its secret files, from `defaults` and the exceptions `files`.
+    """The wanted tree and the paths of its secret files, by the attributes `defaults` and the exceptions `files`."""
+    wanted = {
+        path: entry(contents[path], str(chosen["owner"]), str(chosen["group"]), chosen["mode"], may_miss=may_miss)
+        for path, chosen in attributes(contents, defaults, files).items()
+    }
+    return wanted, frozenset(path for path, exception in files.items() if exception and exception.get("secret"))
 
-    Both hold owner, group and mode; an exception may hold secret too.  TreeError when it holds
-    anything else, or is for a file that `contents` lacks.
+
+def attributes(
+    paths: Iterable[str], defaults: Mapping[str, Any], files: Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, dict[str, Any]]:
+    """Owner, group and mode of each file, from `defaults` and the exceptions `files`.
+
+    An exception may hold secret too.  TreeError when it holds anything else, or is for none of the `paths`.
     """
-    wanted = {}
+    chosen = {path: {name: defaults[name] for name in ("owner", "group", "mode")} for path in paths}
     for path, exception in files.items():
-        unknown = sorted(set(exception or ()) - {*defaults, "secret"})
-        if path not in contents or unknown:
+        unknown = sorted(set(exception or ()) - {"owner", "group", "mode", "secret"})
+        if path not in chosen or unknown:
             said = f"has the unknown key {unknown[0]!r}" if unknown else "is not a file of the rendered tree"
             raise TreeError(f"files: {path!r} {said}")
-    for path, content in contents.items():
-        chosen = {**defaults, **(files.get(path) or {})}
-        wanted[path] = entry(content, str(chosen["owner"]), str(chosen["group"]), chosen["mode"], may_miss=may_miss)
-    return wanted, frozenset(path for path, exception in files.items() if exception and exception.get("secret"))
+        chosen[path].update(exception or {})
+    return chosen

@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print every Debian package that the roles install, with their defaults or not: the names of their apt tasks."""
+"""Print every Debian package that the roles declare as `__<role>_packages`, with their defaults or not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,26 @@ from jinja2.nativetypes import NativeEnvironment
 #: Variables of inventories that bring more packages.
 OPTIONS: tuple[dict[str, Any], ...] = ({}, {"tls_producer": "acme"})
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+JINJA = NativeEnvironment(undefined=StrictUndefined)
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> dict[str, Any]:
     """Read a YAML file; nothing if it is missing or empty."""
-    return yaml.safe_load(path.read_text()) if path.exists() else None
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
-def packages(value: Any, variables: dict[str, Any]) -> Iterator[str]:
-    """Yield the packages that an apt task's `name` comes to: a list, a name, or templates of these."""
-    if isinstance(value, list):
-        for item in value:
-            yield from packages(item, variables)
-    elif "{{" in value:
-        yield from packages(
-            NativeEnvironment(undefined=StrictUndefined).from_string(value).render(variables), variables
-        )
-    else:
-        yield value
+def packages(role: Path, options: dict[str, Any]) -> list[str]:
+    """What the role declares: a list, or a template of one, and of its items."""
+    variables = load(role / "defaults/main.yml") | load(role / "vars/main.yml") | options
+    declared = variables.get(f"__{role.name}_packages", [])
+    rendered = JINJA.from_string(declared).render(variables) if isinstance(declared, str) else declared
+    return [str(JINJA.from_string(name).render(variables)) for name in rendered]
 
 
 def main() -> None:
-    """Read each role's tasks and print the packages, one a line."""
+    """Print the packages of all roles, one a line."""
     for role in sorted(path for path in ROLES.iterdir() if path.is_dir()):
-        variables = (load(role / "defaults/main.yml") or {}) | (load(role / "vars/main.yml") or {})
-        tasks = [task for path in sorted(role.glob("tasks/*.yml")) for task in load(path) or []]
-        names = [task.get("ansible.builtin.apt", {}).get("name", []) for task in tasks]
-        for package in {package for options in OPTIONS for package in packages(names, variables | options)}:
+        for package in sorted({package for options in OPTIONS for package in packages(role, options)}):
             print(package)
 
 

@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import grp
+import json
 import os
+import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from .conftest import Play
+
+COLLECTIONS = Path(__file__).parents[3] / ".cache/tree"
 
 PLAY = """
 - hosts: all
@@ -30,7 +37,26 @@ TASK = """
     files:
       sql/secret.cf: {{mode: "0600", secret: true}}
     purge: [sql]
-    validate: "sh -c 'test -f {{}}/main.cf && test -z \\"$(find {remote} -name config_tree.json)\\"'"
+    validate: "sh -c 'test -f {{}}/main.cf && test -z \\"$(find {remote} -mindepth 1 -maxdepth 1 -perm /077)\\"'"
+  register: configured
+- name: Show
+  ansible.builtin.debug:
+    msg: "changed files={{{{ configured.files | join(' ') }}}}"
+"""
+
+
+TREES = """
+- name: Install and configure
+  mailhosting.stack.config_tree:
+    trees:
+      - {{src: programs, dest: "{dest}/programs", owner: "{uid}", group: "{gid}", mode: "0755"}}
+      - src: etc/demo
+        dest: "{dest}/etc"
+        owner: "{uid}"
+        group: "{gid}"
+        files:
+          sql/secret.cf: {{mode: "0600", secret: true}}
+        validate: "{dest}/programs/check {{}}"
   register: configured
 - name: Show
   ansible.builtin.debug:
@@ -55,7 +81,7 @@ def _role(tmp_path: Path) -> Path:
     (templates / "etc/demo/__pycache__").mkdir()
     (templates / "etc/demo/__pycache__/module.pyc").touch()
     (role / "tasks").mkdir()
-    values = {"dest": tmp_path / "dest", "uid": os.getuid(), "gid": os.getgid(), "remote": tmp_path / "home"}
+    values = {"dest": tmp_path / "dest", "uid": os.getuid(), "gid": os.getgid(), "remote": tmp_path / "home/remote"}
     (role / "tasks/main.yml").write_text(TASK.format(**values))
     return role
 
@@ -113,4 +139,51 @@ def test_a_source_that_is_no_folder_is_an_error(role: Path, play: Play, tmp_path
     run = play(PLAY.format())
     assert "failed=1 " in run.stdout, run
     assert src in run.stdout + run.stderr
+    assert not (tmp_path / "dest").exists()
+
+
+def test_trees_are_brought_one_after_the_other(role: Path, play: Play, tmp_path: Path) -> None:
+    """The second is checked by a program of the first."""
+    dest = tmp_path / "dest"
+    tasks = TREES.format(dest=dest, uid=os.getuid(), gid=os.getgid())
+    (role / "tasks/main.yml").write_text(tasks)
+    program = role / "templates/programs/check"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\ncat $1/main.cf; exit 1\n")
+    refused = play(PLAY.format())
+    assert "failed=1 " in refused.stdout, refused
+    assert "failed (1), nothing was changed:" in refused.stdout + refused.stderr
+    assert sorted(path.name for path in dest.rglob("*")) == ["check", "programs"]
+
+    program.write_text("#!/bin/sh\nexit 0\n")
+    first = play(PLAY.format(), "--diff")
+    paths = ("programs/check", "etc/as-it-is.bin", "etc/main.cf", "etc/sql/secret.cf")
+    assert f"changed files={' '.join(str(dest / path) for path in paths)}" in first.stdout, first
+    assert "+listen 587" in first.stdout
+    assert "first-password" not in first.stdout
+    assert "changed=0 " in play(PLAY.format()).stdout
+
+    (role / "tasks/main.yml").write_text(tasks.replace("src: programs, ", ""))
+    missing = play(PLAY.format())
+    assert "failed=1 " in missing.stdout, missing
+    assert "missing required arguments: src found in trees" in missing.stdout + missing.stderr
+
+
+def test_what_is_there_already_needs_no_module(role: Path, play: Play, tmp_path: Path) -> None:
+    """Nor Python on the host, whose owners are known by name."""
+    names = {"uid": pwd.getpwuid(os.getuid()).pw_name, "gid": grp.getgrgid(os.getgid()).gr_name}
+    (role / "tasks/main.yml").write_text(TASK.format(dest=tmp_path / "dest", remote=tmp_path / "home/remote", **names))
+    assert "changed=1 " in play(PLAY.format()).stdout
+    again = play(PLAY.format(), "-e", "ansible_python_interpreter=/nowhere")
+    assert "changed files=\n" in again.stdout.replace('"', "\n"), again
+    assert "changed=0 " in again.stdout
+
+
+def test_it_is_called_as_a_task(tmp_path: Path) -> None:
+    """Without what its action plugin sends it changes nothing."""
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"src": "etc/demo", "dest": str(tmp_path / "dest")}})
+    module = "ansible_collections.mailhosting.stack.plugins.modules.config_tree"
+    command = [sys.executable, "-m", module, arguments]
+    run = subprocess.run(command, env={"PYTHONPATH": str(COLLECTIONS)}, capture_output=True, text=True, check=False)
+    assert "call it as a task" in json.loads(run.stdout)["msg"], run
     assert not (tmp_path / "dest").exists()

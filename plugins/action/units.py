@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units of systemd that run now and after a boot: looked at together, and touched where one does not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils import _on_host
+
+_OPTIONS = {
+    "name": {"type": "list", "elements": "str", "required": True},
+    "daemon_reload": {"type": "bool", "default": False},
+}
+_RUNNING = {"active", "activating", "reloading"}
+
+
+class ActionModule(ActionBase):
+    """Speaks to systemctl alone: two commands for any number of units, one if all is well."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(_OPTIONS)
+        names: list[str] = options["name"]
+        units = states(names, _on_host.output(self, look(names)))
+        stopped = [name for name, unit in units.items() if unit["ActiveState"] not in _RUNNING]
+        disabled = [name for name, unit in units.items() if unit["UnitFileState"] != "enabled"]
+        # Also of a run that was killed before it told systemd.
+        reload = options["daemon_reload"] or any(unit["NeedDaemonReload"] == "yes" for unit in units.values())
+        commands = ["daemon-reload"] * reload
+        commands += [f"enable {shlex.join(disabled)}"] if disabled else []
+        commands += [f"start {shlex.join(stopped)}"] if stopped else []
+        if commands and not self._task.check_mode:
+            _on_host.output(self, " && ".join(f"systemctl --quiet {command}" for command in commands))
+        return {**result, "changed": bool(disabled or stopped), "started": stopped}
+
+
+def look(names: Sequence[str]) -> str:
+    """The command whose output `states` reads."""
+    properties = "--property=ActiveState,UnitFileState,NeedDaemonReload"
+    return shlex.join(["systemctl", "show", properties, "--", *names])
+
+
+def states(names: Sequence[str], output: str) -> dict[str, Mapping[str, str]]:
+    """Properties by unit: paragraphs in the order of the names.  One that does not exist is inactive."""
+    paragraphs = output.strip().split("\n\n")
+    return {
+        name: dict(line.split("=", 1) for line in paragraph.split("\n"))
+        for name, paragraph in zip(names, paragraphs, strict=True)
+    }

@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units as roles have them run, on a host whose systemctl is the test's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Play
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - mailhosting.stack.units:
+        name: [a.service, b@in.service, c.timer]
+        daemon_reload: {reload}
+      register: units
+    - debug: {{msg: "started={{{{ units.started | join(' ') }}}}"}}
+"""
+#: Shows the paragraphs of `states`; notes all else.
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+show) cat {folder}/states ;;
+*) echo "$@" >>{folder}/done; {outcome} ;;
+esac
+"""
+WELL = ("active", "enabled", "no")
+
+
+@pytest.fixture(name="host")
+def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(SYSTEMCTL.format(folder=tmp_path, outcome="true"))
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}", prepend=":")
+    (tmp_path / "done").touch()
+    return tmp_path
+
+
+def are(host: Path, *units: tuple[str, str, str]) -> None:
+    names = ("ActiveState", "UnitFileState", "NeedDaemonReload")
+    paragraphs = ("".join(f"{name}={value}\r\n" for name, value in zip(names, unit, strict=True)) for unit in units)
+    # As ssh brings them: with a terminal.
+    (host / "states").write_bytes("\r\n".join(paragraphs).encode())
+
+
+def test_units_that_run_are_left_alone(host: Path, play: Play) -> None:
+    are(host, WELL, ("activating", "enabled", "no"), WELL)
+    run = play(PLAY.format(reload=False))
+    assert "changed=0 " in run.stdout, run
+    assert "started=\n" in run.stdout.replace('"', "\n"), run
+    assert not (host / "done").read_text()
+
+
+def test_what_is_missing_is_done_in_order(host: Path, play: Play) -> None:
+    """The second does not exist for systemd yet; the third's file was written by a run that was killed."""
+    are(host, ("failed", "enabled", "no"), ("inactive", "", "no"), ("active", "disabled", "yes"))
+    checked = play(PLAY.format(reload=False), "--check")
+    assert "changed=1 " in checked.stdout, checked
+    assert not (host / "done").read_text()
+
+    run = play(PLAY.format(reload=False))
+    assert "changed=1 " in run.stdout, run
+    assert "started=a.service b@in.service" in run.stdout, run
+    assert (host / "done").read_text().splitlines() == [
+        "--quiet daemon-reload",
+        "--quiet enable b@in.service c.timer",
+        "--quiet start a.service b@in.service",
+    ]
+
+
+def test_files_of_other_units_are_read_anew_on_demand(host: Path, play: Play) -> None:
+    are(host, WELL, WELL, WELL)
+    run = play(PLAY.format(reload=True))
+    assert "changed=0 " in run.stdout, run
+    assert (host / "done").read_text() == "--quiet daemon-reload\n"
+
+
+def test_what_systemd_says_of_a_failure_is_told(host: Path, play: Play) -> None:
+    (host / "bin/systemctl").write_text(
+        SYSTEMCTL.format(folder=host, outcome='[ "$2" != start ] || { echo Job for a.service failed. >&2; exit 1; }')
+    )
+    are(host, ("inactive", "enabled", "no"), WELL, WELL)
+    run = play(PLAY.format(reload=False))
+    assert "failed=1 " in run.stdout, run
+    assert "Job for a.service failed." in run.stdout + run.stderr
