@@ -26,6 +26,11 @@ RUNS = CHECKOUT / ".cache" / "hosts"
 CHECKOUT_LABEL = f"mailhosting.checkout={CHECKOUT}"
 CHECKOUT_TAG = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:4]
 
+#: A host takes a dozen of these to watch files, and all hosts are one user: with the usual 128, units of the tenth fail
+#: ("Result: resources").
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+ENOUGH_INSTANCES = 1024
+
 #: Reads the public key to let in, waits for the boot, prints systemd's verdict and the host's public key.
 RECEIVE = """
 umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys
@@ -105,6 +110,8 @@ def start(run_name: str, host: str, image: str, state: str | None) -> None:
         return
     if state is not None:  # it never ran
         podman("rm", "--force", name)
+    if int(INOTIFY_INSTANCES.read_text()) < ENOUGH_INSTANCES:
+        INOTIFY_INSTANCES.write_text(f"{ENOUGH_INSTANCES}\n")
     labels = (f"--label={CHECKOUT_LABEL}", f"--label=mailhosting.run={run_name}", f"--label=mailhosting.host={host}")
     # Without --privileged systemd silently leaves out ProtectSystem=, PrivateTmp= and the like.
     sandbox = ("--privileged", "--systemd=always")
