@@ -35,6 +35,8 @@ class ActionModule(ActionBase):
             "install_recommends": False,
             "update_cache": True,
             "cache_valid_time": 3600,
+            # No daemon serves before its role has configured it.
+            "policy_rc_d": 101,
         }
         return {**result, **self._execute_module("ansible.legacy.apt", arguments, task_vars=task_vars)}
 

@@ -18,6 +18,8 @@ _OPTIONS = {
     "daemon_reload": {"type": "bool", "default": False},
 }
 _RUNNING = {"active", "activating", "reloading"}
+#: Enabled, or nothing that could be: Debian's generator has each cluster of PostgreSQL started.
+_ENABLED = {"enabled", "enabled-runtime", "generated", "static"}
 
 
 class ActionModule(ActionBase):
@@ -31,7 +33,7 @@ class ActionModule(ActionBase):
         names: list[str] = options["name"]
         units = states(names, _on_host.output(self, look(names)))
         stopped = [name for name, unit in units.items() if unit["ActiveState"] not in _RUNNING]
-        disabled = [name for name, unit in units.items() if unit["UnitFileState"] != "enabled"]
+        disabled = [name for name, unit in units.items() if unit["UnitFileState"] not in _ENABLED]
         # Also of a run that was killed before it told systemd.
         reload = options["daemon_reload"] or any(unit["NeedDaemonReload"] == "yes" for unit in units.values())
         commands = ["daemon-reload"] * reload

@@ -14,6 +14,7 @@ description:
   - Asks dpkg for the packages O(name). Where all are installed, it is done.
   - Where one is missing, M(ansible.builtin.apt) installs it, without recommended packages, and with it whatever other
     roles of the play declare in a variable C(__<role>_packages). Their own tasks then find everything installed.
+  - Nothing that a package brings is started; the role that configures a daemon starts it.
 options:
   name:
     description: The packages that must be there when the task is done.

@@ -16,7 +16,8 @@ description:
 options:
   name:
     description:
-      - The units, in the order in which they are started. Each has an C([Install]) section.
+      - The units, in the order in which they are started. Each has an C([Install]) section, or is started
+        by another.
     type: list
     elements: str
     required: true

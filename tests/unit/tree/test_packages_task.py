@@ -30,7 +30,7 @@ import json, pathlib
 from ansible.module_utils.basic import AnsibleModule
 module = AnsibleModule(
     {{"name": {{"type": "list"}}, "install_recommends": {{"type": "bool"}}, "update_cache": {{"type": "bool"}},
-      "cache_valid_time": {{"type": "int"}}}})
+      "cache_valid_time": {{"type": "int"}}, "policy_rc_d": {{"type": "int"}}}})
 folder = pathlib.Path({folder!r})
 with (folder / "asked").open("a") as asked:
     asked.write(json.dumps(module.params) + "\\n")
@@ -69,6 +69,7 @@ def test_the_first_role_that_misses_one_installs_what_all_declare(host: Path, pl
     assert asked(host) == [["alpha", "beta", "gamma"]]
     assert json.loads((host / "asked").read_text()) == {
         "name": ["alpha", "beta", "gamma"], "install_recommends": False, "update_cache": True, "cache_valid_time": 3600,
+        "policy_rc_d": 101,
     }  # fmt: skip
 
     assert "changed=0 " in play(PLAY).stdout
