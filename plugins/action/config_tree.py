@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, options = self.validate_argument_spec(_config_tree.TASK, **_config_tree.TOGETHER)
+        _validation, options = self.validate_argument_spec(_config_tree.TASK, **_config_tree.TOGETHER)
         trees = options["trees"] or [options]
         contents = [self._contents(tree["src"], variables) for tree in trees]
         try:

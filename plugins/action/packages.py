@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec({"name": {"type": "list", "elements": "str", "required": True}})
+        _validation, options = self.validate_argument_spec({"name": {"type": "list", "elements": "str", "required": True}})
         names = set(options["name"])
         looked = self._low_level_execute_command(look(names))
         missing = sorted(names - installed(looked["stdout"]))

@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(_OPTIONS)
+        _validation, options = self.validate_argument_spec(_OPTIONS)
         name, group, groups = options["name"], options["group"] or options["name"], options["groups"]
         looked = self._low_level_execute_command(shlex.join(["id", "--groups", "--name", "--", name]))
         exists = looked["rc"] == 0

@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(_OPTIONS)
+        _validation, options = self.validate_argument_spec(_OPTIONS)
         names: list[str] = options["name"]
         units = states(names, _on_host.output(self, look(names)))
         stopped = [name for name, unit in units.items() if unit["ActiveState"] not in _RUNNING]
