@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+_OPTIONS = {"name": {"type": "list", "elements": "str", "required": True}}
 _DECLARED = re.compile(r"__[a-z0-9_]+_packages")
 
 
@@ -22,7 +23,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec({"name": {"type": "list", "elements": "str", "required": True}})
+        _validation, options = self.validate_argument_spec(_OPTIONS)
         names = set(options["name"])
         looked = self._low_level_execute_command(look(names))
         missing = sorted(names - installed(looked["stdout"]))
