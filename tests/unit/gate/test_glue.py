@@ -32,8 +32,10 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from mailhosting_gate.glue import Conversation
 
     said: list[str] = []
+    added: list[tuple[str, str]] = []
     attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
-    found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said}))()
+    attributes["addheader"] = lambda *field: added.append(field)
+    found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said, "added": added}))()
     vars(found).update(attributes)
     found.connect("far.example", "inet", ("192.0.2.7", 4000))
     yield found
@@ -61,3 +63,15 @@ def test_a_mail_that_cannot_be_read_is_put_off_at_its_end(
         assert mail(conversation) == 4
     assert conversation.said == ["451"]
     assert mail(conversation) == 0
+
+
+def test_what_a_submitted_mail_lacks_is_added_to_it(conversation: Any) -> None:
+    assert mail(conversation) == 0
+    assert conversation.added == []
+    macros = {"{auth_authen}": "taro@acme.example", "{mail_addr}": "sales@acme.example", "j": "mx1.example", "i": "4fX"}
+    conversation.getsymval = macros.get
+    assert mail(conversation) == 0
+    assert [name for name, _value in conversation.added] == ["Date", "From", "Message-ID"]
+    # The space is ours to give, as it is read (HDR_LEADSPC).
+    assert conversation.added[1] == ("From", " sales@acme.example")
+    assert conversation.added[2][1].endswith(".4fX@mx1.example>")

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from mailhosting_gate.counters import Counters
@@ -268,6 +272,44 @@ def test_an_answer_leaves_without_a_sender(
     for name, value in headers:
         mail.header(name, value, 10)
     assert mail.end().no_sender is no_sender
+
+
+DEMANDED = ("Date", "From", "Message-ID")
+
+
+def added(gate: Gate, *names: str, to: str = "a@far.example", **attributes: Any) -> dict[str, str]:
+    """What a mail with fields of these names gets."""
+    mail = begun(gate, **attributes)
+    assert [mail.mail(), mail.recipient(to)] == [None, None]
+    for name in names:
+        mail.header(name, " x", len(name) + 5)
+    return dict(mail.end().added)
+
+
+def test_what_our_peoples_programs_leave_out_is_added(gate: Gate, told: Told, server: Server) -> None:
+    tokyo = replace(gate, zone=ZoneInfo("Asia/Tokyo"))
+    ours = {"login": TARO.username, "listener": "submission", "written": "Sales@acme.example", "host": "mx1.example"}
+    found = added(tokyo, "Subject", **ours)
+    assert tuple(found) == DEMANDED
+    assert found["From"] == "Sales@acme.example"
+    written = parsedate_to_datetime(found["Date"])
+    assert written.utcoffset() == timedelta(hours=9)
+    assert abs((written - datetime.now(UTC)).total_seconds()) < 60
+    assert re.fullmatch(r"<\d{14}\.Q@mx1\.example>", found["Message-ID"])
+    assert list(added(gate, "DATE", "from", login=TARO.username)) == ["Message-ID"]
+    assert added(gate, *DEMANDED, login=TARO.username) == {}
+    # A receipt has no sender.
+    assert added(gate, sender="", login=TARO.username)["From"] == TARO.username
+    told.logins = [TARO.username]
+    server.ask("SET", f"mh:1:login:192.0.2.7/{TARO.username}", 1)
+    assert tuple(added(gate, sender=TARO.username, written=TARO.username)) == DEMANDED
+
+
+def test_what_others_write_stays_as_it_is(gate: Gate) -> None:
+    assert added(gate, "Subject", to=BILL.username) == {}
+    # A stranger who names us has logged in nowhere.
+    assert added(gate, to=BILL.username, sender=TARO.username, written=TARO.username) == {}
+    assert added(gate, sender=TARO.username, written=TARO.username, listener="own") == {}
 
 
 @pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])

@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import sys
+from datetime import UTC, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 # Run by its path: the folder above is where the package is.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -41,12 +43,21 @@ def passed_text(name: str) -> str:
         return file.read()
 
 
+def _zone(name: str) -> tzinfo:
+    """The zone of this name; UTC where this host does not know it: old names are a package of their own in Debian."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        logging.getLogger(__name__).warning("dates are written in UTC: %s", error)
+        return UTC
+
+
 def main() -> None:
     """Serve until something ends the process."""
     _program, file, instance = sys.argv
     settings = json.loads(Path(file).read_text(encoding="utf-8"))
     Milter.factory = Conversation
-    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM)
+    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS)
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(settings["directory"])
     valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))
@@ -59,6 +70,7 @@ def main() -> None:
             "send": read_limits(settings["send_limits"], "send"),
             "receive": read_limits(settings["receive_limits"], "receive"),
         },
+        zone=_zone(settings["timezone"]),
     )
     Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)
 

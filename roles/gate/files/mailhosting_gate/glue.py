@@ -65,6 +65,8 @@ class Conversation(Milter.Base):
             login=self.getsymval("{auth_authen}") or None,
             sender=address(self.getsymval("{mail_addr}") or sender),
             declared_size=size,
+            written=self.getsymval("{mail_addr}") or "",
+            host=self.getsymval("j") or "localhost",
         )
         return self._answer(self._safely(self._transaction.mail, TRY_LATER, self._transaction))
 
@@ -115,6 +117,8 @@ class Conversation(Milter.Base):
             self.quarantine(outcome.quarantine)
         if outcome.no_sender:
             self.chgfrom("<>")
+        for name, value in outcome.added:
+            self.addheader(name, f" {value}")  # HDR_LEADSPC
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

@@ -13,10 +13,10 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Final, NamedTuple
 
-from . import costs, owners
+from . import costs, fields, owners
 from .counters import Counters, Down
 from .decisions import About, Decision, describe, write
 from .directory import MOST_DESTINATIONS, Directory, Unavailable
@@ -82,6 +82,7 @@ class Gate:
     counters: Counters
     texts: Texts
     host_limits: Mapping[Direction, tuple[Limit, ...]]
+    zone: tzinfo = UTC  # of the dates it writes
 
     def may_log_in(self, client: str) -> Reply | None:
         """Asked before a login: of one that Dovecot cannot check Postfix says 535, that the password is wrong."""
@@ -97,17 +98,22 @@ class Gate:
 class Outcome:
     """How a mail ends: refused by `reply`, or taken.
 
-    Then `quarantine` says why it waits in the queue, if it does, and `no_sender` whether its envelope loses the sender.
+    Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender, and
+    `added` which header fields it gets, by name and value.
     """
 
     reply: Reply | None = None
     quarantine: str | None = None
     no_sender: bool = False
+    added: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
 class Transaction:
-    """A mail, from MAIL to the end of its data.  `client` is the address it comes from, `listener` names the port."""
+    """A mail, from MAIL to the end of its data.
+
+    `client` is the address it comes from, `listener` names the port, `written` is the sender as the wire has it.
+    """
 
     gate: Gate
     queue_id: str
@@ -116,11 +122,14 @@ class Transaction:
     login: str | None
     sender: Address | None
     declared_size: int
+    written: str = ""
+    host: str = "localhost"
     _owner: Owner | None = None
     _recipients: list[Destinations] = field(default_factory=list)
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
+    _fields: set[str] = field(default_factory=set)  # of those that every mail has
     _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
     _unknown: int = 0
     _first: Address | None = None
@@ -169,8 +178,11 @@ class Transaction:
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         self._size += size
-        if self._said_first is None and name.lower() in (owners.REDIRECTED_FROM, owners.SUBMITTED):
-            self._said_first = name.lower(), value.strip()
+        known = name.lower()
+        if known in fields.DEMANDED:
+            self._fields.add(known)
+        if self._said_first is None and known in (owners.REDIRECTED_FROM, owners.SUBMITTED):
+            self._said_first = known, value.strip()
         for inspector in self._inspectors:
             inspector.header(name, value)
 
@@ -246,7 +258,15 @@ class Transaction:
         return Outcome(
             quarantine=stop.kind if stop else None,
             no_sender=self.listener == OWN and owners.is_answer(self._said_first),
+            added=self._left_out(),
         )
+
+    def _left_out(self) -> tuple[tuple[str, str], ...]:
+        """Fields that are missing from what our people send; what others wrote stays as it is."""
+        if self._owner is None or self.listener == OWN:
+            return ()
+        sender = self.written or self._owner.username or ""
+        return fields.missing(self._fields, sender, f"{self.queue_id}@{self.host}", datetime.now(self.gate.zone))
 
     def _inspect(self) -> Stop | None:
         reached = tuple(tuple(self._tenants_of([recipient])) for recipient in self._recipients)

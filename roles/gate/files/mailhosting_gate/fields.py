@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Header fields that a mail must have and a program left out: scanners, scripts and old mail programs do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+
+#: In lower case; RFC 5322 3.6 wants the first two, and everybody else the third.
+DEMANDED: Final = ("date", "from", "message-id")
+
+
+def missing(seen: Collection[str], sender: str, unique: str, now: datetime) -> tuple[tuple[str, str], ...]:
+    """Name and value of each of `DEMANDED` that is not in `seen`.
+
+    `sender` is an address as it stands on the wire, `unique` a queue id and the host's name with an @ between them.
+    """
+    values = {
+        "date": ("Date", format_datetime(now)),
+        "from": ("From", sender),
+        "message-id": ("Message-ID", f"<{now:%Y%m%d%H%M%S}.{unique}>"),
+    }
+    return tuple(values[name] for name in DEMANDED if name not in seen and values[name][1])
