@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of mail that is sent as scanners and scripts send it: hardly a header, any lines."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import User, arrived, inbox, submission
+
+#: How a user's computer calls itself, and what it writes.
+HELO = "den.home.example"
+TEXT = b"y" * 5000 + b"\r\n.\r\nend\r\n"
+
+
+def delivered(server: Server, user: User, subject: str) -> bytes:
+    """The mail with this subject as it lies in the inbox."""
+    assert arrived(server, user, subject)
+    with inbox(server, user) as session:
+        (numbers,) = session.search(None, "SUBJECT", subject)[1]
+        ((_about, content), *_rest) = session.fetch(numbers.decode(), "(BODY.PEEK[])")[1]
+    assert isinstance(content, bytes)
+    return content
+
+
+def header(content: bytes) -> EmailMessage:
+    parsed = message_from_bytes(content, policy=policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def scanned(server: Server, taro: User, hanako: User) -> bytes:
+    """A mail with nothing but a subject and long lines, submitted by taro, in hanako's mailbox."""
+    subject = uuid.uuid4().hex
+    with submission(server, taro) as session:
+        session.ehlo(HELO)
+        session.sendmail(taro.address, hanako.address, f"Subject: {subject}\r\n\r\n".encode() + TEXT)
+    return delivered(server, hanako, subject)
+
+
+def test_what_a_program_leaves_out_is_added(scanned: bytes, taro: User) -> None:
+    found = header(scanned)
+    assert found["From"].addresses[0].addr_spec == taro.address
+    assert abs(found["Date"].datetime.timestamp() - time.time()) < 300
+    assert re.fullmatch(r"<[^<>@ ]+@[^<>@ ]+>", found["Message-ID"])
+    assert [len(found.get_all(name, [])) for name in ("From", "Date", "Message-ID")] == [1, 1, 1]
+    assert f"From: {taro.address}\r\n".encode() in scanned
+
+
+def test_lines_arrive_as_long_as_they_were(scanned: bytes) -> None:
+    assert scanned.partition(b"\r\n\r\n")[2] == TEXT
+
+
+def test_where_a_user_sits_stands_in_the_log_alone(scanned: bytes, host: testinfra.host.Host) -> None:
+    _by_lmtp, trace = header(scanned).get_all("Received", [])
+    # RFC 5321 4.4: from, by, with, id, for; a semicolon and when.
+    form = (
+        r"from localhost \(localhost \[127\.0\.0\.1\]\)\s.*\sby \S+ \(Postfix\) with ESMTPSA id (\w+)\s.*;\s+\w{3}, .*"
+    )
+    found = re.fullmatch(form, trace, flags=re.DOTALL)
+    assert found, trace
+    client = host.check_output("echo $SSH_CONNECTION").split()[0]
+    assert HELO.encode() not in scanned
+    assert client.encode() not in scanned
+    log = host.check_output(f"journalctl --quiet --output=cat --since=-5min --grep={found[1]} --unit=postfix")
+    assert f"[{client}]" in log
+    assert f"helo=<{HELO}>" in log
+
+
+def test_what_a_stranger_s_program_leaves_out_stays_out(server: Server, hanako: User) -> None:
+    subject = uuid.uuid4().hex
+    with protocols.smtp(server, "smtp") as session:
+        session.ehlo("mx.outside.example")
+        session.sendmail("x@outside.example", hanako.address, f"Subject: {subject}\r\n\r\nx\r\n".encode())
+    found = header(delivered(server, hanako, subject))
+    assert [found[name] for name in ("From", "Date", "Message-ID")] == [None, None, None]
+    assert "mx.outside.example" in found.get_all("Received", [])[1]
+
+
+def test_a_script_on_the_host_may_leave_out_as_much(
+    server: Server, host: testinfra.host.Host, taro: User, hanako: User
+) -> None:
+    subject = uuid.uuid4().hex
+    host.check_output(f"printf 'Subject: {subject}\\n\\nx\\n' | sendmail -f {taro.address} {hanako.address}")
+    found = header(delivered(server, hanako, subject))
+    assert [len(found.get_all(name, [])) for name in ("From", "Date", "Message-ID")] == [1, 1, 1]
