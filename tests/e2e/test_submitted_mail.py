@@ -28,9 +28,9 @@ def delivered(server: Server, user: User, subject: str) -> bytes:
     assert arrived(server, user, subject)
     with inbox(server, user) as session:
         (numbers,) = session.search(None, "SUBJECT", subject)[1]
-        ((_about, content), *_rest) = session.fetch(numbers.decode(), "(BODY.PEEK[])")[1]
-    assert isinstance(content, bytes)
-    return content
+        part = session.fetch(numbers.decode(), "(BODY.PEEK[])")[1][0]
+    assert isinstance(part, tuple)
+    return bytes(part[1])
 
 
 def header(content: bytes) -> EmailMessage:
