@@ -8,6 +8,7 @@ MAIL_TEST_INVENTORY names the inventories of the host under test, separated by c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -59,13 +60,19 @@ def variables(inventories: list[str]) -> dict[str, Any]:
     return {**listing["_meta"]["hostvars"][name], "inventory_hostname": name}
 
 
-@pytest.fixture(scope="session")
-def host(variables: dict[str, Any]) -> testinfra.host.Host:
-    """The host, by ssh as root: for looking inside, never for what a client could see."""
+def by_ssh(variables: dict[str, Any], folder: Path) -> testinfra.host.Host:
+    """A host with these variables; all commands share one connection, whose socket is in `folder`."""
     return testinfra.get_host(
         f"ssh://{variables['ansible_user']}@{variables['ansible_host']}",
         ssh_extra_args=variables["ansible_ssh_common_args"],
+        controlpath=folder / "connection",
     )
+
+
+@pytest.fixture(scope="session")
+def host(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> testinfra.host.Host:
+    """The host, by ssh as root: for looking inside, never for what a client could see."""
+    return by_ssh(variables, tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture(scope="session")
@@ -136,9 +143,10 @@ def beth() -> User:
 
 
 @pytest.fixture(scope="session")
-def control(inventories: list[str]) -> Control:
+def control(inventories: list[str]) -> Iterator[Control]:
     """An operator's hands: modules and playbooks against the host."""
-    return Control(inventories)
+    with contextlib.closing(Control(inventories)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import testinfra
@@ -24,18 +26,23 @@ class Control:
 
     def module(self, module: str, /, **options: Any) -> dict[str, Any]:
         """Run one module as root on the host; its result.  RunFailed with its message if it fails."""
-        command = ["ansible", "mail", "--become", f"--module-name=mailhosting.stack.{module}"]
-        command += [f"--args={json.dumps(options)}", *self._where()]
-        # One JSON object, whatever the user's settings say.
-        plain = {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | plain)
-        _host, _arrow, printed = done.stdout.partition(" => ")
-        if not printed:
-            raise RunFailed(done.stdout + done.stderr)
-        result: dict[str, Any] = json.JSONDecoder().raw_decode(printed)[0]
-        if done.returncode:
-            raise RunFailed(result.get("msg", done.stdout))
+        try:
+            answer = self._answer({"module": module, "options": options})
+        except BaseException:
+            # What is answered after that is no answer to the next question.
+            self.close()
+            raise
+        result: dict[str, Any] = answer["result"]
+        if answer["failed"]:
+            raise RunFailed(result.get("msg", str(result)))
         return result
+
+    def _answer(self, question: dict[str, Any]) -> Any:
+        asked, told = self._runner.stdin, self._runner.stdout
+        assert asked
+        assert told
+        print(json.dumps(question), file=asked, flush=True)
+        return json.loads(told.readline())
 
     def playbook(self, name: str, *arguments: str, **variables: Any) -> str:
         """Run mailhosting.stack.NAME; what it printed.  RunFailed with that if it fails."""
@@ -46,6 +53,17 @@ class Control:
         if done.returncode:
             raise RunFailed(done.stdout + done.stderr)
         return done.stdout
+
+    @cached_property
+    def _runner(self) -> subprocess.Popen[str]:
+        """Started by the first call."""
+        command = [sys.executable, Path(__file__).with_name("module_runner.py"), *self.inventories]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self) -> None:
+        """End what runs modules; another call would start it again."""
+        if runner := vars(self).pop("_runner", None):
+            runner.communicate()
 
     def _where(self) -> list[str]:
         return [f"--inventory={path}" for path in self.inventories]

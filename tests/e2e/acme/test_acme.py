@@ -21,6 +21,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from .. import sandbox
 from ..clients import User, staying_logged_in
+from ..conftest import by_ssh
 from ..control import Control, reloads
 from ..test_tls import IMPLICIT, UPGRADES, certificate
 
@@ -33,14 +34,11 @@ UNIT = "mailhosting-acme.service"
 
 
 @pytest.fixture(scope="session")
-def acme_server(inventories: list[str]) -> testinfra.host.Host:
+def acme_server(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> testinfra.host.Host:
     command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
     listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     (name,) = listing["acme"]["hosts"]
-    found = listing["_meta"]["hostvars"][name]
-    return testinfra.get_host(
-        f"ssh://{found['ansible_user']}@{found['ansible_host']}", ssh_extra_args=found["ansible_ssh_common_args"]
-    )
+    return by_ssh(listing["_meta"]["hostvars"][name], tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the collection's modules on the mail host, one after another: `python module_runner.py INVENTORY…`.
+
+A line of standard input, `{"module": NAME, "options": {…}}`, is answered by a line `{"failed": …, "result": {…}}`,
+where `result` is what `ansible --become` prints. Each call is a task of a play, run as a play's worker does.
+
+It is one process, because `ansible` takes a second of the processor to start and to build a module; and on the host the
+second call of a module, which has then been proven to bring all it imports, is run by a Python that has imported it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible._internal._task import TaskContext
+from ansible.cli.adhoc import AdHocCLI
+from ansible.executor.task_executor import TaskExecutor
+from ansible.executor.task_queue_manager import FinalQueue
+from ansible.playbook.play import Play
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins import loader as plugins
+from ansible.plugins.callback import CallbackBase
+
+HERE = Path(__file__).parent
+#: On the host.
+FOLDER = "/run/e2e-modules"
+COLLECTION = "ansible_collections/mailhosting/stack/plugins"
+#: Begins anew with what was sent to it.
+START = f"""
+systemctl stop e2e-modules; rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && cd {FOLDER} && base64 -d | tar -xz
+systemd-run --quiet --collect --unit=e2e-modules --setenv=HOME=/root --working-directory=/root \\
+  python3 {FOLDER}/module_server.py {FOLDER}/library {FOLDER}/socket ansible.module_utils.basic \\
+  {COLLECTION.replace("/", ".")}.module_utils._objects
+"""
+
+
+def library() -> str:
+    """What modules import and what runs them, as an archive in base64."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+
+        def add(folder: Path, name: str) -> None:
+            for file in folder.rglob("*.py"):
+                archive.add(file, f"library/{name}/{file.relative_to(folder)}")
+
+        # As in what Ansible sends, there is nothing of its own in the package.
+        archive.addfile(tarfile.TarInfo("library/ansible/__init__.py"))
+        add(Path(ansible.module_utils.__path__[0]), "ansible/module_utils")
+        for kind in "modules", "module_utils":
+            add(HERE.parents[1] / "plugins" / kind, f"{COLLECTION}/{kind}")
+        for program in "module_server.py", "module_client.py":
+            archive.add(HERE / program, program)
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+class Host:
+    """The mail host, by Ansible."""
+
+    def __init__(self, inventories: list[str]) -> None:
+        command = AdHocCLI(["ansible", "mail", "--become", *(f"--inventory={path}" for path in inventories)])
+        command.parse()
+        plugins.init_plugin_loader()
+        self._loader, inventory, self._variables = command._play_prereqs()
+        (self._host,) = inventory.get_hosts("mail")
+        # What connection plugins lock, of which there is one at a time.
+        self._lock = os.memfd_create("lock")
+        self._queue, self._printer = FinalQueue(), CallbackBase()
+
+    def run(self, module: str, options: dict[str, Any], **variables: str) -> dict[str, Any]:
+        """The result of a module."""
+        source = {"name": "e2e", "hosts": "mail", "gather_facts": False, "tasks": [{"action": module, "args": options}]}
+        play = Play.load(source, variable_manager=self._variables, loader=self._loader)
+        context = PlayContext(play, {}, self._lock)
+        (task,) = play.tasks[0].block
+        known = self._variables.get_vars(play=play, host=self._host, task=task) | variables
+        with TaskContext(task):
+            run = TaskExecutor(self._host, task, known, context, self._loader, plugins, self._queue, self._variables)
+            made = run.run()
+        failed = bool(made.pop("failed", False) or made.get("unreachable"))
+        return {"failed": failed, "result": json.loads(self._printer._dump_results(made))}
+
+
+def answers(host: Host) -> Iterator[dict[str, Any]]:
+    """One for each line of standard input."""
+    proven: set[str] = set()
+    quick: dict[str, str] = {}
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        name = f"mailhosting.stack.{wanted['module']}"
+        if name in proven and not quick:
+            host.run("ansible.builtin.shell", {"cmd": START, "stdin": library()})
+            quick["ansible_python_interpreter"] = f"{FOLDER}/module_client.py"
+        yield host.run(name, wanted["options"], **(quick if name in proven else {}))
+        proven.add(name)
+
+
+def main() -> None:
+    # Whatever else Ansible prints is no answer.
+    with os.fdopen(os.dup(1), "w") as told:
+        os.dup2(2, 1)
+        for answer in answers(Host(sys.argv[1:])):
+            print(json.dumps(answer), file=told, flush=True)
+
+
+if __name__ == "__main__":
+    main()
