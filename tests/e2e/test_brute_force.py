@@ -18,7 +18,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from . import sandbox
 from .clients import User, may_log_in, until
-from .conftest import FAIL2BAN_ANSWERS
+from .conftest import forget_failures
 from .control import Control
 from .guessing import banned, guess, limit
 
@@ -30,7 +30,7 @@ DENIED = "/run/fail2ban/denied-logins"
 def protected(host: testinfra.host.Host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
     yield
     host.check_output("systemctl start fail2ban")
-    host.check_output(f"{FAIL2BAN_ANSWERS}; fail2ban-client unban --all")
+    forget_failures(host)
 
 
 def guess_and_be_shut_out(server: Server, login: str) -> None:
