@@ -9,10 +9,11 @@ MAIL_TEST_INVENTORY names the inventories of the host under test, separated by c
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server, TLSContext
 
+from . import sandbox
 from .clients import User
 from .control import Control
 from .outside import Outside
+from .sandboxes import SANDBOXES
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -117,6 +120,12 @@ def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Serv
     finally:
         subprocess.run(["ip", "address", "delete", *ours[3:6]], check=True)
         host.check_output(theirs.replace("replace", "delete"))
+
+
+@pytest.fixture(scope="session")
+def tried(host: testinfra.host.Host) -> Callable[[str], sandbox.Tried]:
+    """What came of all acts in the sandbox of a unit."""
+    return functools.cache(lambda unit: sandbox.tried(host, unit, SANDBOXES[unit]))
 
 
 def forget_failures(host: testinfra.host.Host) -> None:

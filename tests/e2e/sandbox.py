@@ -1,114 +1,152 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an intruder inside a unit could do: acts tried there that its sandbox must forbid.
+"""How acts are tried in a unit's sandbox: all of a unit at once, outside of it and inside.
 
-A failure proves nothing if the unit is down, the file is not there or the command is misspelt. So something innocent
-has to succeed inside, and outside the act itself, or as much of it as does no harm.
+A failure inside proves nothing if the unit is down, the file is not there or the command is misspelt. So each act has
+to succeed outside, or as much of it as does no harm, and something innocent has to succeed inside.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 #: What a sandbox says.
-REFUSALS: Final = ("Read-only", "denied", "not permitted", "No such file", "unreachable", "refused")
-_NAMESPACES: Final = "os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC"
-#: The unit in which the acts of `in_place_of` are tried.
+REFUSALS: Final = (
+    *("Read-only", "denied", "not permitted", "No such file", "unreachable", "refused", "not supported"),
+    "InsufficientPrivilege",
+)
+#: The unit that is like another and tries acts in its place.
 TRIED: Final = "sandbox-tried.service"
-#: What `outside` and `inside` run, and what it says.
+#: What is run in a sandbox, and what it says there.
 _SCRIPT, _SAID = "/run/e2e-script", "/run/e2e-said"
+#: Sections of TRIED: the acts are all that is run, once; nothing of the other unit's is prepared or taken away.
+_ONCE: Final = f"""
+[Service]
+Type=oneshot
+Restart=no
+TimeoutStartSec=60
+RuntimeDirectoryPreserve=yes
+StandardInput=null
+StandardOutput=truncate:{_SAID}
+StandardError=journal
+ExecStartPre=
+ExecStartPost=
+ExecReload=
+ExecStop=
+ExecStopPost=
+ExecStart=
+ExecStart=/bin/sh {_SCRIPT}
+"""
 
 
 class Act(NamedTuple):
-    """Two commands, as a shell takes them: the forbidden one, and one that root can do outside."""
+    """Commands, as a shell takes them: the forbidden one, and what can be done outside; empty: the same."""
 
     command: str
-    outside: str
+    outside: str = ""
     code: str = ""  # the forbidden one in Python, for where no command can be run
-
-
-def harmless(command: str, code: str = "") -> Act:
-    """Something that root may do outside."""
-    return Act(command, command, code)
 
 
 def writing(path: str) -> Act:
     """Adding a line to `path`, a file that may be new, in a folder that is there."""
-    return Act(f"sh -c 'echo x >> {path}'", f"test -d {PurePosixPath(path).parent}", f'open("{path}", "a").write("x")')
+    return Act(f"echo x >> {path}", f"test -d {PurePosixPath(path).parent}", f'open("{path}", "a").write("x")')
 
 
-#: What no daemon may do.
-EVERYWHERE: Final = {
-    "write a system file": writing("/usr/bin/intruder"),
-    "write the configuration": writing("/etc/passwd"),
-    "write root's files": writing("/root/intruder"),
-    "read root's files": harmless("cat /root/.profile", 'open("/root/.profile").read()'),
-    "make a unit": writing("/etc/systemd/system/intruder.service"),
-}
-_CONNECT: Final = 'import socket; socket.create_connection(("127.0.0.1", 25), 2)'
-REACHING_A_PORT: Final = harmless(f"python3 -c '{_CONNECT}'", _CONNECT)
-OPENING_A_SOCKET: Final = harmless("python3 -c 'import socket; socket.socket(socket.AF_INET)'")
+class Answer(NamedTuple):
+    """How an act ended, and what it said to standard error."""
+
+    code: int
+    said: str
 
 
-def refuses(host: Any, unit: str, act: Act, namespaces: str = "--mount --net --ipc", by: str = "") -> None:
-    """Fails unless `act` is refused inside the namespaces of a running unit's main process, and there only.
-
-    It is done as root with all capabilities, unless `namespaces` says otherwise or `by`, a command that runs another.
-    """
-    process = host.check_output(f"systemctl show --value --property=MainPID {unit}")
-    assert process != "0", f"{unit} does not run"
-    enter = f"nsenter --target {process} {namespaces} -- {by} "
-    host.check_output(act.outside)
-    host.check_output(f"{enter} sh -c 'test -e /proc/self && echo x >> /dev/null'")
-    tried = host.run(enter + act.command)
-    assert tried.rc != 0, tried.stdout
-    assert any(refusal in tried.stderr for refusal in REFUSALS), tried.stderr
+#: Tries commands by name in the sandbox of a unit.
+Way = Callable[[Any, str, Mapping[str, Act]], dict[str, Answer]]
 
 
-def refuses_to_code(host: Any, unit: str, act: Act) -> None:
-    """The same for a unit whose sandbox lets no command be run: a process goes inside and does the act itself."""
-    process = host.check_output(f"systemctl show --value --property=MainPID {unit}")
-    assert process != "0", f"{unit} does not run"
-    enter = f"import os, socket; os.setns(os.pidfd_open({process}), {_NAMESPACES})"
-    host.check_output(act.outside)
-    host.check_output(f'python3 -c \'{enter}; open("/dev/null", "a").write("x")\'')
-    tried = host.run(f"python3 -c '{enter}; {act.code}'")
-    assert tried.rc != 0, tried.stdout
-    assert any(refusal in tried.stderr for refusal in REFUSALS), tried.stderr
+@dataclass(frozen=True)
+class Sandbox:
+    """What a unit must not be able to do, and something that it must be."""
+
+    forbidden: Mapping[str, Act]
+    allowed: Act
+    way: Way
+    #: Outside is the unit's user, not root: nothing but the sandbox forbids it.
+    as_its_user: bool = False
+    #: An act ends with one of REFUSALS; elsewhere some are killed, or find nothing.
+    says_why: bool = True
 
 
-@contextlib.contextmanager
-def in_place_of(host: Any, unit: str) -> Iterator[Callable[[str], bool]]:
-    """Runs commands as a unit with all the settings of `unit` would run its own: whether each succeeded."""
+class Tried(NamedTuple):
+    """The answers to all acts of a unit."""
+
+    outside: dict[str, Answer]
+    inside: dict[str, Answer]
+
+
+_ALLOWED: Final = "what is allowed"
+
+
+def tried(host: Any, unit: str, sandbox: Sandbox) -> Tried:
+    """Try all of a unit's acts."""
+    acts = {**sandbox.forbidden, _ALLOWED: sandbox.allowed}
+    its_user = f"$(systemctl show --value --property=User {unit} | grep . || echo root)"
+    run = f"systemd-run --quiet --wait --pipe --uid={its_user} /bin/sh" if sandbox.as_its_user else "sh"
+    _write(host, _SCRIPT, _script({name: act.outside or act.command for name, act in acts.items()}))
+    return Tried(_answers(host.check_output(f"{run} {_SCRIPT}")), sandbox.way(host, unit, acts))
+
+
+def refused(sandbox: Sandbox, answers: Tried, name: str) -> None:
+    """Fails unless an act was refused inside, and there only."""
+    assert answers.outside[name].code == 0, answers.outside[name].said
+    assert answers.inside[_ALLOWED].code == 0, answers.inside[_ALLOWED].said
+    inside = answers.inside[name]
+    assert inside.code != 0
+    assert not sandbox.says_why or any(refusal in inside.said for refusal in REFUSALS), inside.said
+
+
+def in_its_place(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
+    """As a unit with all the settings of `unit` would do its own work."""
     file = f"/run/systemd/system/{TRIED}"
-    once = "[Service]\\nType=oneshot\\nTimeoutStartSec=20\\nRestart=no\\nStandardInput=null\\nStandardOutput=journal\\n"
-    host.check_output(f"(systemctl cat {unit} && printf '{once}') >{file}")
-
-    def succeeds(command: str) -> bool:
-        # For systemd, these signs would be more than that.
-        assert not set('$%"\\') & set(command)
-        drop_in = f'[Service]\nExecStart=\nExecStart=/bin/sh -c "{command}"'
-        write = f"mkdir -p {file}.d && cat >{file}.d/command.conf <<'END'\n{drop_in}\nEND\n"
-        tried = host.run(f"{write} systemctl daemon-reload && systemctl start {TRIED}")
-        assert tried.rc == 0 or "journalctl" in tried.stderr, tried.stderr
-        return bool(tried.rc == 0)
-
+    dynamic = host.check_output(f"systemctl show --value --property=DynamicUser {unit}") == "yes"
+    user = f"User={unit.partition('.')[0]}\n" if dynamic else ""
+    _write(host, _SCRIPT, _script({name: act.command for name, act in acts.items()}))
     try:
-        assert succeeds("true")
-        yield succeeds
+        _write(host, file, host.check_output(f"systemctl cat {unit}") + _ONCE + user)
+        host.check_output(f"systemctl daemon-reload && systemctl start {TRIED}")
+        return _answers(host.check_output(f"cat {_SAID}"))
     finally:
-        host.check_output(f"rm -r {file} {file}.d; systemctl reset-failed {TRIED}; systemctl daemon-reload")
+        host.check_output(f"rm -f {file} {_SAID}; systemctl reset-failed {TRIED}; systemctl daemon-reload")
 
 
-def refuses_in_place_of(host: Any, succeeds: Callable[[str], bool], act: Act) -> None:
-    """Fails unless `act` is refused where `in_place_of` runs commands, and there only."""
-    host.check_output(act.outside)
-    assert not succeeds(act.command)
+def in_its_namespaces(namespaces: str = "--mount --net --ipc", by: str = "") -> Way:
+    """Inside the namespaces of the unit's main process, as root with all capabilities, or `by` what takes some away."""
+
+    def way(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
+        _write(host, _SCRIPT, _script({name: act.command for name, act in acts.items()}))
+        enter = f"nsenter --target {_process(host, unit)} {namespaces} -- {by}"
+        return _answers(host.check_output(f"{enter} sh -s <{_SCRIPT}"))
+
+    return way
+
+
+def by_code(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
+    """The same where no command can be run: a process goes inside and does the acts itself."""
+    program = f"""
+import os, socket
+os.setns(os.pidfd_open({_process(host, unit)}), os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC)
+for name, code in {[(name, act.code) for name, act in acts.items()]}:
+    try:
+        exec(code)
+        print(0, name, "", sep="\t")
+    except Exception as error:
+        print(1, name, error, sep="\t")
+"""
+    return _answers(host.check_output(f"python3 - <<'END'\n{program}END"))
 
 
 def is_strict(host: Any, unit: str, most: float = 2.0) -> None:
@@ -117,34 +155,26 @@ def is_strict(host: Any, unit: str, most: float = 2.0) -> None:
     assert float(verdict.rpartition(": ")[2].split()[0]) <= most, verdict
 
 
-def outside(host: Any, unit: str, acts: Mapping[str, str]) -> list[str]:
-    """Which acts succeed as the unit's user without its sandbox; of the others, failing inside says nothing."""
-    _write(host, _SCRIPT, _script(acts))
-    user = host.check_output(f"systemctl show --value --property=User {unit}") or "root"
-    return list(host.check_output(f"systemd-run --quiet --wait --pipe --uid={user} /bin/sh {_SCRIPT}").splitlines())
+def _process(host: Any, unit: str) -> str:
+    process = str(host.check_output(f"systemctl show --value --property=MainPID {unit}"))
+    assert process != "0", f"{unit} does not run"
+    return process
 
 
-def inside(host: Any, unit: str, acts: Mapping[str, str], verb: str = "start") -> list[str]:
-    """Which acts succeed in place of what the unit runs at `verb`, start or reload; a reload stops nothing."""
-    folder, key = Path(f"/run/systemd/system/{unit}.d"), f"Exec{verb.capitalize()}"
-    _write(host, _SCRIPT, _script(acts))
-    try:
-        host.check_output(f"mkdir -p {folder}")
-        _write(
-            host,
-            folder / "e2e.conf",
-            f"[Service]\nStandardOutput=truncate:{_SAID}\nStandardError=null\n{key}=\n{key}=/bin/sh {_SCRIPT}",
-        )
-        host.check_output(f"systemctl daemon-reload && systemctl {verb} {unit}")
-        return list(host.check_output(f"cat {_SAID}").splitlines())
-    finally:
-        host.check_output(f"rm -rf {folder} {_SAID} && systemctl daemon-reload")
+def _script(commands: Mapping[str, str]) -> str:
+    """A shell script that says how each of its commands ended: the code, the name and what was said."""
+    lines = [
+        f"said=$(sh -c {shlex.quote(command)} 2>&1 >/dev/null); printf '%s\\t%s\\t' $? {shlex.quote(name)}; echo $said"
+        for name, command in commands.items()
+    ]
+    return "\n".join(["set -f", *lines])
 
 
-def _script(acts: Mapping[str, str]) -> str:
-    """A shell script that says which of its acts succeeded."""
-    return "\n".join(f"({act}) >/dev/null 2>&1 && echo {shlex.quote(name)}" for name, act in acts.items()) + "\ntrue"
+def _answers(lines: str) -> dict[str, Answer]:
+    """What such a script has said."""
+    parts = (line.split("\t", 2) for line in lines.splitlines())
+    return {name: Answer(int(code), said) for code, name, said in parts}
 
 
-def _write(host: Any, path: object, text: str) -> None:
+def _write(host: Any, path: str, text: str) -> None:
     host.check_output(f"cat >{path} <<'END'\n{text}\nEND")

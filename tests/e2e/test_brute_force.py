@@ -16,7 +16,6 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import sandbox
 from .clients import User, may_log_in, until
 from .conftest import forget_failures
 from .control import Control
@@ -184,17 +183,3 @@ def test_without_fail2ban_nobody_stays_shut_out(server: Server, host: testinfra.
     assert until(lambda: may_log_in(server, "imaps", bill), 5)
     host.check_output("systemctl start fail2ban")
     assert until(lambda: not may_log_in(server, "imaps", bill), 20)
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        sandbox.harmless("cat /etc/dovecot/auth.conf"),
-        sandbox.harmless("ls /var/vmail/."),
-        sandbox.harmless("cat /etc/mailhosting/tls/shared/key.pem"),
-        sandbox.writing("/etc/intruder"),
-    ],
-    ids=lambda act: act.command,
-)
-def test_fail2ban_cannot(host: testinfra.host.Host, act: sandbox.Act) -> None:
-    sandbox.refuses(host, "fail2ban", act, namespaces="--mount", by="setpriv --bounding-set=-all --inh-caps=-all")

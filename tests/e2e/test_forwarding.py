@@ -15,7 +15,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import sandbox
 from .clients import User, arrived, fetched, inbox, message, receive, send, until
 from .control import Control, RunFailed
 from .outside import Outside
@@ -249,16 +248,3 @@ def test_the_listeners_on_loopback_are_not_elsewhere(host: testinfra.host.Host) 
 def test_the_secret_is_for_root_alone(host: testinfra.host.Host) -> None:
     for path in ("/etc/postsrsd.secret", "/etc/mailhosting/loopback.pem"):
         assert host.check_output(f"stat -c '%U %a' {path}") == "root 600"
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        sandbox.writing("/etc/passwd"),
-        sandbox.harmless("cat /etc/mailhosting/loopback.pem"),
-        sandbox.writing("/var/lib/postsrsd/intruder"),
-    ],
-    ids=lambda act: act.command,
-)
-def test_postsrsd_cannot(host: testinfra.host.Host, act: sandbox.Act) -> None:
-    sandbox.refuses(host, "postsrsd", act)

@@ -15,7 +15,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES
 
-from . import sandbox
 from .clients import User, log_in, may_log_in, until
 from .control import Control
 
@@ -145,24 +144,6 @@ def test_its_database_role_sees_no_table_and_no_view(host: testinfra.host.Host) 
         query = "SELECT v1.set_password($$a$$, $$b$$, NULL, NULL, NULL)"
         asked = host.run(f"runuser -u {user} -- psql --dbname=mailhosting --command='{query}'")
         assert "permission denied" in asked.stderr
-
-
-def test_the_sandbox(host: testinfra.host.Host) -> None:
-    unit = "mailhosting-password@x.service"
-    acts = (
-        *sandbox.EVERYWHERE.values(),
-        sandbox.harmless("cat /etc/mailhosting/legacy.keys"),
-        sandbox.harmless("ls /etc/dovecot"),
-        sandbox.harmless("ls /var/vmail"),
-        sandbox.writing("/var/intruder"),
-        sandbox.writing("/usr/lib/mailhosting/intruder"),
-        sandbox.OPENING_A_SOCKET,
-        sandbox.harmless("unshare --user true"),
-    )
-    with sandbox.in_place_of(host, unit) as succeeds:
-        for act in acts:
-            sandbox.refuses_in_place_of(host, succeeds, act)
-    sandbox.is_strict(host, unit)
 
 
 def test_a_wrong_old_password_is_logged_with_the_address_alone(host: testinfra.host.Host) -> None:

@@ -10,7 +10,7 @@ import imaplib
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import sandbox
 from .clients import User, arrived, inbox, message, receive, subjects
 from .control import Control
 
@@ -341,35 +340,3 @@ def test_it_runs_every_night_at_the_same_time(host: testinfra.host.Host) -> None
     timer = host.check_output("systemctl show mailhosting-retention.timer")
     for line in ("Persistent=yes", "FixedRandomDelay=yes", "Unit=mailhosting-retention@run.service"):
         assert line in timer.splitlines()
-
-
-UNIT = "mailhosting-retention@run.service"
-FORBIDDEN = {
-    **sandbox.EVERYWHERE,
-    "read a key": sandbox.harmless("ls /etc/mailhosting/tls"),
-    "read the queue": sandbox.harmless("ls /var/spool/postfix/."),
-    "read the directory's files": sandbox.harmless("ls /var/lib/postgresql/."),
-    "talk to the network": sandbox.OPENING_A_SOCKET,
-    "become root": sandbox.harmless("setpriv --reuid=0 true || su root -c true"),
-    "make a namespace": sandbox.harmless("unshare --user true"),
-    "see other processes": sandbox.harmless("ls /proc/1/status"),
-}
-
-
-@pytest.fixture(scope="module")
-def succeeds(host: testinfra.host.Host) -> Iterator[Callable[[str], bool]]:
-    with sandbox.in_place_of(host, UNIT) as succeeds:
-        yield succeeds
-
-
-def test_the_sandbox_lets_it_write_a_mailbox(succeeds: Callable[[str], bool]) -> None:
-    assert succeeds("touch /var/vmail/e2e && rm /var/vmail/e2e")
-
-
-@pytest.mark.parametrize("act", FORBIDDEN)
-def test_the_sandbox_does_not_let_it(host: testinfra.host.Host, succeeds: Callable[[str], bool], act: str) -> None:
-    sandbox.refuses_in_place_of(host, succeeds, FORBIDDEN[act])
-
-
-def test_the_sandbox_is_strict(host: testinfra.host.Host) -> None:
-    sandbox.is_strict(host, UNIT)

@@ -20,7 +20,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from . import sandbox
 from .clients import User, arrived, inbox, message, receive, until, valkey_cli
 from .control import Control
 
@@ -410,38 +409,7 @@ def test_a_report(tenant: Control, tmp_path: Path, valkey: Valkey) -> None:
     assert {path.stat().st_mode & 0o777 for path in (csv, page, document)} == {0o600}
 
 
-UNIT = "mailhosting-usage.service"
-FORBIDDEN = {
-    **sandbox.EVERYWHERE,
-    "read a key": sandbox.harmless("ls /etc/mailhosting/tls"),
-    "read the queue": sandbox.harmless("ls /var/spool/postfix/."),
-    "read the directory's files": sandbox.harmless("ls /var/lib/postgresql/."),
-    "talk to the network": sandbox.OPENING_A_SOCKET,
-    "become root": sandbox.harmless("setpriv --reuid=0 true || su root -c true"),
-    "see other processes": sandbox.harmless("ls /proc/1/status"),
-}
-
-
-@pytest.fixture(scope="module")
-def succeeds(host: testinfra.host.Host) -> Iterator[Callable[[str], bool]]:
-    with sandbox.in_place_of(host, UNIT) as succeeds:
-        yield succeeds
-
-
-def test_the_sandbox_lets_it_measure(succeeds: Callable[[str], bool]) -> None:
-    assert succeeds("doveadm mailbox status -u bill@bolt.example vsize INBOX")
-
-
-@pytest.mark.parametrize("act", FORBIDDEN)
-def test_the_sandbox_does_not_let_it(host: testinfra.host.Host, succeeds: Callable[[str], bool], act: str) -> None:
-    sandbox.refuses_in_place_of(host, succeeds, FORBIDDEN[act])
-
-
 def test_it_cannot_change_a_bill_but_by_the_function(host: testinfra.host.Host) -> None:
     query = "UPDATE directory.usage_day SET day = day"
     asked = host.run(f"runuser -u vmail -- psql --dbname=mailhosting --command='{query}'")
     assert "permission denied" in asked.stderr
-
-
-def test_the_sandbox_is_strict(host: testinfra.host.Host) -> None:
-    sandbox.is_strict(host, UNIT)

@@ -12,14 +12,12 @@ import json
 import ssl
 import subprocess
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .. import sandbox
 from ..clients import User, staying_logged_in
 from ..conftest import by_ssh
 from ..control import Control, reloads
@@ -142,52 +140,6 @@ def test_without_the_acme_server_a_host_converges_and_serves(
     assert names(certificate(server, "imaps", "mail.e2e.example", ca_file)) == {SHARED}
     host.run(f"systemctl start {UNIT}")
     assert "mail.e2e.example" not in host.check_output("find /etc/mailhosting /var/lib/private/mailhosting-acme")
-
-
-#: Run by the unit that orders, in place of certbot.
-FORBIDDEN = {
-    "read a key that serves": "cat /etc/mailhosting/tls/shared/key.pem",
-    "write a certificate that serves": "touch /etc/mailhosting/tls/shared/fullchain.pem",
-    "write the configuration": "touch /etc/passwd",
-    "write the program": "touch /usr/local/lib/mailhosting/certificates/intruder.py",
-    "read the mail": "ls /var/vmail/00",
-    "become root": "setpriv --reuid=0 true",
-}
-
-
-@pytest.mark.parametrize("act", FORBIDDEN)
-def test_what_orders_cannot(host: testinfra.host.Host, act: str) -> None:
-    unit = "mailhosting-acme-order.service"
-    drop_in = f"/run/systemd/system/{unit}.d/intruder.conf"
-    host.check_output(f"mkdir -p {Path(drop_in).parent}")
-    host.check_output(f"printf '[Service]\\nExecStart=\\nExecStart={FORBIDDEN[act]}\\n' >{drop_in}")
-    try:
-        host.check_output("systemctl daemon-reload")
-        tried = host.run(f"systemctl start {unit}; systemctl show --value --property=Result {unit}")
-        assert tried.stdout.strip() == "exit-code"
-        said = host.check_output(f"journalctl --unit={unit} --lines=6 --output=cat")
-        assert "denied" in said or "Read-only" in said or "not permitted" in said, said
-    finally:
-        host.check_output(f"rm -r {Path(drop_in).parent} && systemctl daemon-reload && systemctl reset-failed {unit}")
-
-
-#: Run by the unit that installs, as root.
-FORBIDDEN_TO_ROOT = {
-    "write a system file": "touch /usr/bin/intruder && rm /usr/bin/intruder",
-    "write the program": "touch /usr/local/lib/mailhosting/intruder && rm /usr/local/lib/mailhosting/intruder",
-    "write code to run": "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'",
-    "mount": "unshare --mount true",
-    "take the processor": "chrt --rr 1 true",
-    "set up the kernel": "sysctl -w kernel.domainname=mail",
-    "change the root folder": "chroot / true",
-    "talk to the network": "bash -c 'echo >/dev/tcp/127.0.0.1/25'",
-}
-
-
-def test_what_installs_cannot(host: testinfra.host.Host) -> None:
-    acts = {**FORBIDDEN_TO_ROOT, "do its work": "touch /etc/mailhosting/tls/e2e && rm /etc/mailhosting/tls/e2e"}
-    assert sandbox.outside(host, UNIT, acts) == [*acts]
-    assert sandbox.inside(host, UNIT, acts) == ["do its work"]
 
 
 def test_keys_are_for_their_owner_alone(host: testinfra.host.Host) -> None:

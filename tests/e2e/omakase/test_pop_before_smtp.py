@@ -17,7 +17,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .. import sandbox
 from ..clients import Refused, User, inbox, log_in, message, until, valkey_cli
 from ..control import Control
 
@@ -382,44 +381,12 @@ def test_garbage_on_its_socket_harms_nobody(server: Server, host: testinfra.host
     assert relay(server, user.address)[0] == 250
 
 
-FORBIDDEN = {
-    **sandbox.EVERYWHERE,
-    "reach a port": sandbox.REACHING_A_PORT,
-}
-POLICY_FORBIDDEN = {
-    **FORBIDDEN,
-    "change its own program": sandbox.writing("/usr/lib/mailhosting/policy/mailhosting_policy/decision.py"),
-    "read mailboxes": sandbox.harmless("sh -c 'ls -d /var/vmail/*'"),
-    "read Postfix's configuration": sandbox.harmless("cat /etc/postfix/main.cf"),
-    "read Dovecot's configuration": sandbox.harmless("cat /etc/dovecot/dovecot.conf"),
-    "reach Dovecot": sandbox.harmless("ls /run/dovecot/auth-client"),
-}
-
-
-@pytest.mark.usefixtures("plan")
-@pytest.mark.parametrize("act", POLICY_FORBIDDEN)
-def test_the_policy_service_cannot(host: testinfra.host.Host, act: str) -> None:
-    sandbox.refuses(host, "mailhosting-policy", POLICY_FORBIDDEN[act])
-
-
-@pytest.mark.usefixtures("plan")
-@pytest.mark.parametrize("act", FORBIDDEN)
-def test_valkey_cannot(host: testinfra.host.Host, act: str) -> None:
-    sandbox.refuses_to_code(host, "valkey-server", FORBIDDEN[act])
-
-
 @pytest.mark.usefixtures("plan")
 def test_valkey_runs_no_other_program(host: testinfra.host.Host) -> None:
     process = host.check_output("systemctl show --value --property=MainPID valkey-server")
     host.check_output(f"nsenter --target {process} --mount -- valkey-server --version")
     tried = host.run(f"nsenter --target {process} --mount -- sh -c true")
     assert "Permission denied" in tried.stderr
-
-
-@pytest.mark.usefixtures("plan")
-@pytest.mark.parametrize("unit", ["mailhosting-policy", "valkey-server"])
-def test_their_sandboxes_are_strict(host: testinfra.host.Host, unit: str) -> None:
-    sandbox.is_strict(host, unit)
 
 
 @pytest.mark.usefixtures("plan")

@@ -21,7 +21,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .. import sandbox
 from ..clients import User, may_log_in, receive, until
 from ..control import Control
 from ..outside import Outside
@@ -410,27 +409,6 @@ def test_thresholds_are_the_plans(operator: Control, box: Box, fill: Callable[..
         assert settled(box, EXCEEDED)
     finally:
         tenant(operator)
-
-
-#: What is tried from inside the sandbox.
-FORBIDDEN = {
-    **sandbox.EVERYWHERE,
-    "read mailboxes": sandbox.harmless("sh -c 'ls -d /var/vmail/*'"),
-    "read Dovecot's configuration": sandbox.harmless("cat /etc/dovecot/dovecot.conf"),
-    "read keys": sandbox.harmless("ls /etc/mailhosting/loopback.pem"),
-    "write its settings": sandbox.writing("/etc/mailhosting/notices/settings.json"),
-    "write Postfix's queue": sandbox.writing("/var/spool/postfix/incoming/x"),
-    "reach a network": sandbox.REACHING_A_PORT,
-}
-
-
-@pytest.mark.parametrize("act", FORBIDDEN)
-def test_the_program_cannot(host: testinfra.host.Host, act: str) -> None:
-    sandbox.refuses(host, "mailhosting-notices", FORBIDDEN[act], namespaces="--all")
-
-
-def test_its_sandbox_is_strict(host: testinfra.host.Host) -> None:
-    sandbox.is_strict(host, "mailhosting-notices")
 
 
 @pytest.mark.parametrize(

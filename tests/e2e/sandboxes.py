@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each unit must not be able to do.  The tests of each inventory take the units that it brings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from .sandbox import Act, Sandbox, by_code, in_its_namespaces, in_its_place, writing
+
+_CONNECT: Final = 'import socket; socket.create_connection(("127.0.0.1", 25), 2)'
+REACHING_A_PORT: Final = Act(f"python3 -c '{_CONNECT}'", code=_CONNECT)
+OPENING_A_SOCKET: Final = Act("python3 -c 'import socket; socket.socket(socket.AF_INET)'")
+MAKING_A_NAMESPACE: Final = Act("unshare --user true")
+MAKING_CODE: Final = Act("python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'")
+READING_MAILBOXES: Final = Act("ls -d /var/vmail/*")
+#: For a user who may not write there anyway.
+WRITING: Final = {
+    "write a system file": writing("/usr/bin/intruder"),
+    "write the configuration": writing("/etc/passwd"),
+    "write root's files": writing("/root/intruder"),
+    "read root's files": Act("cat /root/.profile", code='open("/root/.profile").read()'),
+    "make a unit": writing("/etc/systemd/system/intruder.service"),
+}
+#: For root.
+AS_ROOT: Final = {
+    "write a system file": Act("touch /usr/bin/intruder && rm /usr/bin/intruder"),
+    "write the configuration": Act("touch /etc/intruder && rm /etc/intruder"),
+    "make a unit": Act("touch /etc/systemd/system/intruder && rm /etc/systemd/system/intruder"),
+    "read root's files": Act("ls -A /root | grep ."),
+    "read the directory's files": Act("ls /var/lib/postgresql | grep ."),
+    "mount": Act("unshare --mount true"),
+    "take the processor": Act("chrt --rr 1 true"),
+    "set up the kernel": Act("sysctl -w kernel.domainname=mail"),
+    "rename the host": Act("hostname -F /etc/hostname"),
+    "make a device": Act("mknod /run/intruder c 1 3 && rm /run/intruder"),
+    "write code to run": MAKING_CODE,
+    "be root of a namespace": MAKING_A_NAMESPACE,
+}
+#: For what is done at night with mailboxes.
+_AT_NIGHT: Final = {
+    **WRITING,
+    "read a key": Act("ls /etc/mailhosting/tls"),
+    "read the queue": Act("ls /var/spool/postfix/."),
+    "read the directory's files": Act("ls /var/lib/postgresql/."),
+    "talk to the network": OPENING_A_SOCKET,
+    "become root": Act("setpriv --reuid=0 true || su root -c true"),
+    "see other processes": Act("ls /proc/1/status"),
+}
+QUEUE: Final = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
+#: A file in each of them and among the mailboxes, whose name Postfix leaves alone.
+NO_MAIL: Final = "no-mail"
+_INNOCENT: Final = Act("test -e /proc/self && echo x >> /dev/null", code='open("/dev/null", "a").write("x")')
+_REMOVING: Final = Act("touch /var/vmail/e2e && rm /var/vmail/e2e")
+
+
+def _in_python(code: str, outside: str) -> Act:
+    return Act(f'/usr/bin/python3 -I -c "{code}"', outside)
+
+
+def _asking(query: str) -> Act:
+    """The gate's user asks the directory."""
+    code = f"__import__('psycopg').connect('dbname=mailhosting user=mailhosting-gate').execute('{query}')"
+    return _in_python(code, f"runuser -u postgres -- psql --quiet --dbname=mailhosting --command='{query}'")
+
+
+SANDBOXES: Final = {
+    "postfix.service": Sandbox(
+        {
+            **AS_ROOT,
+            "read the mailboxes": Act(f"cat /var/vmail/{NO_MAIL}"),
+            "read Dovecot's configuration": Act("ls /etc/dovecot | grep ."),
+            "become root by a file": Act("install -m 4755 /bin/true /var/lib/postfix/e2e && rm /var/lib/postfix/e2e"),
+        },
+        allowed=Act("touch /var/lib/postfix/e2e && rm /var/lib/postfix/e2e && ls /var/spool/postfix/hold"),
+        way=in_its_place,
+        as_its_user=True,
+        says_why=False,
+    ),
+    "dovecot.service": Sandbox(
+        {
+            **AS_ROOT,
+            "read Postfix's configuration": Act("ls /etc/postfix | grep ."),
+            "become root by a file": Act("install -m 4755 /bin/true /var/lib/dovecot/e2e && rm /var/lib/dovecot/e2e"),
+            **{f"read mail in {folder}": Act(f"cat /var/spool/postfix/{folder}/{NO_MAIL}") for folder in QUEUE},
+        },
+        allowed=_REMOVING,
+        way=in_its_place,
+        as_its_user=True,
+        says_why=False,
+    ),
+    "mailhosting-remove-mailboxes.service": Sandbox(
+        {
+            "write code to run": MAKING_CODE,
+            "be root of a namespace": MAKING_A_NAMESPACE,
+            **{
+                f"look into {folder}": Act(f"ls {folder} | grep .")
+                for folder in ("/etc/mailhosting", "/etc/dovecot", "/etc/postfix", "/var/spool/postfix", "/run/dovecot")
+            },
+            "see other processes": Act("ls /proc/1/status"),
+            "see the system": Act("ls /proc/sys/kernel/hostname"),
+            "talk to the network": OPENING_A_SOCKET,
+            "take less of the processor": Act("chrt --idle 0 true"),
+            "let others read": Act("umask | grep 22"),
+        },
+        allowed=Act(f"{_REMOVING.command} && ls /run/postgresql/.s.*"),
+        way=in_its_place,
+        as_its_user=True,
+        says_why=False,
+    ),
+    "mailhosting-retention@run.service": Sandbox(
+        {**_AT_NIGHT, "make a namespace": MAKING_A_NAMESPACE},
+        allowed=_REMOVING,
+        way=in_its_place,
+    ),
+    "mailhosting-usage.service": Sandbox(
+        _AT_NIGHT,
+        allowed=Act("doveadm mailbox status -u bill@bolt.example vsize INBOX"),
+        way=in_its_place,
+    ),
+    "mailhosting-password@x.service": Sandbox(
+        {
+            **WRITING,
+            "read the keys of APOP's secrets": Act("cat /etc/mailhosting/legacy.keys"),
+            "read Dovecot's configuration": Act("ls /etc/dovecot"),
+            "read mailboxes": Act("ls /var/vmail"),
+            "write a folder of the system": writing("/var/intruder"),
+            "change its own program": writing("/usr/lib/mailhosting/intruder"),
+            "talk to the network": OPENING_A_SOCKET,
+            "make a namespace": MAKING_A_NAMESPACE,
+        },
+        allowed=Act("ls /run/postgresql/.s.*"),
+        way=in_its_place,
+    ),
+    "postsrsd.service": Sandbox(
+        {
+            "write the configuration": writing("/etc/passwd"),
+            "read the loopback key": Act("cat /etc/mailhosting/loopback.pem"),
+            "write its own folder": writing("/var/lib/postsrsd/intruder"),
+        },
+        allowed=_INNOCENT,
+        way=in_its_namespaces(),
+    ),
+    "fail2ban.service": Sandbox(
+        {
+            "read Dovecot's configuration": Act("cat /etc/dovecot/auth.conf"),
+            "read mailboxes": Act("ls /var/vmail/."),
+            "read a key": Act("cat /etc/mailhosting/tls/shared/key.pem"),
+            "write the configuration": writing("/etc/intruder"),
+        },
+        allowed=_INNOCENT,
+        way=in_its_namespaces("--mount", by="setpriv --bounding-set=-all --inh-caps=-all"),
+    ),
+    "mailhosting-notices.service": Sandbox(
+        {
+            **WRITING,
+            "read mailboxes": READING_MAILBOXES,
+            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
+            "read keys": Act("ls /etc/mailhosting/loopback.pem"),
+            "write its settings": writing("/etc/mailhosting/notices/settings.json"),
+            "write Postfix's queue": writing("/var/spool/postfix/incoming/x"),
+            "reach a network": REACHING_A_PORT,
+        },
+        allowed=_INNOCENT,
+        way=in_its_namespaces("--all"),
+    ),
+    "mailhosting-policy.service": Sandbox(
+        {
+            **WRITING,
+            "reach a port": REACHING_A_PORT,
+            "change its own program": writing("/usr/lib/mailhosting/policy/mailhosting_policy/decision.py"),
+            "read mailboxes": READING_MAILBOXES,
+            "read Postfix's configuration": Act("cat /etc/postfix/main.cf"),
+            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
+            "reach Dovecot": Act("ls /run/dovecot/auth-client"),
+        },
+        allowed=_INNOCENT,
+        way=in_its_namespaces(),
+    ),
+    "valkey-server.service": Sandbox(
+        {**WRITING, "reach a port": REACHING_A_PORT},
+        allowed=_INNOCENT,
+        way=by_code,
+    ),
+    "mailhosting-gate@in.service": Sandbox(
+        {
+            "write its settings": _in_python("open('/etc/mailhosting/x', 'w')", "test -d /etc/mailhosting"),
+            "make a socket of Postfix's": _in_python(
+                "open('/var/spool/postfix/private/x', 'w')", "test -d /var/spool/postfix/private"
+            ),
+            "read mailboxes": _in_python("open('/var/vmail')", "ls /var/vmail"),
+            "read passwords": _in_python("open('/etc/shadow')", "cat /etc/shadow"),
+            "reach a port": _in_python(
+                "__import__('socket').create_connection(('127.0.0.1', 25), 2)", REACHING_A_PORT.command
+            ),
+            "read a hash": _asking("SELECT * FROM v1.passdb"),
+            "read a table": _asking("TABLE directory.account"),
+        },
+        allowed=Act("ls /run/postgresql/.s.*"),
+        way=in_its_place,
+    ),
+    "mailhosting-acme-order.service": Sandbox(
+        {
+            "read a key that serves": Act("cat /etc/mailhosting/tls/shared/key.pem"),
+            "write a certificate that serves": Act("touch /etc/mailhosting/tls/shared/fullchain.pem"),
+            "write the configuration": Act("touch /etc/passwd"),
+            "write the program": writing("/usr/local/lib/mailhosting/certificates/intruder.py"),
+            "read the mail": Act("ls /var/vmail/."),
+            "become root": Act("setpriv --reuid=0 true"),
+        },
+        allowed=Act("touch /var/lib/mailhosting-acme/e2e && rm /var/lib/mailhosting-acme/e2e"),
+        way=in_its_place,
+    ),
+    "mailhosting-acme.service": Sandbox(
+        {
+            "write a system file": AS_ROOT["write a system file"],
+            "write the program": Act(
+                "touch /usr/local/lib/mailhosting/intruder && rm /usr/local/lib/mailhosting/intruder"
+            ),
+            "write code to run": MAKING_CODE,
+            "mount": AS_ROOT["mount"],
+            "take the processor": AS_ROOT["take the processor"],
+            "set up the kernel": AS_ROOT["set up the kernel"],
+            "change the root folder": Act("chroot / true"),
+            "talk to the network": Act("bash -c 'echo >/dev/tcp/127.0.0.1/25'"),
+        },
+        allowed=Act("touch /etc/mailhosting/tls/e2e && rm /etc/mailhosting/tls/e2e"),
+        way=in_its_place,
+        as_its_user=True,
+        says_why=False,
+    ),
+}
+
+
+def forbidden(*units: str) -> list[Any]:
+    """A case for each act of each unit, as `(unit, act)`."""
+    return [
+        pytest.param(unit, act, id=f"{unit.partition('.')[0]}: {act}")
+        for unit in units
+        for act in SANDBOXES[unit].forbidden
+    ]

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What daemons see of the directory, and what happens when one dies."""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import User, arrived, receive, until
+
+
+def answers(server: Server, user: User) -> bool:
+    """Whether a mail handed in on port 25 can be read by IMAP."""
+    try:
+        return arrived(server, user, receive(server, "someone@outside.example", user.address), 5)
+    except (OSError, smtplib.SMTPException, imaplib.IMAP4.error):
+        return False
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT password FROM v1.passdb", "SELECT * FROM directory.account", "CREATE TABLE v1.t (i int)"]
+)
+@pytest.mark.parametrize("user", ["postfix", "vmail"])
+def test_only_dovecot_sees_a_hash(host: testinfra.host.Host, user: str, query: str) -> None:
+    asked = host.run(f'runuser -u {user} -- psql --dbname=mailhosting --command="{query}"')
+    assert "permission denied" in asked.stderr
+
+
+def test_no_other_user_gets_into_the_directory(host: testinfra.host.Host) -> None:
+    asked = host.run("runuser -u nobody -- psql --dbname=mailhosting --command='SELECT 1'")
+    assert asked.rc != 0
+
+
+def test_dovecot_sees_the_views_and_no_table(host: testinfra.host.Host) -> None:
+    ask = "runuser -u dovecot -- psql --dbname=mailhosting --tuples-only --command='{}'"
+    assert "ARGON2ID" in host.check_output(ask.format("SELECT password FROM v1.passdb LIMIT 1"))
+    assert "permission denied" in host.run(ask.format("SELECT * FROM directory.account")).stderr
+
+
+@pytest.mark.parametrize("unit", ["postfix", "dovecot", "postgresql@17-main"])
+def test_a_killed_daemon_comes_back(server: Server, host: testinfra.host.Host, bill: User, unit: str) -> None:
+    host.check_output(f"systemctl kill --signal=KILL --kill-whom=main {unit}")
+    assert until(lambda: host.run(f"systemctl is-active {unit}").stdout.strip() == "active", 30)
+
+    assert until(lambda: answers(server, bill), 30)
+
+
+def test_without_the_directory_mail_is_put_off_and_nothing_is_refused_for_good(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
+    host.check_output("systemctl stop postgresql@17-main")
+    try:
+        with protocols.smtp(server, "smtp") as session:
+            codes = {session.mail("someone@outside.example")[0], session.rcpt(bill.address)[0]}
+        assert codes <= {250} | set(range(400, 500))
+        assert max(codes) >= 400
+    finally:
+        host.check_output("systemctl start postgresql@17-main")
+
+    assert until(lambda: answers(server, bill), 60)
