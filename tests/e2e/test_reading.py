@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, inbox, log_in, may_log_in, message, receive, until
+from .clients import Refused, User, arrived, at_once, inbox, log_in, may_log_in, message, receive, until
 
 
 def pop3_subjects(server: Server, user: User, protocol: str) -> list[str]:
@@ -48,8 +48,8 @@ def test_the_same_mail_by_every_protocol(server: Server, bill: User) -> None:
     "password", ["tr0ub4dor&3", "TR0UB4DOR&3", "Tr0ub4dor&", "Tr0ub4dor&3 ", "", "{PLAIN}", "Tr0ub4dor&3\0"]
 )
 def test_passwords_are_exact(server: Server, bill: User, password: str) -> None:
-    for protocol in ("imaps", "submission"):
-        assert not may_log_in(server, protocol, User(bill.address, password))
+    tries = [(server, protocol, User(bill.address, password)) for protocol in ("imaps", "submission")]
+    assert at_once(may_log_in, *tries) == [False, False]
 
 
 @pytest.mark.usefixtures("no_failures_yet")
@@ -61,12 +61,13 @@ def test_passwords_are_exact(server: Server, bill: User, password: str) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_login_is_refused_like_a_wrong_password(server: Server, bill: User, login: str) -> None:
-    answers = []
-    for user in (User(login, bill.password), User(bill.address, "wrong")):
+    def answer(user: User) -> str:
         with pytest.raises(Refused) as refused:
             log_in(server, "pop3s", user)
-        answers.append(str(refused.value))
-    assert answers[0] == answers[1]
+        return str(refused.value)
+
+    unknown, wrong = at_once(answer, (User(login, bill.password),), (User(bill.address, "wrong"),))
+    assert unknown == wrong
 
 
 def test_case_of_the_login_does_not_matter(server: Server, bill: User) -> None:
