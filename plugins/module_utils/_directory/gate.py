@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from .lookups import PLANNING
+
 #: The database role, and the operating system user that the gate runs as.
 USER: Final = "mailhosting-gate"
 
 # As for the daemons' lookups: one plan, good for a large directory, kept by the connection.
-_QUESTION: Final = """LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off"""
+_QUESTION: Final = f"LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp\n{PLANNING}"
 
 # The mailboxes that keep what they receive; those that are alone send nothing on besides.
 _VIEWS: Final = """

@@ -150,7 +150,7 @@ BEGIN ATOMIC
            coalesce(NOT c.is_read, false)
     FROM directory.notice n
     LEFT JOIN directory.tenant t ON t.id = n.tenant_id
-    LEFT JOIN directory.contact c ON c.tenant_id = n.tenant_id AND c.name = 'technical'
+    LEFT JOIN LATERAL directory.contact(n.tenant_id) c ON c.name = 'technical'
     WHERE n.sent_at IS NULL AND n.given_up_at IS NULL AND n.due_at <= now()
     ORDER BY n.due_at, n.id
     LIMIT 100;
