@@ -57,7 +57,7 @@ class Control:
     @cached_property
     def _runner(self) -> subprocess.Popen[str]:
         """Started by the first call."""
-        command = [sys.executable, Path(__file__).with_name("module_runner.py"), *self.inventories]
+        command = [sys.executable, str(Path(__file__).with_name("module_runner.py")), *map(str, self.inventories)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def close(self) -> None:

@@ -412,7 +412,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
-    directory.hosted, directory.own_address, directory.standing;
+    directory.contact, directory.hosted, directory.own_address, directory.standing;
 DROP FUNCTION IF EXISTS directory.contact;
 """
 
