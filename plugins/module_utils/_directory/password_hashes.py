@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-#: Schemes that a stock Dovecot 2.4 verifies (it refuses the weak ones), less those without a salt.
+#: Schemes that Dovecot 2.4 verifies, less those without a salt.
 SCHEMES: Final = (
     "ARGON2ID",
     "ARGON2I",
@@ -29,6 +29,7 @@ SCHEMES: Final = (
     "SHA256-CRYPT",
     "PBKDF2",
     "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
     "SSHA512",
     "SSHA256",
     "SSHA",
@@ -41,16 +42,41 @@ _HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}([!-~]{1,1000})\Z")
 
 _MOST_ROUNDS: Final = 1_000_000
 _MOST_BCRYPT: Final = 14  # as a power of two
-_MOST_MEMORY: Final = 262_144  # KiB
+#: KiB; Dovecot's processes that check passwords have to have more.
+MOST_MEMORY: Final = 262_144
 _MOST_PASSES: Final = 1_048_576  # KiB, of all passes together
 
-_BCRYPT: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$")
-_SHA_CRYPT: Final = re.compile(r"\$[56]\$(?:rounds=([0-9]{1,9})\$)?")
-_ARGON2: Final = re.compile(r"\$argon2id?\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,9}),p=[0-9]{1,3}\$")
-_PBKDF2: Final = re.compile(r"\$1\$[^$]+\$([0-9]{1,9})\$")
-_SCRAM: Final = re.compile(r"([0-9]{1,9}),")
-#: Of crypt(5)'s other kinds: DES, MD5, and yescrypt up to eight times Debian's default.
-_CHEAP_CRYPT: Final = re.compile(r"[./0-9A-Za-z]{13}\Z|\$1\$|\$g?y\$j[7-9A-C]T\$")
+# crypt(3) writes the hash anew and compares the texts, so each has to be as it writes it: lengths, and last letters,
+# whose bits are not all used.
+_C64: Final = "[./0-9A-Za-z]"
+_DES: Final = rf"{_C64}{{12}}[.26AEIMQUYcgkosw]"
+_MD5: Final = rf"\$1\${_C64}{{0,8}}\${_C64}{{21}}[./01]"
+_BCRYPT: Final = re.compile(rf"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\${_C64}{{21}}[.Oeu]{_C64}{{30}}[.26CGKOSWaeimquy]\Z")
+_SHA_CRYPT: Final = re.compile(
+    r"\$(?:5|(6))\$(?:rounds=([1-9][0-9]{3,8})\$)?[^$:;*!\\]{0,16}\$"
+    rf"(?(1){_C64}{{85}}[./01]|{_C64}{{42}}[./0-9A-D])\Z"
+)
+# yescrypt up to eight times Debian's default; its salt is in groups of four letters.
+_YESCRYPT: Final = (
+    rf"\$g?y\$j[7-9A-C]T\$(?:{_C64}{{4}})*(?:{_C64}[./01]|{_C64}{{2}}[./0-9A-D])?\${_C64}{{42}}[./0-9A-D]"
+)
+_CHEAP_CRYPT: Final = re.compile(rf"(?:{_DES}|{_MD5}|{_YESCRYPT})\Z")
+_ARGON2: Final = re.compile(
+    r"\$argon2id?\$v=19\$m=([1-9][0-9]{0,8}),t=([1-9][0-9]{0,8}),p=([1-9][0-9]{0,2})\$([^$=]+)\$([^$=]+)\Z"
+)
+_LEAST_ARGON2: Final = (8, 16)  # bytes of the salt, and of the hash
+_PBKDF2: Final = re.compile(r"\$1\$[^$]*\$([0-9]{1,9})\$[0-9a-fA-F]{40}\Z")
+_SCRAM: Final = re.compile(r"([0-9]{1,9}),([^,]+),([^,]+),([^,]+)\Z")
+_LEAST_SCRAM: Final = 4096  # rounds (RFC 7677)
+_DIGESTS: Final = {
+    "SSHA": "sha1",
+    "SSHA256": "sha256",
+    "SSHA512": "sha512",
+    "SCRAM-SHA-1": "sha1",
+    "SCRAM-SHA-256": "sha256",
+}
+#: Other names of what CRYPT stands for too.
+_CRYPTS: Final = {"MD5-CRYPT": re.compile(rf"{_MD5}\Z"), "DES-CRYPT": re.compile(rf"{_DES}\Z")}
 
 
 def password_hash(text: str, may_be_plain: bool = False) -> str:
@@ -63,33 +89,74 @@ def password_hash(text: str, may_be_plain: bool = False) -> str:
             "{PLAIN} is no hash but the password itself (not shown): keep it among the secrets, or give a hash, as "
             "`doveadm pw` makes them"
         )
-    if not match or match[1] not in SCHEMES:
+    scheme, hashed = match.groups() if match else ("", "")
+    if scheme in _CRYPTS and _CRYPTS[scheme].match(hashed):
+        return f"{{CRYPT}}{hashed}"
+    if scheme not in SCHEMES:
         raise ValueError(f"not a password hash (not shown): {{SCHEME}}hash with one of {', '.join(SCHEMES)}")
-    scheme, hashed = match.groups()
-    if not _is_bounded(scheme, hashed):
+    if not _is_known(scheme, hashed):
         raise ValueError(
             f"a password hash (not shown) that is none of {scheme}, or that costs too much to check: at most "
-            f"{_MOST_ROUNDS} rounds, 2^{_MOST_BCRYPT} of bcrypt, m={_MOST_MEMORY} and m × t = {_MOST_PASSES} of argon2"
+            f"{_MOST_ROUNDS} rounds, 2^{_MOST_BCRYPT} of bcrypt, m={MOST_MEMORY} and m × t = {_MOST_PASSES} of argon2"
         )
     return text
 
 
-def _is_bounded(scheme: str, hashed: str) -> bool:
+def _is_known(scheme: str, hashed: str) -> bool:
+    """Whether some password has this hash, and Dovecot finds that out at a bounded cost."""
     if scheme in ("ARGON2ID", "ARGON2I"):
-        found = _ARGON2.match(hashed)
-        memory, passes = map(int, found.groups()) if found else (_MOST_MEMORY + 1, 1)
-        return memory <= _MOST_MEMORY and memory * passes <= _MOST_PASSES
-    if scheme in ("PBKDF2", "SCRAM-SHA-256"):
-        found = (_PBKDF2 if scheme == "PBKDF2" else _SCRAM).match(hashed)
-        return found is not None and int(found[1]) <= _MOST_ROUNDS
-    # Dovecot hands all three to crypt(3), which looks at the hash alone.
-    if scheme.endswith("CRYPT"):
-        if found := _BCRYPT.match(hashed):
-            return int(found[1]) <= _MOST_BCRYPT
-        if found := _SHA_CRYPT.match(hashed):
-            return int(found[1] or 0) <= _MOST_ROUNDS
-        return scheme == "CRYPT" and bool(_CHEAP_CRYPT.match(hashed))
-    return True
+        return _is_argon2(hashed)
+    if scheme == "PBKDF2":
+        found = _PBKDF2.match(hashed)
+        # Of no rounds at all every password has the same hash.
+        return found is not None and 0 < int(found[1]) <= _MOST_ROUNDS
+    if scheme.startswith("SCRAM"):
+        return _is_scram(scheme, hashed)
+    if scheme.startswith("SSHA"):
+        return _bytes_in(hashed) > hashlib.new(_DIGESTS[scheme]).digest_size
+    return _is_crypt(scheme, hashed)
+
+
+def _is_argon2(hashed: str) -> bool:
+    found = _ARGON2.match(hashed)
+    if found is None:
+        return False
+    memory, passes, lanes = map(int, found.groups()[:3])
+    # It is written without padding.
+    sizes = [_bytes_in(text + "=" * (-len(text) % 4)) for text in found.groups()[3:]]
+    return (
+        8 * lanes <= memory <= MOST_MEMORY
+        and memory * passes <= _MOST_PASSES
+        and all(size >= least for size, least in zip(sizes, _LEAST_ARGON2, strict=True))
+    )
+
+
+def _is_scram(scheme: str, hashed: str) -> bool:
+    found = _SCRAM.match(hashed)
+    if found is None or not _LEAST_SCRAM <= int(found[1]) <= _MOST_ROUNDS:
+        return False
+    size = hashlib.new(_DIGESTS[scheme]).digest_size
+    return _bytes_in(found[2]) > 0 and _bytes_in(found[3]) == _bytes_in(found[4]) == size
+
+
+def _is_crypt(scheme: str, hashed: str) -> bool:
+    """Dovecot hands all to crypt(3), which looks at the hash alone, but BLF-CRYPT's only if they are bcrypt's."""
+    if found := _BCRYPT.match(hashed):
+        return int(found[1]) <= _MOST_BCRYPT
+    if scheme == "BLF-CRYPT":
+        return False
+    if found := _SHA_CRYPT.match(hashed):
+        return int(found[2] or 0) <= _MOST_ROUNDS
+    return scheme == "CRYPT" and bool(_CHEAP_CRYPT.match(hashed))
+
+
+def _bytes_in(text: str) -> int:
+    """How many bytes are in this base64; none if it is not written as an encoder writes it."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except ValueError:
+        return 0
+    return len(decoded) if base64.b64encode(decoded).decode() == text else 0
 
 
 def _argon2(plain: str, text: str) -> bool:
@@ -123,11 +190,11 @@ def _pbkdf2(plain: str, text: str) -> bool:
     return hmac.compare_digest(made, bytes.fromhex(digest))
 
 
-def _scram(plain: str, text: str) -> bool:
+def _scram(algorithm: str, plain: str, text: str) -> bool:
     """RFC 5802: StoredKey = H(HMAC(SaltedPassword, "Client Key"))."""
     rounds, salt, stored, _server_key = text.split(",")
-    salted = hashlib.pbkdf2_hmac("sha256", plain.encode(), base64.b64decode(salt, validate=True), int(rounds))
-    made = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    salted = hashlib.pbkdf2_hmac(algorithm, plain.encode(), base64.b64decode(salt, validate=True), int(rounds))
+    made = hashlib.new(algorithm, hmac.digest(salted, b"Client Key", algorithm)).digest()
     return hmac.compare_digest(made, base64.b64decode(stored, validate=True))
 
 
@@ -139,10 +206,7 @@ _CHECKS: Final[dict[str, Callable[[str, str], bool]]] = {
     "SHA256-CRYPT": _crypt,
     "CRYPT": _crypt,
     "PBKDF2": _pbkdf2,
-    "SCRAM-SHA-256": _scram,
-    "SSHA512": partial(_salted, "sha512"),
-    "SSHA256": partial(_salted, "sha256"),
-    "SSHA": partial(_salted, "sha1"),
+    **{scheme: partial(_scram if scheme.startswith("SCRAM") else _salted, name) for scheme, name in _DIGESTS.items()},
     _PLAIN: lambda plain, text: hmac.compare_digest(plain.encode(), text.encode()),
 }
 

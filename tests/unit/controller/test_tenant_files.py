@@ -71,7 +71,7 @@ domains:
         "addresses/acme.yml": """\
 acme.example:
   accounts:
-    hanako: {password_hash: "{SSHA512}abc", quota: 100M, state: suspended, restore: false}
+    hanako: {password_hash: "{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz", quota: 100M, state: suspended, restore: false}
     jiro: {forward: null, quota: 1G, renamed_from: Jirou}
     ken: {forward: {to: [Ken+x@Home.example, hanako], keep: false}}
     taro: {forward: {to: jiro}}
@@ -91,7 +91,11 @@ acme.example:
     assert (acme.state, acme.addresses_managed_by) == ("no_login", "inventory")
     assert acme.domains["acme.example"].hostnames == ("pop3.acme.example", "smtp.acme.example")
     hanako, jiro, ken, taro = (acme.accounts[f"{name}@acme.example"] for name in ("hanako", "jiro", "ken", "taro"))
-    assert (hanako.password_hash, hanako.quota, hanako.state) == ("{SSHA512}abc", 104857600, "suspended")
+    assert (hanako.password_hash, hanako.quota, hanako.state) == (
+        "{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz",
+        104857600,
+        "suspended",
+    )
     assert (hanako.restore, hanako.forward) == (False, UNSET)
     assert (jiro.forward, jiro.quota, jiro.renamed_from) == (None, 1073741824, "jirou")
     assert ken.forward == Forward(("ken+x@home.example", "hanako@acme.example"), keep=False)
@@ -478,7 +482,7 @@ def test_bad_secrets_are_never_shown(tree: Tree, text: str, expected: str) -> No
 
 
 def test_password_and_hash(tree: Tree) -> None:
-    tree.write({"addresses/acme.yml": accounts("taro:\n      password_hash: '{SSHA}hunter2'")})
+    tree.write({"addresses/acme.yml": accounts("taro:\n      password_hash: '{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz'")})
     assert tree.lines() == [
         line(
             "addresses/acme.yml:3",
@@ -674,14 +678,17 @@ def test_vault_password_is_right(tree: Tree) -> None:
 
 
 def test_inline_vault_value_says_where_it_is(tree: Tree) -> None:
-    inline = "".join(f"        {text}\n" for text in tree.encrypt("{SSHA}x").splitlines())
+    inline = "".join(f"        {text}\n" for text in tree.encrypt("{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz").splitlines())
     tree.write({
         "addresses/acme.yml": accounts(f"jiro:\n    ken:\n      password_hash: !vault |\n{inline}"),
         "secrets/acme.yml": "",
     })  # fmt: skip
     assert tree.lines() == [f"addresses/acme.yml:5: acme.example.accounts.ken.password_hash: {NOT_GIVEN}"]
     tree.give_vault_password(b"right")
-    assert tree.read().desired.tenants["acme"].accounts["ken@acme.example"].password_hash == "{SSHA}x"
+    assert (
+        tree.read().desired.tenants["acme"].accounts["ken@acme.example"].password_hash
+        == "{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz"
+    )
 
 
 def test_messages_show_paths_from_where_one_works(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

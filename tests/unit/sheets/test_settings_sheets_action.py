@@ -132,7 +132,8 @@ def test_passwords_only_if_asked_and_never_shown(operator: Operator) -> None:
 def test_account_without_a_password_stops_a_run_that_wants_them(operator: Operator) -> None:
     operator.write(
         "addresses/bolt.yml",
-        'bolt.example:\n  accounts:\n    bill:\n    beth:\n    bob:\n    old: {password_hash: "{SSHA}0123456789"}\n',
+        "bolt.example:\n  accounts:\n    bill:\n    beth:\n    bob:\n"
+        '    old: {password_hash: "{SSHA}0123456789012345678901234567"}\n',
     )
     outcome, printed = operator.play(sheets_with_password=True)
     assert outcome == "failed"

@@ -1,0 +1,21 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of Dovecot's configuration hangs together with what the directory takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import MOST_MEMORY
+
+SERVICES = Path(__file__).parents[3] / "roles/dovecot/templates/dovecot/services.conf.j2"
+
+
+def test_processes_that_check_passwords_have_the_memory_for_the_dearest_hash() -> None:
+    worker = SERVICES.read_text().partition("service auth-worker {")[2]
+    limit = re.search(r"vsz_limit = ([0-9]+)M", worker)
+    assert limit
+    # A process of its own takes 64 MiB before it begins.
+    assert int(limit[1]) << 10 >= MOST_MEMORY + (64 << 10)
