@@ -22,7 +22,7 @@ from ._directory.final import unloaded_targets
 from ._directory.model import Desired
 from ._directory.over import Over, may_be_over, over
 from ._directory.problems import BadInput, DirectoryError
-from ._directory.reconcile import reconcile
+from ._directory.reconcile import no_password, reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
@@ -121,7 +121,8 @@ def run(
                 raise
             module.warn(f"{error}; check mode takes it that this comes first")
             module.exit_json(changed=would_change)
-        for warning in [*changes.warnings, *map(str, exceeding)][:CAP]:
+        silent = [no_password(changes.without_password)] if changes.without_password else []
+        for warning in [*changes.warnings, *silent, *map(str, exceeding)][:CAP]:
             module.warn(warning)
         module.exit_json(**{**_result(module, changes, exceeding), **more(changes, current)})
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import imaplib
 import io
 import poplib
@@ -27,6 +28,18 @@ def pop3_subjects(server: Server, user: User, protocol: str) -> list[str]:
     finally:
         session.quit()
     return [line[9:].decode() for head in heads for line in head.splitlines() if line.startswith(b"Subject: ")]
+
+
+def test_an_office_reads_by_one_login_and_there_is_an_end_to_it(server: Server, bill: User) -> None:
+    with contextlib.ExitStack() as sessions:
+        for _connection in range(30):
+            session = sessions.enter_context(protocols.imap(server, "imaps"))
+            session.login(bill.address, bill.password)
+        assert session.select("INBOX")[0] == "OK"
+        one_more = protocols.imap(server, "imaps")
+        sessions.callback(one_more.shutdown)
+        with pytest.raises(imaplib.IMAP4.error, match="Maximum number of connections"):
+            one_more.login(bill.address, bill.password)
 
 
 @pytest.mark.requirement("OM-1", "AS-9", "AS-10")

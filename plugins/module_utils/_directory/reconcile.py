@@ -16,7 +16,7 @@ from .addresses import Addresses
 from .changes import Changes, HoldOrder, Options
 from .domains import rename_domains
 from .final import check_final
-from .model import Desired
+from .model import Desired, Forward
 from .problems import BadInput, DirectoryError
 from .rows import GATE, OPERATOR, Current
 from .settings import reconcile_settings, release_domains
@@ -49,6 +49,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
         raise BadInput(problems)
     _fuse(current, options, changes)
     changes.warnings += _left_behind(changes, addresses)
+    changes.without_password = _without_password(current, desired, options, changes)
     changes.warnings += _without_secret(current, options, changes)
     changes.holds = _holds(current, options.holds, changes)
     return changes
@@ -90,6 +91,33 @@ def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
         "mail and logins go on until purge (tenants_purge: true) closes what is left"
     )
     return [text]
+
+
+def _without_password(current: Current, desired: Desired, options: Options, changes: Changes) -> list[str]:
+    """The accounts in the files whose owner would log in, and cannot by any password."""
+    if options.explicit:
+        return []
+    changed = {change.address: change for change in changes.accounts}
+    found = []
+    for tenant in desired.tenants.values():
+        for account in tenant.accounts.values() if tenant.state == "active" else ():
+            change = changed.get(account.address)
+            row = change.row if change else current.accounts.get(account.address)
+            gets_one = change is not None and (change.plain is not None or "password" in change.fields)
+            # Who has all mail sent on has nothing to log in for.
+            reads = not (isinstance(account.forward, Forward) and not account.forward.keep)
+            if account.state == "active" and reads and not gets_one and (row is None or row.password is None):
+                found.append(account.address)
+    return found
+
+
+def no_password(found: list[str]) -> str:
+    """A warning of the accounts in `Changes.without_password`."""
+    have = "s have" if len(found) > 1 else " has"
+    return (
+        f"{len(found)} account{have} no password, so nobody can log in: {_named(found)}; write one among the secrets, "
+        "or set it with mailhosting-password ADDRESS on the host"
+    )
 
 
 def _without_secret(current: Current, options: Options, changes: Changes) -> list[str]:

@@ -187,8 +187,16 @@ def protocols(value: object) -> list[str]:
     return [name for name in PROTOCOLS if name in names]
 
 
+#: The template's, and what people write who mean to come back: its first letters, the rest left out.
+_PLACEHOLDERS: Final = re.compile(r"(?:please)?change(?:this|me)|replace(?:this|me)|yourpassword|passwordhere")
+
+
 def password(text: str) -> str:
     """A plain password as it was written; the message does not show it."""
+    if _PLACEHOLDERS.match(re.sub(r"[^a-z]", "", text.lower())):
+        raise ValueError(
+            "a text that stands where a password should (not shown), such as the template's: write the password itself"
+        )
     if not text or not text.isprintable() or len(text.encode()) > _PASSWORD_LENGTH:
         raise ValueError(f"not a password (not shown): 1 to {_PASSWORD_LENGTH} bytes (RFC 2449), no control characters")
     return text

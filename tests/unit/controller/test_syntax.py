@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import plan_syntax, syntax
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, PROTOCOLS
 from hypothesis import example, given, settings
@@ -334,5 +336,26 @@ def test_password_refuses_without_showing(text: str) -> None:
 
 
 @pytest.mark.requirement("OM-8")
+@pytest.mark.parametrize(
+    "text", ["change this before the first run", "Change-Me!", "CHANGEME123", "please change me", "<your password>"]
+)
+def test_a_password_that_somebody_meant_to_replace_is_none(text: str) -> None:
+    said = refusal(syntax.password, text)
+    assert said.startswith("a text that stands where a password should (not shown), such as the template's: ")
+    assert text not in said
+
+
+def test_the_template_s_password_is_such_a_text() -> None:
+    template = Path(syntax.__file__).absolute().parents[3] / "inventories/template/secrets"
+    (secrets,) = [yaml.safe_load(path.read_text()) for path in template.iterdir()]
+    for text in secrets.values():
+        assert refusal(syntax.password, text).startswith("a text that stands")
+
+
+@pytest.mark.parametrize("text", ["exchange mercy", "changeling", "I change this daily"])
+def test_words_in_a_password_are_nobody_s_business(text: str) -> None:
+    assert syntax.password(text) == text
+
+
 def test_password_is_kept_as_written() -> None:
     assert syntax.password("Größe 1 ~no") == "Größe 1 ~no"

@@ -386,3 +386,15 @@ def test_without_its_action_plugin_it_has_nothing_to_do(run: Run) -> None:
 
 def test_an_unknown_grace(sync: Run) -> None:
     assert sync(ONE, grace="a month")["msg"].startswith('grace: "a month" is not a duration')
+
+
+def test_who_has_no_password_is_named_until_there_is_one(sync: Run) -> None:
+    silent = desired(tenant("acme", "taro@acme.example", account("hanako@acme.example", password="x")))
+    for check in (True, False, False):
+        (warning,) = sync(silent, check=check)["warnings"]
+        assert warning == (
+            "1 account has no password, so nobody can log in: taro@acme.example; write one among the secrets, or set "
+            "it with mailhosting-password ADDRESS on the host"
+        )
+    given = desired(tenant("acme", *(account(f"{name}@acme.example", password="x") for name in ("taro", "hanako"))))
+    assert sync(given)["warnings"] == []

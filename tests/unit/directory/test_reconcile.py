@@ -626,3 +626,22 @@ def test_the_declared_is_not_changed_by_the_run() -> None:
     wanted = copy.deepcopy(FULL)
     run(with_row(acme("taro@acme.example"), forward_to=["x@y.example"], forward_keep=True), wanted)
     assert wanted == FULL
+
+
+def test_who_has_no_password_at_all_is_named() -> None:
+    def said(current: Current, *items: Any, **attributes: Any) -> list[str]:
+        return run(current, acme(*items, **attributes)).without_password
+
+    silent = "taro@acme.example"
+    assert said(Current(), silent, account("hanako@acme.example", password="x")) == [silent]
+    # Also in the runs after the one that made it, until it has one.
+    assert said(current_of(acme(silent)), silent) == [silent]
+    assert said(current_of(acme(silent)), account(silent, password="x")) == []
+    assert said(current_of(acme(account(silent, password="x"))), silent) == []
+    renamed = account("ken@acme.example", renamed_from="taro")
+    assert said(current_of(acme(account(silent, password_hash=HASH))), renamed) == []
+    # Nobody is to log in there.
+    assert said(Current(), account(silent, state="no_login")) == []
+    assert said(Current(), account(silent, forward=forward("x@home.example", keep=False))) == []
+    assert said(Current(), silent, state="no_login") == []
+    assert said(Current(), account(silent, forward=forward("x@home.example"))) == [silent]

@@ -16,7 +16,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.usage import COUNTERS
 
-from .build import MEBIBYTE, PLANS, account, alias, desired, tenant
+from .build import HASH, MEBIBYTE, PLANS, account, alias, desired, tenant
 from .conftest import Declare, Run, See
 
 DAY = date(2026, 11, 22)
@@ -228,8 +228,9 @@ def test_the_module_says_what_is_wrong(run: Run, options: dict[str, str], said: 
 
 
 def both(**settings: Any) -> Desired:
-    items = ("taro@acme.example", account("hanako@acme.example", quota=30 * MEBIBYTE))
-    return desired(tenant("acme", *items), tenant("bolt", "bill@bolt.example"), plans=plans(**settings))
+    taro, bill = (account(address, password_hash=HASH) for address in ("taro@acme.example", "bill@bolt.example"))
+    hanako = account("hanako@acme.example", password_hash=HASH, quota=30 * MEBIBYTE)
+    return desired(tenant("acme", taro, hanako), tenant("bolt", bill), plans=plans(**settings))
 
 
 @pytest.mark.parametrize("check", [True, False])
