@@ -18,6 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.vault import VaultSecretsContext
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._directory import syntax
 from ..module_utils._directory.model import Desired, to_document
 from ..module_utils._directory.problems import BadInput
 from ..plugin_utils._tenant_files import folders, schema
@@ -34,6 +35,7 @@ _OPTIONS = {
     "tenants": {"type": "list", "elements": "str", "default": []},
     "files_only": {"type": "bool", "default": False},
     "timezone": {"type": "str", "default": "UTC"},
+    "lenient_domains": {"type": "list", "elements": "str", "default": list(syntax.LENIENT_DOMAINS)},
     **{option: {"type": "path"} for option in _FOLDERS},
 }
 # Nobody else can open the file from before its first byte on.
@@ -56,7 +58,7 @@ class ActionModule(ActionBase):
         arguments = {
             key: value
             for key, value in self._task.args.items()
-            if key not in {"plans", "files_only", "timezone", *_FOLDERS}
+            if key not in {"plans", "files_only", "timezone", "lenient_domains", *_FOLDERS}
         }
         arguments["src"] = self._ship(data)
         outcome: dict[str, Any] = {"failed": True}
@@ -84,9 +86,12 @@ class ActionModule(ActionBase):
         tenants, addresses, secrets = (self._folder(options[option]) for option in _FOLDERS)
         places = folders.Folders(tenants, addresses, secrets, cache=_cache())
         try:
-            inventory = folders.read(
-                places, plans, vault.decrypt, options["tenants"], time_zone=options.get("timezone", "UTC")
-            )
+            lenient = syntax.lenient_domains(options["lenient_domains"])
+        except ValueError as error:
+            raise AnsibleActionFail(f"Nothing was changed. lenient_domains: {error}") from None
+        try:
+            zone = options.get("timezone", "UTC")
+            inventory = folders.read(places, plans, vault.decrypt, options["tenants"], time_zone=zone, lenient=lenient)
         except ValueError as error:
             raise AnsibleActionFail(f"Nothing was changed. timezone: {error}") from None
         inventory.problems.extend(problems)

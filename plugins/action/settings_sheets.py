@@ -15,6 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._directory import syntax
 from ..module_utils._directory.problems import BadInput, Problem
 from ..plugin_utils._settings_sheet import content, folder, page, pdf, selection
 from ..plugin_utils._tenant_files import folders
@@ -27,6 +28,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "plans": {"type": "dict", "default": {}},
     **{option: {"type": "path"} for option in ("tenants_dir", "addresses_dir", "secrets_dir", "templates_dir")},
     **{option: {"type": "list", "elements": "str", "default": []} for option in _LISTS},
+    "lenient_domains": {"type": "list", "elements": "str", "default": list(syntax.LENIENT_DOMAINS)},
     "formats": {"type": "list", "elements": "str", "default": [], "choices": list(folder.FORMATS)},
     "dest": {"type": "path", "required": True},
     "hostname": {"type": "str", "required": True},

@@ -51,6 +51,13 @@ options:
     description: Time zone of the dates in automatic replies, as the time zone database calls it, such as V(Asia/Tokyo).
     type: str
     default: UTC
+  lenient_domains:
+    description:
+      - Domains of others in whose addresses dots stand anywhere in the local part, such as C(a..b@docomo.ne.jp) and
+        C(ab.@docomo.ne.jp). They may be written in quotes, which they get on the wire.
+    type: list
+    elements: str
+    default: [au.com, docomo.ne.jp, ezweb.ne.jp]
   tenants:
     description:
       - Limit the run to these tenants; others are not touched. Empty means all.
@@ -243,6 +250,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Changes, Options, Scope, Settings
 from ..module_utils._directory.final import host_facts
 from ..module_utils._directory.model import Desired, from_document
@@ -262,6 +270,7 @@ def main() -> None:
             "tenants": {"type": "list", "elements": "str", "default": []},
             "files_only": {"type": "bool", "default": False},
             "timezone": {"type": "str", "default": "UTC"},
+            "lenient_domains": {"type": "list", "elements": "str", "default": list(syntax.LENIENT_DOMAINS)},
             "purge": {"type": "bool", "default": False},
             "grace": {"type": "str", "default": GRACE},
             "expect_closed": {"type": "int"},

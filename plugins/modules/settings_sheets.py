@@ -39,6 +39,11 @@ options:
       - Folder with a file of the same name for a tenant's plain passwords.
       - Read only with O(with_password=true), and only the files of tenants whose accounts get a sheet.
     type: path
+  lenient_domains:
+    description: Domains in whose addresses dots stand anywhere, as for M(mailhosting.stack.mail_directory).
+    type: list
+    elements: str
+    default: [au.com, docomo.ne.jp, ezweb.ne.jp]
   dest:
     description:
       - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). It is made with mode 0700, the files with

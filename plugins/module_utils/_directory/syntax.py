@@ -18,7 +18,7 @@ alias maps for `"12:30"` with the quotes, and Dovecot wants it named in `auth_us
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import ModuleType
@@ -33,6 +33,10 @@ try:
 except ImportError:
     idna = None
 
+#: Where dots stand anywhere in local parts, though no dot-string (RFC 5321 4.1.2) has two in a row or one at its end:
+#: mobile carriers in Japan gave such addresses to their customers, who keep them.
+LENIENT_DOMAINS: Final = ("au.com", "docomo.ne.jp", "ezweb.ne.jp")
+
 _ADDRESS_LENGTH: Final = 254  # RFC 5321 4.5.3.1.3: a path has 256 octets, its angle brackets included
 _PASSWORD_LENGTH: Final = 248  # RFC 2449 4: a POP3 command has 255 octets, "PASS " and CRLF included
 _SUBJECT_LENGTH: Final = 200
@@ -43,6 +47,7 @@ _LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9_][a-z0-9_-]*(?:[.:][a-z0-
 # RFC 5321 4.1.2 dot-string, less what mail servers have taken for a route or a command: ! % | `
 _ATOM: Final = r"[a-z0-9#$&'*+/=?^_{}~-]+"
 _FOREIGN_LOCAL_PART: Final = re.compile(rf"(?=[^-].{{0,63}}\Z){_ATOM}(?:\.{_ATOM})*\Z")
+_LENIENT_LOCAL_PART: Final = re.compile(rf"(?=[^-].{{0,63}}\Z){_ATOM.replace('[', '[.')}\Z")
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}\Z")
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\Z")
@@ -115,9 +120,22 @@ def address(text: str) -> str:
     return _address(text, local_part)
 
 
-def target(text: str) -> str:
-    """An address that mail is forwarded to, ours or anybody's: also with `+`, and folded too."""
-    return _address(text, _foreign_local_part)
+def target(text: str, lenient: Collection[str] = LENIENT_DOMAINS) -> str:
+    """An address that mail is forwarded to, ours or anybody's: also with `+`, and folded too.
+
+    In the `lenient` domains dots stand anywhere, and the local part may be written in quotes, which it has on the wire.
+    """
+    local_part, _at, after = text.rpartition("@")
+    if after.lower() not in lenient:
+        return _address(text, _foreign_local_part)
+    if len(local_part) > 2 and local_part[0] == local_part[-1] == '"':
+        text = f"{local_part[1:-1]}@{after}"
+    return _address(text, _lenient_local_part)
+
+
+def lenient_domains(names: Sequence[str]) -> frozenset[str]:
+    """Domains in whose addresses dots stand anywhere."""
+    return frozenset(map(domain, names))
 
 
 def tenant_name(text: str) -> str:
@@ -337,5 +355,15 @@ def _foreign_local_part(text: str) -> str:
         raise ValueError(
             f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 and . _ - + # $ & ' * / = ? ^ {{ }} ~ :, "
             "with no hyphen first and dots and colons only between others"
+        )
+    return folded
+
+
+def _lenient_local_part(text: str) -> str:
+    folded = _folded(text)
+    if not _LENIENT_LOCAL_PART.match(folded):
+        raise ValueError(
+            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 and . _ - + # $ & ' * / = ? ^ {{ }} ~, "
+            "with no hyphen first"
         )
     return folded

@@ -45,10 +45,13 @@ def digest(text: str) -> str:
 
 
 class FolderCache:
-    """The cache of one folder's files as read in a time zone; without a `directory` it is always empty."""
+    """The cache of one folder's files; without a `directory` it is always empty.
 
-    def __init__(self, directory: str | None, folder: str, time_zone: str = "UTC") -> None:
-        name = f"{digest(f'{os.path.realpath(folder)} {time_zone}')}.json"
+    `reading` is whatever else decides what a file is read to, its time zone say.
+    """
+
+    def __init__(self, directory: str | None, folder: str, reading: str = "UTC") -> None:
+        name = f"{digest(f'{os.path.realpath(folder)} {reading}')}.json"
         self._path = os.path.join(directory, name) if directory else None
         self._digests: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}

@@ -56,12 +56,14 @@ def read(
     only: Collection[str] = (),
     *,
     time_zone: str = "UTC",
+    lenient: frozenset[str] = frozenset(syntax.LENIENT_DOMAINS),
 ) -> Inventory:
     """Read and check every file.  `only` limits to these tenants what is declared, and which secrets are opened.
 
-    A date is a day in `time_zone`; ValueError if there is none of this name.
+    A date is a day in `time_zone`; ValueError if there is none of this name.  Dots stand anywhere in addresses of
+    `lenient` domains.
     """
-    return _Reader(folders, decrypt, time_zone).read(plans, only)
+    return _Reader(folders, decrypt, time_zone, lenient).read(plans, only)
 
 
 def label(path: str) -> str:
@@ -86,9 +88,10 @@ class _File(NamedTuple):
 class _Reader:
     """One reading of all folders; gathers problems and warnings."""
 
-    def __init__(self, folders: Folders, decrypt: schema.Decrypt, time_zone: str) -> None:
+    def __init__(self, folders: Folders, decrypt: schema.Decrypt, time_zone: str, lenient: frozenset[str]) -> None:
         self._folders = folders
-        self._time_zone = time_zone
+        self._lenient = lenient
+        self._reading = " ".join([time_zone, *sorted(lenient)])
         self._zone = syntax.time_zone(time_zone)
         self._decrypt = decrypt
         self._problems: list[Problem] = []
@@ -134,7 +137,7 @@ class _Reader:
 
     def _tenants(self, folder: _Folder, read_node: _ReadNode) -> dict[str, Tenant | None]:
         """The folder's files by tenant; None for one that could not be read at all."""
-        cache = FolderCache(self._folders.cache, folder.path, self._time_zone)
+        cache = FolderCache(self._folders.cache, folder.path, self._reading)
         found: dict[str, Tenant | None] = {}
         entries: dict[str, Entry] = {}
         for file in self._files(folder):
@@ -145,7 +148,7 @@ class _Reader:
             tenant = None if encrypted else cache.get(file.tenant, text)
             cacheable = tenant is not None
             if tenant is None:
-                report = schema.Report(file.label, self._decrypt, zone=self._zone)
+                report = schema.Report(file.label, self._decrypt, zone=self._zone, lenient=self._lenient)
                 tenant = self._parsed(report, text, partial(read_node, report, file.tenant))
                 cacheable = not (encrypted or report.decrypted or report.problems)
             if tenant is not None:

@@ -52,6 +52,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     decrypted: bool = False  # an inline value was; such a file is never cached
     zone: tzinfo = UTC  # in which a date is a day
+    lenient: frozenset[str] = frozenset(syntax.LENIENT_DOMAINS)  # where dots stand anywhere in local parts
 
     def add(self, line: int, path: str, message: str) -> None:
         self.problems.append(Problem(self.file, line, path, message))
@@ -131,13 +132,14 @@ class Report:
 
 def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
     """The operator's file; None without a plan, because nothing can be said about such a tenant."""
+    contact = _written(partial(syntax.target, lenient=report.lenient))
     known: dict[str, Convert] = {
         "plan": lambda node, _: (_text(node), node.line),
         "overrides": lambda node, path: report.fields(node, path, _PLAN_FIELDS),
         "state": _written(partial(syntax.choice, allowed=TENANT_STATES)),
         "addresses_managed_by": _written(partial(syntax.choice, allowed=MANAGERS)),
         "language": _written(partial(syntax.choice, allowed=LANGUAGES)),
-        "contacts": lambda node, path: report.fields(node, path, dict.fromkeys(CONTACTS, _written(syntax.target))),
+        "contacts": lambda node, path: report.fields(node, path, dict.fromkeys(CONTACTS, contact)),
         "domains": partial(_domains, report),
     }
     values = report.fields(node, "", known)
@@ -296,12 +298,12 @@ def _typed(convert: Callable[[object], Any]) -> Convert:
 def _targets(report: Report, domain: str, node: Node, path: str) -> tuple[str, ...]:
     if isinstance(node, located.Sequence) and not node.items:
         raise ValueError("the list is empty")
-    return report.texts(node, path, partial(_target, domain))
+    return report.texts(node, path, partial(_target, domain, report.lenient))
 
 
-def _target(domain: str, text: str) -> str:
+def _target(domain: str, lenient: frozenset[str], text: str) -> str:
     """A full address; a text without @ is a local part of the same domain."""
-    return syntax.target(text) if "@" in text else f"{syntax.local_part(text)}@{domain}"
+    return syntax.target(text, lenient) if "@" in text else f"{syntax.local_part(text)}@{domain}"
 
 
 def _text(node: Node) -> str:

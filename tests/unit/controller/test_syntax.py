@@ -130,6 +130,29 @@ def test_target_may_be_anybodys_address() -> None:
     assert syntax.target("12:30@acme.example") == "12:30@acme.example"
 
 
+@pytest.mark.parametrize("local_part", ["a..b", "ab.", ".ab", "a.-..b.", "ab", "...", "o'brien+x..y"])
+def test_dots_stand_anywhere_where_a_carrier_let_them(local_part: str) -> None:
+    wanted = f"{local_part}@docomo.ne.jp"
+    assert syntax.target(wanted.upper()) == wanted
+    assert syntax.target(f'"{local_part}"@DoCoMo.ne.jp') == wanted
+    assert syntax.target(f"{local_part}@carrier.example", syntax.lenient_domains(["Carrier.example"])).startswith(
+        local_part
+    )
+
+
+@pytest.mark.parametrize("text", ["a..b@acme.example", "ab.@sub.docomo.ne.jp", '"a..b"@acme.example'])
+def test_nobody_else_has_such_addresses(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a local part"):
+        syntax.target(text)
+    with pytest.raises(ValueError, match="is not a local part"):
+        syntax.address("a..b@docomo.ne.jp")
+
+
+@pytest.mark.parametrize("text", ["-f@docomo.ne.jp", "a b..@docomo.ne.jp", 'a"..b@docomo.ne.jp', '""@docomo.ne.jp'])
+def test_a_lenient_domain_s_addresses_are_no_commands(text: str) -> None:
+    assert "is not a local part: 1 to 64 of a-z" in refusal(syntax.target, text)
+
+
 @pytest.mark.parametrize(
     "text", ["a%b@acme.example", "b!a@acme.example", "|cat@acme.example", "-f@acme.example", "a@b@c.example"]
 )
