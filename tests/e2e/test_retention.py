@@ -80,9 +80,9 @@ def delivered(server: Server, user: User, size: int = 0) -> str:
     return subject
 
 
-def put(server: Server, user: User, mailbox: str, days_ago: int, flags: str = "") -> str:
-    """A mail that came so many days ago, as a migration brings it."""
-    made = message(OUTSIDE, user.address)
+def put(server: Server, user: User, mailbox: str, days_ago: int, flags: str = "", sender: str = OUTSIDE) -> str:
+    """A mail of so many days ago, as a migration brings it."""
+    made = message(sender, user.address)
     when = imaplib.Time2Internaldate(datetime.now(tz=UTC) - timedelta(days=days_ago))
     with inbox(server, user) as session:
         session.create(mailbox)
@@ -187,8 +187,9 @@ def test_what_a_user_does_to_a_read_mail(server: Server, tenant: Control, user: 
     """A move and other flags prolong nothing; unread again is unread; what one wrote oneself stays."""
     keep(tenant, read="14d")
     moved, flagged, again = (delivered(server, user) for _ in range(3))
-    written = [put(server, user, mailbox, days_ago=1, flags=r"(\Seen)") for mailbox in ("Sent", "Drafts")]
-    assert len(written) == 2
+    for mailbox in ("Sent", "Drafts", '"Sent Items"', "&kAFP4W4IMH8-"):
+        put(server, user, mailbox, days_ago=1, flags=r"(\Seen)")
+    put(server, user, "Projects", days_ago=1, flags=r"(\Seen)", sender=user.address)
     for subject in (moved, flagged, again):
         flag(server, user, subject, "+FLAGS")
     nights.until(0)
@@ -205,7 +206,8 @@ def test_what_a_user_does_to_a_read_mail(server: Server, tenant: Control, user: 
     assert there(server, user, "Archive") == 0
     nights.until(20, first=15)
     assert subjects(server, user) == []
-    assert (there(server, user, "Sent"), there(server, user, "Drafts")) == (1, 1)
+    for mailbox in ("Sent", "Drafts", '"Sent Items"', "&kAFP4W4IMH8-", "Projects"):
+        assert there(server, user, mailbox) == 1, mailbox
 
 
 def test_no_mail_program_sees_a_mark(server: Server, tenant: Control, user: User, nights: Nights) -> None:
@@ -223,7 +225,7 @@ def test_no_mail_program_sees_a_mark(server: Server, tenant: Control, user: User
 def test_any_mail_trash_and_junk_have_times_of_their_own(
     server: Server, tenant: Control, user: User, nights: Nights
 ) -> None:
-    keep(tenant, any="30d", trash="7d", junk="3d")
+    keep(tenant, dated="30d", trash="7d", junk="3d")
     younger, _older = (put(server, user, "INBOX", days_ago=days) for days in (29, 31))
     thrown = put(server, user, "INBOX", days_ago=10)
     put(server, user, "Trash/2025", days_ago=10)
@@ -233,7 +235,7 @@ def test_any_mail_trash_and_junk_have_times_of_their_own(
     nights.until(0)
     assert subjects(server, user) == [younger]
     sums = {line["rule"]: (line["tenant"], line["mails"]) for line in nights.report() if line["of"] == "tenant"}
-    assert sums == {"any": ("e2e", 1)}
+    assert sums == {"dated": ("e2e", 1)}
     nights.until(2)
     assert subjects(server, user) == []
     assert (there(server, user, "Junk"), there(server, user, "Trash")) == (1, 1)
@@ -243,6 +245,20 @@ def test_any_mail_trash_and_junk_have_times_of_their_own(
     assert (there(server, user, "Trash/2025"), there(server, user, "Trash")) == (1, 1)
     nights.until(8)
     assert (there(server, user, "Trash/2025"), there(server, user, "Trash")) == (0, 0)
+
+
+def test_any_mail_goes_so_long_after_it_came_whatever_its_date(
+    server: Server, tenant: Control, user: User, nights: Nights
+) -> None:
+    keep(tenant, any="30d")
+    put(server, user, "INBOX", days_ago=400)
+    moved = put(server, user, "INBOX", days_ago=400)
+    nights.until(20)
+    move(server, user, moved, "Archive")
+    nights.until(29)
+    assert (there(server, user, "INBOX"), there(server, user, "Archive")) == (1, 1)
+    nights.until(31)
+    assert (there(server, user, "INBOX"), there(server, user, "Archive")) == (0, 0)
 
 
 def test_a_suspended_account_and_one_that_never_logs_in(
@@ -319,10 +335,10 @@ def test_a_dry_run_removes_and_remembers_nothing_and_both_report_the_same(
 def test_an_operator_runs_it_now_in_its_sandbox(
     server: Server, tenant: Control, user: User, host: testinfra.host.Host
 ) -> None:
-    keep(tenant, any="1d")
+    keep(tenant, dated="1d")
     subject = put(server, user, "INBOX", days_ago=2)
     printed = tenant.playbook("retention", retention_dry_run=True)
-    assert re.search(r"e2e +any +\d+ +\d+", printed), printed
+    assert re.search(r"e2e +dated +\d+ +\d+", printed), printed
     assert "would go" in printed
     assert subjects(server, user) == [subject]
 

@@ -67,9 +67,9 @@ RELAY_SENDERS: Final = ("login", "tenant")
 #: Who may write to all@: logins of the same tenant, or everybody.
 ALL_SENDERS: Final = ("tenant", "everybody")
 
-#: What mail is removed after a time: read mail since it was read, any mail since it came, and since it
-#: came into the mailboxes Trash and Junk.
-RETENTION: Final = ("read", "any", "trash", "junk")
+#: What mail is removed after a time: read mail since it was read, any mail since it came to the host or since its date
+#: (IMAP's INTERNALDATE), and since it came into a mailbox for trash or junk.
+RETENTION: Final = ("read", "any", "dated", "trash", "junk")
 
 #: Targets of one address, whatever its plan says: Postfix's own bound for what one recipient becomes, 1000, which the
 #: role raises for all@ alone.

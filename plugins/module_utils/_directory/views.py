@@ -354,12 +354,20 @@ JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
 CREATE VIEW v1.expired_mailbox AS
 SELECT account_id FROM directory.closed WHERE expires_at <= now();
 
--- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold.
+-- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold. What an owner
+-- writes as: the account's name, its former ones, and the aliases that lead to nobody else.
 CREATE VIEW v1.retention AS
-SELECT ac.id AS account_id, ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention
+SELECT ac.id AS account_id, ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention,
+       ARRAY[ad.local_part || '@' || ad.domain] || also.addresses || ARRAY(
+           SELECT f.local_part || '@' || f.domain FROM directory.former_address f WHERE f.account_id = ac.id
+       ) AS addresses
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+LEFT JOIN (
+    SELECT a.targets[1] AS target, array_agg(a.local_part || '@' || a.domain) AS addresses
+    FROM directory.address a WHERE a.kind = 'alias' AND cardinality(a.targets) = 1 GROUP BY a.targets[1]
+) AS also ON also.target = ad.local_part || '@' || ad.domain
 WHERE ts.retention <> '{}' AND NOT EXISTS (
     SELECT FROM directory.hold h WHERE (h.account_id = ac.id OR h.tenant_id = ac.tenant_id)
     AND h.scope = 'retention' AND coalesce(h.until > now(), true));

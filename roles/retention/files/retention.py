@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -26,17 +27,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 DATABASE: Final = "dbname=mailhosting host=/var/run/postgresql"
 
 #: Plan keys under `retention`; a mail that falls under several is reported under the first.
-RULES: Final = ("read", "any", "trash", "junk")
-#: Mailboxes, with those in them, of the rules that are about one.
-MAILBOXES: Final = {"trash": "Trash", "junk": "Junk"}
-#: What their owner wrote is not read mail, though mail programs flag it \Seen.
-OWN_MAIL: Final = ("Drafts", "Sent")
+RULES: Final = ("read", "any", "dated", "trash", "junk")
+#: The rules that are about mailboxes of a kind, with those in them.
+KINDS: Final = ("trash", "junk")
 
 #: Accounts that one process of Dovecot lists.
 BATCH: Final = 500
@@ -56,6 +56,7 @@ class Account(NamedTuple):
     domain: str
     tenant: str
     rules: tuple[tuple[str, int], ...]  # some of RULES with their seconds
+    addresses: tuple[str, ...]  # what its owner writes as
 
 
 class Mail(NamedTuple):
@@ -79,6 +80,25 @@ class Removal(NamedTuple):
     rule: str
 
 
+@dataclass(frozen=True)
+class Mailboxes:
+    """What mail programs call the mailboxes that rules are about."""
+
+    own: tuple[str, ...]  # what their owner wrote is not read mail, though programs flag it \\Seen
+    trash: tuple[str, ...]
+    junk: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Mailboxes:
+        """Those of the role's file."""
+        return cls(**{kind: tuple(names) for kind, names in json.loads(path.read_text()).items()})
+
+    def has(self, kind: str, mail: Mail) -> bool:
+        """Whether a mail lies in a mailbox of the kind or below one."""
+        name = mail.mailbox.casefold()
+        return any(name == own or name.startswith(f"{own}/") for own in map(str.casefold, getattr(self, kind)))
+
+
 @dataclass
 class Outcome:
     """What a run removed, or would have."""
@@ -92,17 +112,18 @@ class Outcome:
 # What is to be removed: no I/O here.
 
 
-def query(rules: Mapping[str, int], now: int) -> list[str]:
+def query(rules: Mapping[str, int], mailboxes: Mailboxes, now: int) -> list[str]:
     """doveadm-search-query(7) for all mail that any of the rules may be about."""
     clauses: list[list[str]] = []
     if "read" in rules:
         clauses.append(["MAILBOX", "*", "SEEN"])
-    if "any" in rules:
-        clauses.append(["MAILBOX", "*", "BEFORE", str(now - rules["any"])])
-    for rule, mailbox in MAILBOXES.items():
+    if dates := [rules[rule] for rule in ("any", "dated") if rule in rules]:
+        clauses.append(["MAILBOX", "*", "BEFORE", str(now - min(dates))])
+    for rule in KINDS:
         if rule in rules:
             before = ["SAVEDBEFORE", str(now - rules[rule])]
-            clauses += [["MAILBOX", mailbox, *before], ["MAILBOX", f"{mailbox}/*", *before]]
+            for mailbox in getattr(mailboxes, rule):
+                clauses += [["MAILBOX", mailbox, *before], ["MAILBOX", f"{mailbox}/*", *before]]
     return either(clauses)
 
 
@@ -114,20 +135,21 @@ def either(clauses: Iterable[Sequence[str]]) -> list[str]:
     return words
 
 
-def is_in(mail: Mail, mailbox: str) -> bool:
-    """Whether it lies in the mailbox or one below."""
-    return mail.mailbox == mailbox or mail.mailbox.startswith(f"{mailbox}/")
+def came(mail: Mail) -> int:
+    """When a mail came to this host, which is later than its date if a mail program or a migration put it in.
+
+    A name that Dovecot gave to a Maildir file begins with that time, and is the mail's GUID wherever it is moved.
+    """
+    time_of_name = re.match(r"(\d{1,12})\.", mail.guid)
+    return max(mail.received, int(time_of_name[1]) if time_of_name else 0)
 
 
-def counts_as_read(mail: Mail) -> bool:
-    """Whether the rule `read` is about this mail."""
-    return mail.seen and not any(is_in(mail, mailbox) for mailbox in OWN_MAIL)
-
-
-def rule_for(mail: Mail, rules: Mapping[str, int], first_read: int | None, now: int) -> str | None:
+def rule_for(
+    mail: Mail, rules: Mapping[str, int], mailboxes: Mailboxes, first_read: int | None, now: int
+) -> str | None:
     """The rule by which the mail goes now, or None.  `first_read`: None for mail that does not count as read."""
-    since = {"read": first_read, "any": mail.received}
-    since |= {rule: mail.saved for rule, mailbox in MAILBOXES.items() if is_in(mail, mailbox)}
+    since = {"read": first_read, "any": came(mail), "dated": mail.received}
+    since |= {kind: mail.saved for kind in KINDS if mailboxes.has(kind, mail)}
     for rule in RULES:
         start = since.get(rule)
         if rule in rules and start is not None and start + rules[rule] <= now:
@@ -268,13 +290,15 @@ def listed(printed: str) -> list[Mail]:
     ]
 
 
-def fetch(users: Iterable[str], rules: Mapping[str, int], now: int) -> tuple[list[Mail], str | None]:
+def fetch(
+    users: Iterable[str], rules: Mapping[str, int], mailboxes: Mailboxes, now: int
+) -> tuple[list[Mail], str | None]:
     """All mail that the rules may be about, and what went wrong for some of the users."""
     fields = "user mailbox mailbox-guid uid guid flags size.virtual"
-    fields += " date.received.unixtime" if "any" in rules else ""
-    fields += " date.saved.unixtime" if rules.keys() & MAILBOXES.keys() else ""
+    fields += " date.received.unixtime" if rules.keys() & {"any", "dated"} else ""
+    fields += " date.saved.unixtime" if rules.keys() & set(KINDS) else ""
     try:
-        return listed(doveadm(users, "fetch", fields, *query(rules, now))), None
+        return listed(doveadm(users, "fetch", fields, *query(rules, mailboxes, now))), None
     except DoveadmFailed as failed:
         try:
             return listed(failed.printed), str(failed)
@@ -282,11 +306,32 @@ def fetch(users: Iterable[str], rules: Mapping[str, int], now: int) -> tuple[lis
             return [], str(failed)
 
 
+def senders(removals: Iterable[Removal]) -> dict[tuple[str, str, int], set[str]]:
+    """Who the mails say they are from, in lower case, by user, GUID of the mailbox and UID.  Raises: DoveadmFailed."""
+    found: dict[tuple[str, str, int], set[str]] = {}
+    for part in chunks(expunge_clauses(removals), CLAUSES):
+        users = sorted({user for user, _clause in part})
+        printed = doveadm(users, "fetch", "user mailbox-guid uid hdr.from", *either(clause for _user, clause in part))
+        for row in json.loads(printed or "[]"):
+            addresses = {address.lower() for _name, address in getaddresses([row["hdr.from"]])}
+            found[row["user"], row["mailbox-guid"], int(row["uid"])] = addresses
+    return found
+
+
 class Run:
     """One run over all accounts that have rules."""
 
-    def __init__(self, directory: Any, read_mail: ReadMail, *, dry_run: bool, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        directory: Any,
+        read_mail: ReadMail,
+        mailboxes: Mailboxes,
+        *,
+        dry_run: bool,
+        clock: Callable[[], int],
+    ) -> None:
         self._directory, self._read_mail, self._dry_run, self._clock = directory, read_mail, dry_run, clock
+        self._mailboxes = mailboxes
         self._began = clock()
         self.outcome = Outcome()
 
@@ -308,24 +353,29 @@ class Run:
     def _accounts(self, domains: list[str] | None = None) -> list[Account]:
         """All that have rules, of these domains only."""
         rows = self._directory.execute(
-            "SELECT account_id, username, domain, tenant, retention FROM v1.retention"
+            "SELECT account_id, username, domain, tenant, retention, addresses FROM v1.retention"
             " WHERE %(all)s OR domain = ANY(%(domains)s)",
             {"all": domains is None, "domains": domains or []},
         )
         return [
             Account(
-                number, username, domain, tenant, tuple((rule, int(rules[rule])) for rule in RULES if rule in rules)
+                number,
+                username,
+                domain,
+                tenant,
+                tuple((rule, int(rules[rule])) for rule in RULES if rule in rules),
+                tuple(sorted(addresses)),
             )
-            for number, username, domain, tenant, rules in rows
+            for number, username, domain, tenant, rules, addresses in rows
         ]
 
     def _remove(self, batch: Sequence[Account]) -> None:
         rules = dict(batch[0].rules)
-        mails, error = fetch((account.username for account in batch), rules, self._clock())
+        mails, error = fetch((account.username for account in batch), rules, self._mailboxes, self._clock())
         if error:
             self.outcome.errors.append(error)
         now = self._clock()
-        read = [mail for mail in mails if "read" in rules and counts_as_read(mail)]
+        read = [mail for mail in mails if "read" in rules and mail.seen and not self._mailboxes.has("own", mail)]
         account_ids = {account.username: account.account_id for account in batch}
         first = self._read_mail.first(read, account_ids, now, self._began)
         if not self._dry_run:
@@ -335,8 +385,11 @@ class Run:
             time.sleep(soon - now)
             now = soon
         removals = [
-            Removal(mail, rule) for mail in mails if (rule := rule_for(mail, rules, first.get(mail), now)) is not None
+            Removal(mail, rule)
+            for mail in mails
+            if (rule := rule_for(mail, rules, self._mailboxes, first.get(mail), now)) is not None
         ]
+        removals = self._without_own_mail(removals, batch)
         tenants = {account.username: account.tenant for account in self._still(batch)}
         removals = [removal for removal in removals if removal.mail.user in tenants]
         clauses = expunge_clauses(removals)
@@ -354,6 +407,23 @@ class Run:
                 what = (tenants[mail.user], mail.user, rule)
                 self.outcome.mails[what] += 1
                 self.outcome.sizes[what] += mail.size
+
+    def _without_own_mail(self, removals: Sequence[Removal], batch: Sequence[Account]) -> list[Removal]:
+        """Without the read mail that its owner wrote, whatever the mailbox is called."""
+        read = [removal for removal in removals if removal.rule == "read"]
+        others = [removal for removal in removals if removal.rule != "read"]
+        try:
+            found = senders(read)
+        except DoveadmFailed as error:
+            self.outcome.errors.append(str(error))
+            return others
+        own = {account.username: set(account.addresses) for account in batch}
+        places = ((mail.user, mail.mailbox_guid, mail.uid) for mail, _rule in read)
+        return others + [
+            removal
+            for removal, place in zip(read, places, strict=True)
+            if place in found and found[place].isdisjoint(own[removal.mail.user])
+        ]
 
     def _still(self, batch: Sequence[Account]) -> list[Account]:
         """Those of the batch whose rules are what they were: a hold may have been placed since."""
@@ -434,7 +504,9 @@ def remove(arguments: argparse.Namespace) -> int:
         began = time.time()
         with psycopg.connect(DATABASE, autocommit=True) as directory:
             read_mail = ReadMail(arguments.state / "read.sqlite")
-            outcome = Run(directory, read_mail, dry_run=dry_run, clock=lambda: int(time.time()) + shift).all()
+            mailboxes = Mailboxes.read(arguments.mailboxes)
+            run = Run(directory, read_mail, mailboxes, dry_run=dry_run, clock=lambda: int(time.time()) + shift)
+            outcome = run.all()
         moment = datetime.fromtimestamp(began + shift, tz=UTC)
         lines = report_lines(outcome, moment, time.time() - began, dry_run=dry_run)
         name = f"{moment:%Y-%m-%dT%H%M%SZ}{'-dry-run' if dry_run else ''}"
@@ -448,6 +520,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Remove the mail that its plan keeps no longer.")
     parser.add_argument("do", choices=["run", "dry-run", "report"], help="report: print the last one")
     parser.add_argument("--state", type=Path, default=Path("/var/lib/mailhosting/retention"), help="folder")
+    parser.add_argument(
+        "--mailboxes",
+        type=Path,
+        default=Path(__file__).with_name("retention_mailboxes.json"),
+        help="names of mailboxes",
+    )
     parser.add_argument("--keep-reports", type=int, default=90, metavar="DAYS")
     parser.add_argument(
         "--today", type=date.fromisoformat, metavar="DATE", help="for tests: as if it were this day (UTC)"

@@ -34,6 +34,9 @@ def load() -> ModuleType:
 retention = load()
 
 
+MAILBOXES = retention.Mailboxes(("Sent", "Sent Items", "Drafts", "送信済み"), ("Trash", "Deleted Items"), ("Junk",))
+
+
 def mail(uid: int = 1, **other: Any) -> Any:
     made = retention.Mail("taro@acme.example", "INBOX", "f00d", uid, f"guid-{uid}", True, NOW, NOW, 100)
     return made._replace(**other)
@@ -49,6 +52,11 @@ def mail(uid: int = 1, **other: Any) -> Any:
         (mail(), {}, NOW - 400 * DAY, None),
         (mail(received=NOW - 30 * DAY), {"any": 30 * DAY}, None, "any"),
         (mail(received=NOW - 30 * DAY + 1), {"any": 30 * DAY}, None, None),
+        (mail(received=NOW - 90 * DAY, guid=f"{NOW - 29 * DAY}.M1P2.mx1,S=100"), {"any": 30 * DAY}, None, None),
+        (mail(received=NOW - 90 * DAY, guid=f"{NOW - 30 * DAY}.M1P2.mx1,S=100"), {"any": 30 * DAY}, None, "any"),
+        (mail(received=NOW - 30 * DAY, guid=f"{NOW}.M1P2.mx1,S=100"), {"dated": 30 * DAY}, None, "dated"),
+        (mail(received=NOW - 30 * DAY + 1), {"dated": 30 * DAY}, None, None),
+        (mail(mailbox="DELETED items", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
         (mail(mailbox="Trash", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
         (mail(mailbox="Trash", saved=NOW - 7 * DAY + 1, received=0), {"trash": 7 * DAY}, None, None),
         (mail(mailbox="Trash/2025", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
@@ -59,28 +67,32 @@ def mail(uid: int = 1, **other: Any) -> Any:
     ],
 )
 def test_rule_by_which_a_mail_goes(found: Any, rules: dict[str, int], first_read: int | None, rule: str | None) -> None:
-    assert retention.rule_for(found, rules, first_read, NOW) == rule
+    assert retention.rule_for(found, rules, MAILBOXES, first_read, NOW) == rule
 
 
 @pytest.mark.parametrize(
-    ("found", "counts"),
+    ("mailbox", "own"),
     [
-        (mail(), True),
-        (mail(seen=False), False),
-        (mail(mailbox="Trash"), True),
-        (mail(mailbox="Sent"), False),
-        (mail(mailbox="Sent/2025"), False),
-        (mail(mailbox="Drafts"), False),
+        ("INBOX", False),
+        ("Trash", False),
+        ("Sentinel", False),
+        ("Sent", True),
+        ("Sent/2025", True),
+        ("sent items", True),
+        ("送信済み", True),
+        ("Drafts", True),
     ],
 )
-def test_mail_that_counts_as_read(found: Any, counts: bool) -> None:
-    assert retention.counts_as_read(found) is counts
+def test_mailboxes_of_what_their_owner_wrote(mailbox: str, own: bool) -> None:
+    assert MAILBOXES.has("own", mail(mailbox=mailbox)) is own
 
 
 def test_one_query_asks_for_all_rules() -> None:
     rules = {"read": 14 * DAY, "any": 30 * DAY, "junk": 7 * DAY}
 
-    assert " ".join(retention.query(rules, NOW)) == (
+    mailboxes = retention.Mailboxes((), ("Trash",), ("Junk",))
+
+    assert " ".join(retention.query(rules, mailboxes, NOW)) == (
         f"( MAILBOX * SEEN ) OR ( MAILBOX * BEFORE {NOW - 30 * DAY} )"
         f" OR ( MAILBOX Junk SAVEDBEFORE {NOW - 7 * DAY} ) OR ( MAILBOX Junk/* SAVEDBEFORE {NOW - 7 * DAY} )"
     )
@@ -109,7 +121,7 @@ def test_no_argument_is_longer_than_the_kernel_allows() -> None:
 
 def test_accounts_of_equal_rules_go_together() -> None:
     def account(number: int, rules: tuple[tuple[str, int], ...]) -> Any:
-        return retention.Account(number, f"u{number:04}@a.example", "a.example", "a", rules)
+        return retention.Account(number, f"u{number:04}@a.example", "a.example", "a", rules, ())
 
     short, long = (("read", DAY),), (("any", DAY),)
     accounts = [account(number, short) for number in range(retention.BATCH + 1)] + [account(9999, long)]
@@ -166,11 +178,12 @@ class Host:
         self.now, self.slept = NOW, 0
         self.fails: str | None = None
         self.expunged: list[str] = []
+        self.sender = "Someone <someone@outside.example>"
         monkeypatch.setattr(retention, "doveadm", self.doveadm)
         monkeypatch.setattr(retention.time, "sleep", self.sleep)
 
     def execute(self, _query: str, _values: object) -> list[tuple[Any, ...]]:
-        return [] if self.held else [(*self.account, self.rules)]
+        return [] if self.held else [(*self.account, self.rules, [self.account[1], "info@acme.example"])]
 
     def rename(self, account_id: int, username: str) -> None:
         """Another name for the account, or another account of that name."""
@@ -194,6 +207,7 @@ class Host:
                     "mailbox": found.mailbox,
                     "mailbox-guid": found.mailbox_guid,
                     "uid": str(found.uid),
+                    "hdr.from": self.sender,
                     "guid": found.guid,
                     "flags": "\\Seen \\Flagged" if found.seen else "",
                     "size.virtual": str(found.size),
@@ -204,7 +218,7 @@ class Host:
 
     def run(self, read_mail: Any, after: int, *, dry_run: bool = False) -> Any:
         self.now = NOW + after
-        return retention.Run(self, read_mail, dry_run=dry_run, clock=lambda: self.now).all()
+        return retention.Run(self, read_mail, MAILBOXES, dry_run=dry_run, clock=lambda: self.now).all()
 
 
 @pytest.fixture
@@ -224,6 +238,16 @@ def test_a_run_removes_what_it_found_read_two_weeks_ago(live: Host, read_mail: A
     assert live.expunged == GONE
     assert dict(outcome.mails) == {("acme", "taro@acme.example", "read"): 1}
     assert outcome.sizes.total() == 100
+
+
+@pytest.mark.parametrize("sender", ["Taro <TARO@acme.example>", "info@acme.example", "x@a.example, taro@acme.example"])
+def test_what_its_owner_wrote_stays_wherever_it_lies(live: Host, read_mail: Any, sender: str) -> None:
+    live.sender = sender
+    live.mails = {1: mail(1, mailbox="Projekte")}
+    live.run(read_mail, 0)
+
+    assert not live.run(read_mail, 14 * DAY).mails
+    assert live.expunged == []
 
 
 def test_a_rename_prolongs_nothing(live: Host, read_mail: Any) -> None:
