@@ -78,6 +78,10 @@ class ManageSieve:
         """What the server says; nothing if it has hung up."""
         return self._ask(self._stream, b"NOOP\r\n")
 
+    def put(self, name: str, script: bytes) -> str:
+        """What the server says to a filter of this name."""
+        return self._ask(self._stream, b'PUTSCRIPT "%s" {%d+}\r\n%s\r\n' % (name.encode(), len(script), script))
+
     def close(self) -> None:
         self._socket.close()
 

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a mail program finds in a mailbox, makes of it and can still do when it is full; and how much there may be."""
+
+from __future__ import annotations
+
+import imaplib
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import ManageSieve, User, inbox, receive
+from .control import Control
+
+KIB = 1024
+
+
+@pytest.fixture
+def user(tenant: Control) -> User:
+    made = User(f"m{uuid.uuid4().hex[:8]}@e2e.example", "folders and filters")
+    tenant.module("mail_account", address=made.address, password=made.password)
+    return made
+
+
+@pytest.fixture
+def session(server: Server, user: User) -> Iterator[imaplib.IMAP4]:
+    with inbox(server, user) as opened:
+        yield opened
+
+
+def names(lines: list[bytes | tuple[bytes, bytes] | None]) -> dict[str, str]:
+    """Lines of LIST or LSUB, which are flags, separator and name, by the name."""
+    texts = [line.decode() for line in lines if isinstance(line, bytes)]
+    return {text.rpartition(' "/" ')[2].strip('"'): text for text in texts}
+
+
+def kib(session: imaplib.IMAP4) -> int:
+    """KiB in use."""
+    answer = session.getquotaroot("INBOX")[1][1][0].decode()
+    found = re.search(r"STORAGE (\d+)", answer)
+    assert found, answer
+    return int(found[1])
+
+
+def test_every_program_finds_the_usual_mailboxes_subscribed(session: imaplib.IMAP4) -> None:
+    usual = {"Archive", "Drafts", "Junk", "Sent", "Trash"}
+    assert names(session.lsub()[1]).keys() >= usual
+    session.xatom("LIST", "(SPECIAL-USE)", '""', '"*"')
+    uses = names(session.response("LIST")[1])
+    assert uses.keys() == usual
+    for use in usual:
+        assert f"\\{use}" in uses[use]
+    assert session.append("Sent", r"(\Seen)", None, b"Subject: sent\r\n\r\nx")[0] == "OK"
+
+
+def test_names_may_have_dots(session: imaplib.IMAP4) -> None:
+    dotted = {"acme.com", "1. Projekte", "Archiv/2026.11"}
+    for name in dotted:
+        assert session.create(f'"{name}"')[0] == "OK", name
+    assert names(session.list()[1]).keys() >= dotted | {"Archiv"}
+    assert session.append('"acme.com"', None, None, b"Subject: x\r\n\r\nx")[0] == "OK"
+    assert session.rename('"acme.com"', '"acme.co.jp"')[0] == "OK"
+    assert session.status('"acme.co.jp"', "(MESSAGES)")[1] == [b"acme.co.jp (MESSAGES 1)"]
+    assert session.delete('"acme.co.jp"')[0] == "OK"
+
+
+@pytest.mark.parametrize("trash", ["Trash", '"Deleted Items"'])
+def test_who_is_full_can_delete_by_moving_to_trash(server: Server, tenant: Control, user: User, trash: str) -> None:
+    tenant.module("mail_account", address=user.address, quota="200K")
+    mail = b"Subject: big\r\n\r\n" + b"x" * 76 * KIB
+    with inbox(server, user) as full:
+        while full.append("INBOX", None, None, mail)[0] == "OK":
+            assert kib(full) <= 200
+        full.select("INBOX")
+        full.create(trash)
+        before = kib(full)
+        assert before > 150
+        # Copies first, as old programs delete: all that is there, at once.
+        assert full.copy("1:*", trash)[0] == "OK"
+        assert kib(full) >= 2 * before - 2
+        # It is in use, so that nothing else can be put anywhere.
+        assert full.append("Sent", None, None, b"Subject: x\r\n\r\nx")[0] == "NO"
+        assert full.store("1:*", "+FLAGS", r"(\Deleted)")[0] == "OK"
+        assert full.expunge()[0] == "OK"
+        full.select(trash)
+        assert full.store("1:*", "+FLAGS", r"(\Deleted)")[0] == "OK"
+        assert full.expunge()[0] == "OK"
+        assert kib(full) == 0
+
+
+def test_trash_has_an_end(server: Server, tenant: Control, user: User, variables: dict[str, object]) -> None:
+    tenant.module("mail_account", address=user.address, quota="1M")
+    grace = int(str(variables.get("mail_message_size_limit", 52428800)))
+    mail = b"Subject: big\r\n\r\n" + b"x" * 10 * KIB * KIB
+    with inbox(server, user) as full:
+        for _ in range(2 + 2 * grace // len(mail)):
+            if full.append("Trash", None, None, mail)[0] != "OK":
+                break
+        else:
+            pytest.fail(f"{kib(full)} KiB in Trash, and no end")
+        assert kib(full) <= 2 * KIB + 2 * grace // KIB
+
+
+def test_filters_have_a_number_and_a_size(server: Server, user: User) -> None:
+    filters = ManageSieve(server)
+    filters.login(user)
+    assert filters.put("small", b"keep;").startswith("OK")
+    assert filters.put("big", b"# " + b"x" * 1_100_000 + b"\r\nkeep;").startswith("NO")
+    answers = [filters.put(f"f{number}", b"keep;") for number in range(20)]
+    assert [answer[:2] for answer in answers] == ["OK"] * 19 + ["NO"]
+    assert "QUOTA/MAXSCRIPTS" in answers[-1]
+    # What is there can still be changed, and mail goes on.
+    assert filters.put("small", b"discard;").startswith("OK")
+    filters.close()
+    receive(server, "someone@outside.example", user.address)
+
+
+def test_mailboxes_have_a_number(session: imaplib.IMAP4) -> None:
+    session.send(b"".join(b"x%d CREATE f%d\r\n" % (number, number) for number in range(1001)))
+    answers = [session.readline() for _ in range(1001)]
+    assert all(b" OK " in answer for answer in answers[:900])
+    assert b" NO " in answers[-1]
