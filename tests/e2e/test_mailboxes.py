@@ -8,7 +8,7 @@ from __future__ import annotations
 import imaplib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
@@ -32,7 +32,7 @@ def session(server: Server, user: User) -> Iterator[imaplib.IMAP4]:
         yield opened
 
 
-def names(lines: list[bytes | tuple[bytes, bytes] | None]) -> dict[str, str]:
+def names(lines: Sequence[bytes | tuple[bytes, bytes] | None]) -> dict[str, str]:
     """Lines of LIST or LSUB, which are flags, separator and name, by the name."""
     texts = [line.decode() for line in lines if isinstance(line, bytes)]
     return {text.rpartition(' "/" ')[2].strip('"'): text for text in texts}

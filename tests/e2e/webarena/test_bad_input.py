@@ -49,9 +49,6 @@ HIS_ADDRESS = [
     '"jinno+ x"@nishi.example',
     '"jinno+\x01"@nishi.example',
     '"jinno+\\\x7f"@nishi.example',
-    "jinno+\u3000@nishi.example",
-    "jinno+\u00a0@nishi.example",
-    "jinno+\u00e9@nishi.example",
     "@far.example,@farther.example:jinno@nishi.example",
     "@nishi.example:jinno@nishi.example",
     f"jinno%nishi.example@{HOST}",
@@ -122,10 +119,10 @@ def begin(session: smtplib.SMTP, recipient: str) -> None:
 
 
 def said_to(server: Server, written: str) -> int:
-    """The code of the answer to a stranger's mail to an address that is written so; of MAIL with SMTPUTF8."""
+    """The code of the answer to a stranger's mail to an address that is written so."""
     with incoming(server) as session:
         session.command_encoding = "utf-8"
-        session.docmd("MAIL", f"FROM:<{STRANGER}> SMTPUTF8")
+        session.docmd("MAIL", f"FROM:<{STRANGER}>")
         code = session.docmd("RCPT", f"TO:<{written}>")[0]
         return by_data(session, octets(200))[0] if code == 250 else code
 
@@ -144,6 +141,9 @@ def test_bytes_that_are_no_address_are_refused_at_once_and_the_next_mail_passes(
         session.docmd("MAIL", f"FROM:<{STRANGER}>")
         for envelope in (
             b"<jinno+\xff@nishi.example>",
+            "<jinno+\u3000@nishi.example>".encode(),
+            "<jinno+\u00a0@nishi.example>".encode(),
+            "<jinno+\u00e9@nishi.example>".encode(),
             b"<@>",
             b"<jinno@>",
             b'<"jinno@nishi.example>',
