@@ -102,9 +102,13 @@ def smtp(server: Server, protocol: str) -> smtplib.SMTP:
         session: smtplib.SMTP = smtplib.SMTP_SSL(*place, timeout=server.timeout, context=server.context)
     else:
         session = smtplib.SMTP(*place, timeout=server.timeout)
+    try:
         if protocol == "submission":
             session.starttls(context=server.context)
-    session.ehlo_or_helo_if_needed()
+        session.ehlo_or_helo_if_needed()
+    except BaseException:
+        session.close()
+        raise
     return session
 
 

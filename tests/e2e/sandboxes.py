@@ -135,6 +135,21 @@ SANDBOXES: Final = {
         allowed=Act("ls /run/postgresql/.s.*"),
         way=in_its_place,
     ),
+    "mailhosting-directory-away.service": Sandbox(
+        {
+            **WRITING,
+            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
+            "reach Dovecot": Act("ls /run/dovecot/auth-client"),
+            "read mailboxes": Act("ls /var/vmail/."),
+            "read the queue": Act("ls /var/spool/postfix/."),
+            "read the directory's files": Act("ls /var/lib/postgresql/."),
+            "talk to the network": OPENING_A_SOCKET,
+            "make a namespace": MAKING_A_NAMESPACE,
+            "see other processes": Act("ls /proc/1/status"),
+        },
+        allowed=Act("ls /run/postgresql/.s.*"),
+        way=in_its_place,
+    ),
     "postsrsd.service": Sandbox(
         {
             "write the configuration": writing("/etc/passwd"),

@@ -32,6 +32,7 @@ def mail_in_each_folder(host: testinfra.host.Host) -> Iterator[None]:
         "mailhosting-retention@run.service",
         "mailhosting-usage.service",
         "mailhosting-password@x.service",
+        "mailhosting-directory-away.service",
         "postsrsd.service",
         "fail2ban.service",
     ),
@@ -41,7 +42,13 @@ def test_a_sandbox_forbids_it(tried: Callable[[str], sandbox.Tried], unit: str, 
 
 
 @pytest.mark.parametrize(
-    "unit", ["mailhosting-retention@run.service", "mailhosting-usage", "mailhosting-password@x.service"]
+    "unit",
+    [
+        "mailhosting-retention@run.service",
+        "mailhosting-usage",
+        "mailhosting-password@x.service",
+        "mailhosting-directory-away",
+    ],
 )
 def test_a_sandbox_is_strict(host: testinfra.host.Host, unit: str) -> None:
     sandbox.is_strict(host, unit)

@@ -273,12 +273,12 @@ def test_without_the_directory_mail_is_put_off(host: testinfra.host.Host, traffi
         back = time.monotonic()
     assert traffic.flows(250)
     traffic.stop()
-    # What Dovecot was looking at as it went, and first looked at afterwards, Postfix takes for wrong passwords.
-    refused = traffic.came_to(535)
-    assert not any(gone < mail.began < back for mail in refused)
-    assert len(refused) <= SENDERS
-    assert {mail.code for mail in traffic.mails} - {535} == {250, 451, 454, GIVEN_UP}
-    assert max(mail.slowest for mail in traffic.mails if mail not in refused) < 3
+    assert {mail.code for mail in traffic.mails} == {250, 451, 454, GIVEN_UP}
+    # A login that was under way as it went waits for it; after 10 seconds Postfix says that nobody can check it.
+    waited = [mail for mail in traffic.mails if mail.slowest >= 3]
+    assert {mail.code for mail in waited} <= {250, 454}
+    assert not any(gone < mail.began < back for mail in waited)
+    assert len(waited) <= SENDERS
     assert counted(host) == len(traffic.came_to(250))
 
 
@@ -289,8 +289,7 @@ def test_a_directory_that_hangs_loses_nothing(host: testinfra.host.Host, traffic
         assert not traffic.flows(250, timeout=5)
     assert traffic.flows(250)
     traffic.stop()
-    assert {mail.code for mail in traffic.mails} - {535} <= {250, 451, 454, GIVEN_UP}
-    assert len(traffic.came_to(535)) <= SENDERS
+    assert {mail.code for mail in traffic.mails} <= {250, 451, 454, GIVEN_UP}
 
 
 @pytest.mark.timing

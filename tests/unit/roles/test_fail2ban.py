@@ -59,6 +59,8 @@ def found(name: str, line: str) -> str | None:
         # By SMTP there is no session.
         "mx1 dovecot[7170]: auth-worker(taro@acme.example,10.88.0.1)<7183>: request [7]: directory: Password mismatch",
         "mx1 dovecot[7170]: auth-worker(taro@acme.example,10.88.0.1)<7183>: request [10]: directory: unknown user",
+        # The directory had been restarted.
+        WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "directory_again"),
     ],
 )
 @pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])

@@ -21,8 +21,6 @@ from .plan import read_tenant
 SETTINGS_LAST: Final = 1.0
 #: Addresses that one address leads to, at most: as many as Postfix expands.
 MOST_DESTINATIONS: Final = 20_000
-#: Seconds after which Dovecot has noticed, too, that the directory is back.
-SETTLES: Final = 5.0
 #: Connections that are kept open when nobody uses them.
 SPARE: Final = 16
 
@@ -48,17 +46,10 @@ class Directory:
         self._lock: Final = threading.Lock()
         self._idle: list[psycopg.Connection[Any]] = []
         self._tenants: dict[int, tuple[float, Tenant | None]] = {}
-        self._settling_until = 0.0  # monotonic
 
     def ping(self) -> None:
-        """Nothing, once the directory has answered everybody again."""
-        if time.monotonic() < self._settling_until:
-            raise Unavailable("the directory: it was away a moment ago")
-        try:
-            self._ask("SELECT 1")
-        except Unavailable:
-            self._settling_until = time.monotonic() + SETTLES
-            raise
+        """Nothing, as long as the directory answers."""
+        self._ask("SELECT 1")
 
     def owner(self, address: Address) -> Owner | None:
         """Whose an address is; None for one elsewhere."""

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory that is away, or was, makes no right password wrong: logins wait for it, or are put off."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import smtplib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+
+from .clients import Refused, User, log_in
+
+LOGINS = ["submission", "submissions", "imap", "imaps", "pop3", "pop3s", "sieve"]
+RESTART = "systemctl reset-failed postgresql@17-main && systemctl restart postgresql@17-main"
+BREAK = (
+    "runuser -u postgres -- psql --quiet --command='SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid()'"
+)
+#: What mail programs take for a wrong password.
+WRONG = ("(535", "AUTHENTICATIONFAILED", "[AUTH]", "Authentication failed")
+
+
+def said(log_in_once: Callable[[], None]) -> str:
+    """What a login comes to: nothing, or the words that refuse it."""
+    try:
+        log_in_once()
+    except (Refused, OSError, smtplib.SMTPException) as error:
+        return repr(error)
+    return ""
+
+
+def refusals(server: Server, user: User, each: int) -> list[str]:
+    """What so many logins by every protocol come to, all at the same time; those that succeed are left out."""
+    names = LOGINS * each
+    with ThreadPoolExecutor(len(names)) as clients:
+        words = list(clients.map(lambda name: said(partial(log_in, server, name, user)), names))
+    return [f"{name}: {refusal}" for name, refusal in zip(names, words, strict=True) if refusal]
+
+
+def test_who_is_wrong_is_told_so_in_these_words(server: Server) -> None:
+    nobody = User("nobody@bolt.example", "not a password")
+    for protocol in ("submission", "imaps", "pop3s", "sieve"):
+        words = said(partial(log_in, server, protocol, nobody))
+        assert any(word in words for word in WRONG), (protocol, words)
+
+
+def test_no_right_password_is_refused_after_connections_to_the_directory_broke(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
+    """Dovecot's processes have more connections that are broken after each time."""
+    for breaks in (RESTART, BREAK):
+        assert refusals(server, bill, 2) == []
+        host.check_output(breaks)
+    assert refusals(server, bill, 2) == []
+
+
+def test_whoever_logs_in_during_a_restart_is_let_in_or_put_off(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
+    over = threading.Event()
+
+    def keep_logging_in(protocol: str) -> Iterator[str]:
+        for attempt in itertools.count():
+            if attempt and over.wait(0.1):
+                return
+            yield said(partial(log_in, server, protocol, bill))
+
+    with ThreadPoolExecutor(len(LOGINS)) as clients:
+        came_to = [clients.submit(list, keep_logging_in(name)) for name in LOGINS]
+        host.check_output(f"{RESTART}; sleep 1; {RESTART}")
+        over.set()
+    for protocol, words in zip(LOGINS, (future.result() for future in came_to), strict=True):
+        assert len(words) > 1, protocol
+        assert not [word for word in words if any(wrong in word for wrong in WRONG)], protocol
+
+
+def test_without_the_directory_no_password_is_said_to_be_wrong(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
+    """Whoever has connected before is put off, in any protocol's words; and it is over when the directory is back."""
+    token = base64.b64encode(f"\0{bill.address}\0{bill.password}".encode()).decode()
+    with protocols.smtp(server, "submission") as session, ThreadPoolExecutor(3) as clients:
+        host.check_output("systemctl stop postgresql@17-main")
+        try:
+            auth = clients.submit(session.docmd, "AUTH", f"PLAIN {token}")
+            imap, pop3 = (clients.submit(said, partial(log_in, server, name, bill)) for name in ("imaps", "pop3s"))
+            assert "[UNAVAILABLE]" in imap.result()
+            assert "[SYS/TEMP]" in pop3.result()
+            assert auth.result()[0] == 454
+        finally:
+            host.check_output("systemctl start postgresql@17-main")
+    back = time.monotonic()
+    assert refusals(server, bill, 1) == []
+    assert time.monotonic() - back < 5
