@@ -29,7 +29,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from . import _certificate_store as store
-from ._certificates import Obtained, OwnCA, Pair
+from ._certificate_judge import Judge
+from ._certificates import Obtained, OwnCA, Pair, Trust
 from ._files import replace_file
 
 #: certbot's folder; root reads it through a link that systemd makes.
@@ -130,7 +131,7 @@ def producer(settings: Settings, path: str, state: str, now: datetime) -> Obtain
         store.read_authority(path), f"Mail CA of {settings.shared[0]}", now, settings.days, settings.renew_days
     )
     pairs = ((names, _obtained(state, name)) for name, names in settings.wanted.items())
-    return Obtained({names: pair for names, pair in pairs if pair}, own_ca, now)
+    return Obtained({names: pair for names, pair in pairs if pair}, own_ca, now, Judge(Trust.CHAIN))
 
 
 def without(settings: Settings, path: str, state: str, now: datetime) -> str:
@@ -224,7 +225,7 @@ def install(path: str, state: str) -> str:
             with open(untold, "wb"):
                 pass
             store.apply(path, plan, purge=False)
-    faults = [without(settings, path, state, now)]
+    faults = [*source.warnings, without(settings, path, state, now)]
     if os.path.exists(untold):
         runs = [(command, subprocess.run(shlex.split(command), check=False)) for command in settings.commands]
         failed = [f"failed: {command}" for command, run in runs if run.returncode]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ipaddress
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 try:
     from cryptography import x509
@@ -42,6 +43,8 @@ _CA_DAYS: Final = 3650
 _CA_RENEW_DAYS: Final = 365
 _BACKDATE: Final = timedelta(hours=1)  # clients' clocks go wrong by that
 _COMMON_NAME_LENGTH: Final = 64  # RFC 5280, ub-common-name
+#: What every mail program can check a signature of.
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class CertificateError(Exception):
@@ -61,13 +64,18 @@ class Pair:
         return x509.load_pem_x509_certificate(self.chain)
 
     @cached_property
+    def certificates(self) -> list[x509.Certificate]:
+        """All of the chain.  ValueError when one of them is none."""
+        return x509.load_pem_x509_certificates(self.chain)
+
+    @cached_property
     def names(self) -> frozenset[str]:
-        """DNS names and IP addresses of the subjectAltName, in lower case (RFC 6125)."""
+        """DNS names and IP addresses of the subjectAltName, in lower case (RFC 6125); no address written as a name."""
         try:
             extension = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except x509.ExtensionNotFound:
             return frozenset()
-        dns = (name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+        dns = (name.lower() for name in extension.value.get_values_for_type(x509.DNSName) if not _is_address(name))
         return frozenset(dns) | {str(address) for address in extension.value.get_values_for_type(x509.IPAddress)}
 
     def fault(self) -> str:
@@ -82,8 +90,19 @@ class Pair:
             return "the key belongs to another certificate"
         return ""
 
+    def untimely(self, now: datetime) -> str:
+        """Why mail programs would refuse it at this time; empty when they would not."""
+        # A root's dates matter to nobody: it is trusted, or it is not.
+        sent = [each for each in self.certificates if each is self.certificates[0] or each.issuer != each.subject]
+        if min(each.not_valid_after_utc for each in sent) < now:
+            return f"has expired: {self.described()}"
+        begin = max(each.not_valid_before_utc for each in sent)
+        return f"is not valid before {iso(begin)}" if begin > now else ""
+
     def covers(self, name: str) -> bool:
-        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
+        domain = name.partition(".")[2]
+        # OpenSSL lets no star stand right before a top-level domain.
+        return name in self.names or ("." in domain and f"*.{domain}" in self.names)
 
     def described(self) -> str:
         """One line for a diff."""
@@ -96,6 +115,24 @@ class Pair:
 
 def iso(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Trust(Enum):
+    """What a certificate is judged for: whom mail programs trust."""
+
+    SYSTEM = "the CAs that the host knows or that were named, and a root that ends the chain"
+    CHAIN = "whatever ends the chain"
+
+
+class Verdict(NamedTuple):
+    """`unusable`: there is no TLS with it.  `untrusted`: mail programs would warn.  Both empty: all is well."""
+
+    unusable: str = ""
+    untrusted: str = ""
+
+
+#: What says whether daemons and mail programs take a readable pair.
+Judge: TypeAlias = Callable[[Pair], Verdict]
 
 
 class Producer(Protocol):
@@ -175,35 +212,59 @@ class OwnCA:
 class GivenFiles:
     """Certificates that somebody else obtained; the one that covers a name is found by its content."""
 
-    def __init__(self, pairs: Iterable[tuple[str, Pair | None]], now: datetime) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, Pair | None]], now: datetime, judge: Judge) -> None:
         """`pairs`: each with the name of its file, for messages.  CertificateError for one that cannot be used."""
         self.warnings: list[str] = []
         self.authority: Pair | None = None
-        self._pairs: list[Pair] = []
+        self._pairs: list[tuple[str, Pair]] = []
+        self._now = now
+        self._untrusted: dict[str, str] = {}
         for file, pair in pairs:
             if pair is None:
                 raise CertificateError(f"{file} or its key is not on the host")
             if fault := pair.fault():
                 raise CertificateError(f"{file}: {fault}")
-            if pair.certificate.not_valid_after_utc < now:
-                self.warnings.append(f"{file} has expired: {pair.described()}")
-            self._pairs.append(pair)
+            verdict = judge(pair)
+            if verdict.unusable:
+                raise CertificateError(f"{file}: {verdict.unusable}")
+            if untimely := pair.untimely(now):
+                self.warnings.append(f"{file} {untimely}")
+            self._untrusted[file] = verdict.untrusted
+            self._pairs.append((file, pair))
 
     def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
-        fitting = [pair for pair in self._pairs if all(pair.covers(name) for name in names)]
+        fitting = [(file, pair) for file, pair in self._pairs if all(pair.covers(name) for name in names)]
         if not fitting:
             raise CertificateError(f"no certificate is given for {', '.join(sorted(names))}")
-        best = max(fitting, key=lambda pair: (names <= pair.names, pair.certificate.not_valid_after_utc))
-        reason = "" if best == current else "another one is given" if current else "new"
-        return best, reason
+        file, best = max(fitting, key=lambda item: self._rank(names, *item))
+        self._allow(file, best, current)
+        return best, "" if best == current else "another one is given" if current else "new"
+
+    def _rank(self, names: frozenset[str], file: str, pair: Pair) -> tuple[bool, bool, bool, datetime]:
+        return (
+            not self._untrusted[file],
+            not pair.untimely(self._now),
+            names <= pair.names,
+            pair.certificate.not_valid_after_utc,
+        )
+
+    def _allow(self, file: str, best: Pair, current: Pair | None) -> None:
+        """CertificateError for what mail programs would warn of, unless they do already: nothing gets worse then."""
+        untrusted, untimely = self._untrusted[file], best.untimely(self._now)
+        serves = current is not None and not current.fault() and current.certificate == best.certificate
+        if not serves and (untrusted or untimely):
+            raise CertificateError(f"{file}: {untrusted or untimely}")
+        if untrusted and (warning := f"{file}: {untrusted}") not in self.warnings:
+            self.warnings.append(warning)
 
 
 class Obtained:
     """Certificates that an ACME client has obtained; what serves a name without one goes on, or the own CA's does."""
 
-    def __init__(self, obtained: Mapping[frozenset[str], Pair], own_ca: OwnCA, now: datetime) -> None:
+    def __init__(self, obtained: Mapping[frozenset[str], Pair], own_ca: OwnCA, now: datetime, judge: Judge) -> None:
         """`obtained` by the names that each is for."""
         self.warnings: list[str] = []
+        self._judge = judge
         self.authority = own_ca.authority
         self._obtained = obtained
         self._own_ca = own_ca
@@ -212,7 +273,12 @@ class Obtained:
     def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
         obtained = self._obtained.get(names)
         if obtained and self._serves(names, obtained):
-            return obtained, "" if obtained == current else "obtained by ACME"
+            if obtained == current:  # it was judged when it came
+                return obtained, ""
+            fault = next(filter(None, self._judge(obtained)), "")
+            if not fault:
+                return obtained, "obtained by ACME"
+            self.warnings.append(f"What was obtained by ACME for {', '.join(sorted(names))} is not taken: {fault}")
         if current and self._serves(names, current) and not self._own_ca.issued(current):
             return current, ""
         return self._own_ca.pair(names, current)
@@ -240,6 +306,8 @@ def _ca_key(authority: Pair) -> ec.EllipticCurvePrivateKey:
         raise CertificateError(f"the CA's key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError("the CA's key is not one for elliptic curves")
+    if key.curve.name not in _CURVES:
+        raise CertificateError(f"the CA's key is on the curve {key.curve.name}, which mail programs do not know")
     return key
 
 
@@ -289,7 +357,12 @@ def _signed(
 
 
 def _general_name(name: str) -> x509.GeneralName:
+    return x509.IPAddress(ipaddress.ip_address(name)) if _is_address(name) else x509.DNSName(name)
+
+
+def _is_address(name: str) -> bool:
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
+        ipaddress.ip_address(name)
     except ValueError:
-        return x509.DNSName(name)
+        return False
+    return True

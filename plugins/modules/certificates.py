@@ -43,7 +43,8 @@ options:
     description:
       - V(own_ca) makes a certificate authority (EC P-256, 10 years) once and issues certificates from it. Clients
         have to trust C(ca.pem).
-      - V(files) takes what O(files) names.
+      - V(files) takes what O(files) names. OpenSSL judges each, by a handshake as a daemon and a mail program have it,
+        before it is put in place. One that cannot be used is an error that names the file and the reason.
       - V(acme) takes what an ACME client has obtained, and runs it once if certificates are missing or due. A name
         without one keeps what serves it, or gets a certificate of the own CA; this is a warning, not an error.
     type: str
@@ -63,6 +64,8 @@ options:
       - Certificates on the host, e.g. those of an ACME client. What names each one serves is read from it; wildcards
         count.
       - A name that none of them covers is an error.
+      - What is put in place is what they hold in the form that daemons read. Missing ends of line, CRLF, another order,
+        DER, and certificates that do not belong to the chain are mended.
     type: list
     elements: dict
     default: []
@@ -72,9 +75,15 @@ options:
         type: path
         required: true
       key:
-        description: PEM file with its private key, without a passphrase.
+        description: PEM file with its private key, without a passphrase. It may be the same file.
         type: path
         required: true
+  files_ca_file:
+    description:
+      - PEM file on the host with CAs that mail programs trust, besides those that the host's system knows.
+      - A chain of O(files) has to end at one of these, at a root that is in its own file, or at the host's own CA.
+    type: path
+    version_added: "0.2.0"
   acme:
     description:
       - What O(producer=acme) needs. It is kept in C(acme.json) in O(path) for the client's own timer; any other
@@ -204,8 +213,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_acme as acme
+from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_pem as pem
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates as certificates
+from ansible_collections.mailhosting.stack.plugins.module_utils._certificate_judge import Judge
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import syntax
 
 ORDER_COMMAND = ["systemctl", "start", "mailhosting-acme-order.service"]
@@ -260,8 +271,30 @@ def make_producer(options: dict[str, Any], settings: acme.Settings | None) -> ce
         name = f"Mail CA of {options['shared_name']}"
         kept = store.read_authority(options["path"])
         return certificates.OwnCA(kept, name, now, options["days"], options["renew_days"])
-    pairs = [(item["certificate"], store.read_pair(item["certificate"], item["key"])) for item in options["files"]]
-    return certificates.GivenFiles(pairs, now)
+    pairs = [(item["certificate"], given(item)) for item in options["files"]]
+    return certificates.GivenFiles(pairs, now, Judge(certificates.Trust.SYSTEM, authorities(options)))
+
+
+def given(item: dict[str, str]) -> certificates.Pair | None:
+    """What two files hold, mended; None when one is missing."""
+    pair = store.read_pair(item["certificate"], item["key"])
+    try:
+        return pem.mended(pair) if pair else None
+    except certificates.CertificateError as error:
+        raise certificates.CertificateError(f"{item['certificate']}: {error}") from None
+
+
+def authorities(options: dict[str, Any]) -> str:
+    """PEM of the CAs that were named, and of the own one, which clients may trust from before."""
+    own = store.read_authority(options["path"])
+    found = [own.chain] if own else []
+    if options["files_ca_file"]:
+        with open(options["files_ca_file"], "rb") as file:
+            found.append(file.read())
+    try:
+        return "".join(pem.certificates(text) for text in found if text)
+    except certificates.CertificateError as error:
+        raise certificates.CertificateError(f"files_ca_file: {error}") from None
 
 
 def bring(module: AnsibleModule) -> dict[str, Any]:
@@ -311,6 +344,7 @@ def main() -> None:
                     "key": {"type": "path", "required": True, "no_log": False},
                 },
             },
+            "files_ca_file": {"type": "path"},
             "acme": {
                 "type": "dict",
                 "options": {

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+import yaml
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, staying_logged_in
-from .control import Control
+from .control import Control, RunFailed
 
 PORTS = {**protocols.PORTS, "sieve": 4190}
 IMPLICIT = ("submissions", "imaps", "pop3s")
@@ -101,6 +104,51 @@ def test_a_renewed_certificate_is_served_and_no_session_ends(
         control.playbook("site")
         after = {key: served_serial(server, *key, ca_file) for key in watched}
         assert all(after[key] != before[key] for key in watched)
+
+
+#: A small key, and a chain of files without their last end of line, from a CA that is in the chain.
+SUPPLIER = """
+set -e
+cd "$(mktemp --directory)"
+issue() { openssl req -x509 -nodes -days 30 -subj /CN=mail -addext "subjectAltName=$names" "$@" 2>/dev/null; }
+openssl req -x509 -nodes -days 30 -subj "/CN=A supplier" -newkey rsa:2048 -keyout ca.key -out ca.pem 2>/dev/null
+issue -CA ca.pem -CAkey ca.key -newkey rsa:1024 -keyout weak.key -out weak.pem
+cat ca.pem >>weak.pem
+issue -CA ca.pem -CAkey ca.key -newkey rsa:2048 -keyout joined.key -out end.pem
+printf "%s%s" "$(cat end.pem)" "$(cat ca.pem)" >joined.pem
+pwd
+"""
+DEFAULTS = yaml.safe_load((Path(__file__).parents[2] / "roles/tls/defaults/main.yml").read_text())
+
+
+def test_what_daemons_cannot_use_is_refused_and_what_can_be_mended_is_served(
+    server: Server, variables: dict[str, Any], ca_file: str, control: Control, host: testinfra.host.Host
+) -> None:
+    asked = {"shared_name": variables["mail_hostname"], "host_names": ["mail.acme.example"]}
+    both = ",".join(f"DNS:{name}" for name in (asked["shared_name"], "mail.acme.example"))
+    folder = host.check_output(f"names={shlex.quote(both)} bash -c {shlex.quote(SUPPLIER)}").strip()
+
+    def bring(**producer: Any) -> None:
+        control.module("certificates", path="/etc/mailhosting/tls", **asked, **producer)
+
+    def bring_files(name: str) -> None:
+        pair = {"certificate": f"{folder}/{name}.pem", "key": f"{folder}/{name}.key"}
+        bring(producer="files", files=[pair])
+
+    before = served_serial(server, "imaps", "mail.acme.example", ca_file)
+    with pytest.raises(RunFailed, match=r"weak\.pem: .* key too small"):
+        bring_files("weak")
+    assert control.module("mail_tls", **asked)["ok"]
+    try:
+        bring_files("joined")
+        assert not control.module("mail_tls", **asked)["ok"]  # nobody has told the daemons
+        host.check_output(" && ".join(DEFAULTS["tls_commands"]))
+        assert control.module("mail_tls", patience=20, **asked)["faults"] == []
+    finally:
+        bring(producer="own_ca")
+        host.check_output(" && ".join(DEFAULTS["tls_commands"]) + f" && rm -r {folder}")
+    assert control.module("mail_tls", patience=20, **asked)["ok"]
+    assert served_serial(server, "imaps", "mail.acme.example", ca_file) != before
 
 
 def test_private_keys_are_for_root_alone(host: testinfra.host.Host) -> None:

@@ -16,6 +16,9 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_acme as acme
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificate_store as store
 from ansible_collections.mailhosting.stack.plugins.module_utils._certificates import OwnCA
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from .chains import INTERMEDIATE, leaf
 
 NOW = datetime.now(UTC)
 SETTINGS = acme.Settings(
@@ -219,3 +222,16 @@ def test_an_expired_certificate_is_not_taken(path: str, state: str) -> None:
     obtain(state, "shared", issued=NOW - timedelta(days=91))
     acme.install(path, state)
     assert issuer(path, "shared") == "CN=Mail CA of mail.example"
+
+
+def test_what_openssl_does_not_take_is_not_installed_and_said(path: str, state: str) -> None:
+    for name in SETTINGS.wanted:
+        obtain(state, name)
+    folder = Path(state, "live", "imap.acme.example")
+    strange = leaf(names=("imap.acme.example",), key=ec.generate_private_key(ec.SECP256K1())).pair(INTERMEDIATE)
+    (folder / "fullchain.pem").write_bytes(strange.chain)
+    (folder / "privkey.pem").write_bytes(strange.key)
+    said = acme.install(path, state)
+    assert "obtained by ACME for imap.acme.example is not taken: no mail program agrees" in said
+    assert issuer(path, "names/imap.acme.example") == "CN=Mail CA of mail.example"
+    assert issuer(path, "shared") == "CN=Another CA"

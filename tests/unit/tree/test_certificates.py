@@ -16,13 +16,17 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._certificates im
     GivenFiles,
     OwnCA,
     Pair,
+    Verdict,
 )
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
     load_pem_private_key,
 )
+
+from .chains import ROOT, issue
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SHARED = frozenset({"mail.example", "imap.mail.example", "192.0.2.25"})
@@ -34,6 +38,10 @@ def own_ca(kept: Pair | None = None, now: datetime = NOW, **options: int) -> Own
 
 def issued(names: frozenset[str], ca: OwnCA | None = None) -> Pair:
     return (ca or own_ca()).pair(names, None)[0]
+
+
+def sound(_pair: Pair) -> Verdict:
+    return Verdict()
 
 
 def handshake(pair: Pair, trusted: bytes, name: str, folder: Path) -> None:
@@ -138,7 +146,7 @@ def test_lifetimes_that_cannot_work_are_refused(options: dict[str, int]) -> None
 def test_given_files_are_found_by_the_names_in_them() -> None:
     shared, wildcard = issued(SHARED), issued(frozenset({"*.acme.example"}))
     exact = issued(frozenset({"pop3.acme.example"}))
-    files = GivenFiles([("a", shared), ("b", wildcard), ("c", exact)], NOW)
+    files = GivenFiles([("a", shared), ("b", wildcard), ("c", exact)], NOW, sound)
     assert files.pair(frozenset({"mail.example"}), None) == (shared, "new")
     assert files.pair(frozenset({"smtp.acme.example"}), shared) == (wildcard, "another one is given")
     assert files.pair(frozenset({"pop3.acme.example"}), exact) == (exact, "")
@@ -149,7 +157,7 @@ def test_given_files_are_found_by_the_names_in_them() -> None:
 
 def test_of_two_that_fit_the_one_that_lasts_longer_is_taken() -> None:
     short, long = issued(SHARED, own_ca(days=60)), issued(SHARED, own_ca(days=80))
-    assert GivenFiles([("a", short), ("b", long), ("c", short)], NOW).pair(SHARED, short)[0] == long
+    assert GivenFiles([("a", short), ("b", long), ("c", short)], NOW, sound).pair(SHARED, short)[0] == long
 
 
 def test_unusable_given_files_are_named() -> None:
@@ -164,11 +172,11 @@ def test_unusable_given_files_are_named() -> None:
     }
     for message, given in cases.items():
         with pytest.raises(CertificateError, match=message):
-            GivenFiles([("a.pem", given)], NOW)
+            GivenFiles([("a.pem", given)], NOW, sound)
 
 
 def test_an_expired_given_file_is_a_warning() -> None:
-    files = GivenFiles([("a.pem", issued(SHARED))], NOW + timedelta(days=91))
+    files = GivenFiles([("a.pem", issued(SHARED))], NOW + timedelta(days=91), sound)
     until = f"{NOW + timedelta(days=90):%Y-%m-%dT%H:%M:%SZ}"
     assert files.warnings == [f"a.pem has expired: 192.0.2.25, imap.mail.example, mail.example, until {until}"]
 
@@ -177,3 +185,52 @@ def test_a_key_of_a_kind_that_is_not_known_is_unreadable() -> None:
     make = ["openssl", "ecparam", "-name", "secp160r1", "-genkey", "-noout"]
     strange = subprocess.run(make, check=True, capture_output=True).stdout
     assert Pair(issued(SHARED).chain, strange).fault() == "unreadable"
+
+
+def test_what_openssl_does_not_take_is_refused_whatever_it_is_for() -> None:
+    with pytest.raises(CertificateError, match=r"^a\.pem: a key too small$"):
+        GivenFiles([("a.pem", issued(SHARED))], NOW, lambda _pair: Verdict(unusable="a key too small"))
+
+
+def test_what_mail_programs_would_warn_of_takes_nobodys_place_and_goes_on_where_it_serves() -> None:
+    pair, good = issued(SHARED), issued(SHARED)
+    warned = Verdict(untrusted="no intermediate")
+    files = GivenFiles([("a.pem", pair)], NOW, lambda _pair: warned)
+    for current in (None, good):
+        with pytest.raises(CertificateError, match=r"^a\.pem: no intermediate$"):
+            files.pair(SHARED, current)
+    assert files.warnings == []
+    assert files.pair(SHARED, pair) == (pair, "")
+    # As a release before put it there.
+    assert files.pair(SHARED, Pair(pair.chain.rstrip(), pair.key)) == (pair, "another one is given")
+    assert files.warnings == ["a.pem: no intermediate"]
+    # Of two that fit the one that is trusted, though it is over sooner.
+    long = issued(SHARED, own_ca(days=120))
+    both = GivenFiles([("a", good), ("b", long)], NOW, lambda item: warned if item == long else Verdict())
+    assert both.pair(SHARED, None) == (good, "new")
+
+
+def test_dates_are_looked_at_before_the_swap() -> None:
+    old, new, later = (issued(SHARED, own_ca(now=NOW + timedelta(days=days))) for days in (-91, 0, 2))
+    for pair, reason in ((old, "has expired: .*"), (later, "is not valid before .*")):
+        files = GivenFiles([("a.pem", pair)], NOW, sound)
+        assert len(files.warnings) == 1
+        for current in (None, new):
+            with pytest.raises(CertificateError, match=rf"^a\.pem: {reason}$"):
+                files.pair(SHARED, current)
+        assert files.pair(SHARED, pair) == (pair, "")
+    assert GivenFiles([("a", old), ("b", later), ("c", new)], NOW, sound).pair(SHARED, old)[0] == new
+
+
+def test_an_intermediate_that_has_expired_is_one_of_the_dates() -> None:
+    past = issue("An Intermediate", ROOT, authority=True, days=(-60, -1))
+    assert "has expired" in issue("a leaf", past, names=("mail.example",)).pair(past, ROOT).untimely(NOW)
+    # Whoever trusts a root asks for no date of it.
+    root = issue("A Root", authority=True, days=(-60, -1))
+    assert issue("a leaf", root, names=("mail.example",)).pair(root).untimely(NOW) == ""
+
+
+def test_a_ca_of_a_curve_that_mail_programs_do_not_know_is_refused() -> None:
+    strange = issue("Mail CA", key=ec.generate_private_key(ec.SECP256K1()), authority=True, days=(-1, 3000))
+    with pytest.raises(CertificateError, match="on the curve secp256k1"):
+        own_ca(strange.pair())

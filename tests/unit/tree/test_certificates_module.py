@@ -13,8 +13,13 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mailhosting.stack.plugins.module_utils import _certificates
+from ansible_collections.mailhosting.stack.plugins.module_utils._certificates import Pair
 from ansible_collections.mailhosting.stack.plugins.modules import certificates
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from .chains import FOREIGN, INTERMEDIATE, ROOT, leaf
+
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
 Run = Callable[..., dict[str, Any]]
 HOSTS = ["imap.acme.example", "pop3.acme.example"]
 
@@ -80,6 +85,60 @@ def test_given_files_replace_those_of_the_own_ca(run: Run, tmp_path: Path) -> No
     assert not run(**options)["changed"]
     failed = run(**options, host_names=["smtp.bolt.example"])
     assert failed["msg"] == "no certificate is given for smtp.bolt.example"
+
+
+def write(folder: Path, pair: Pair) -> dict[str, str]:
+    (folder / "given.pem").write_bytes(pair.chain)
+    (folder / "given.key").write_bytes(pair.key)
+    return {"certificate": str(folder / "given.pem"), "key": str(folder / "given.key")}
+
+
+def test_a_chain_whose_files_were_joined_without_ends_of_line_is_mended(run: Run, tmp_path: Path) -> None:
+    end = leaf()
+    joined = b"".join(item.pem.rstrip() for item in (end, INTERMEDIATE, ROOT))
+    assert b"-----END CERTIFICATE----------BEGIN CERTIFICATE-----" in joined
+    files = [write(tmp_path, Pair(joined, end.key_pem.rstrip()))]
+    assert run(producer="files", files=files)["issued"] == ["shared"]
+    assert (tmp_path / "tls/shared/fullchain.pem").read_bytes() == end.pair(INTERMEDIATE, ROOT).chain
+    assert (tmp_path / "tls/shared/key.pem").read_bytes() == end.key_pem
+    assert not run(producer="files", files=files)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        (leaf(key=WEAK).pair(INTERMEDIATE, ROOT), "ee key too small"),
+        (leaf(key=ec.generate_private_key(ec.SECP256K1())).pair(INTERMEDIATE, ROOT), "P-256 or P-384"),
+        (leaf().pair(FOREIGN), "CN=An Intermediate, who issued"),
+        (leaf().pair(), "CN=An Intermediate, who issued"),
+        (Pair(leaf().pair(INTERMEDIATE).chain[:-300], leaf().key_pem), "cut off"),
+        (leaf(days=(-60, -1)).pair(INTERMEDIATE, ROOT), "has expired"),
+    ],
+    ids=["RSA-1024", "secp256k1", "a foreign intermediate", "no intermediate", "cut off", "expired"],
+)
+def test_what_no_mail_program_could_use_is_refused_by_file_and_what_serves_stays(
+    run: Run, tmp_path: Path, pair: Pair, reason: str
+) -> None:
+    run()
+    before = (tmp_path / "tls/shared").readlink()
+    given = write(tmp_path, pair)
+    for check_mode in (True, False):
+        failed = run(check_mode=check_mode, producer="files", files=[given])
+        assert failed["failed"]
+        assert failed["msg"].startswith(f"{given['certificate']}: ")
+        assert reason in failed["msg"]
+        assert "PRIVATE" not in failed["msg"]
+    assert (tmp_path / "tls/shared").readlink() == before
+
+
+def test_a_ca_of_the_operators_own_can_be_named(run: Run, tmp_path: Path) -> None:
+    given = write(tmp_path, leaf().pair(INTERMEDIATE))
+    named = tmp_path / "root.pem"
+    named.write_bytes(ROOT.pem.rstrip())
+    assert "CN=A Root, who issued" in run(producer="files", files=[given])["msg"]
+    assert run(producer="files", files=[given], files_ca_file=str(named))["issued"] == ["shared"]
+    named.write_bytes(b"no certificate")
+    assert "files_ca_file: unreadable" in run(producer="files", files=[given], files_ca_file=str(named))["msg"]
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b.example", "", "localhost"])
