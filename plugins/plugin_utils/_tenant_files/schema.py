@@ -230,7 +230,7 @@ def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
     for name, key, domain_path, settings in report.named(node, path, syntax.domain):
         known: dict[str, Convert] = {
             "hostnames": lambda node, path: report.texts(node, path, syntax.hostname),
-            "catch_all": _written(partial(_target, name)),
+            "catch_all": _written(partial(_target, name, report.lenient)),
             "renamed_from": _written(syntax.domain),
         }
         found[name] = Domain(name, line=key.line, **report.fields(settings, domain_path, known))

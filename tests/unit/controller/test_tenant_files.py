@@ -65,8 +65,8 @@ overrides: {mailbox_quota: 50M, max_quota: 1G, max_accounts: null, protocols: [s
 state: no_login
 addresses_managed_by: inventory
 domains:
-  acme.example: {hostnames: [POP3.acme.example, smtp.acme.example]}
-  日本語.example: {hostnames: []}
+  acme.example: {hostnames: [POP3.acme.example, smtp.acme.example], catch_all: Taro}
+  日本語.example: {hostnames: [], catch_all: a..b@docomo.ne.jp}
 """,
         "addresses/acme.yml": """\
 acme.example:
@@ -90,6 +90,7 @@ acme.example:
     }
     assert (acme.state, acme.addresses_managed_by) == ("no_login", "inventory")
     assert acme.domains["acme.example"].hostnames == ("pop3.acme.example", "smtp.acme.example")
+    assert [domain.catch_all for domain in acme.domains.values()] == ["taro@acme.example", "a..b@docomo.ne.jp"]
     hanako, jiro, ken, taro = (acme.accounts[f"{name}@acme.example"] for name in ("hanako", "jiro", "ken", "taro"))
     assert (hanako.password_hash, hanako.quota, hanako.state) == (
         "{SSHA}38HhBsgdBT/Dv8Jjn14NU5yOjnVz",
