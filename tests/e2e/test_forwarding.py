@@ -217,7 +217,7 @@ def queued(host: testinfra.host.Host) -> str:
     return str(host.check_output("postqueue -j"))
 
 
-@pytest.mark.parametrize("port", [10025, 10026, 10027])
+@pytest.mark.parametrize("port", [10025, 10026, 10027, 10028])
 @pytest.mark.parametrize("user", ["nobody", "root"])
 def test_nobody_on_the_host_sends_by_the_listeners_on_loopback(host: testinfra.host.Host, port: int, user: str) -> None:
     """Without the key there is no session, whoever asks from wherever."""
@@ -242,7 +242,7 @@ except (ssl.SSLError, OSError, smtplib.SMTPException):
 
 def test_the_listeners_on_loopback_are_not_elsewhere(host: testinfra.host.Host) -> None:
     listening = host.check_output("ss -Hltn").split()
-    for port in (10001, 10002, 10025, 10026, 10027):
+    for port in (10001, 10002, 10025, 10026, 10027, 10028):
         assert [entry for entry in listening if entry.endswith(f":{port}")] == [f"127.0.0.1:{port}"]
 
 

@@ -16,7 +16,8 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, inbox, submission
+from .clients import User, arrived, inbox, receive, subjects, submission, until
+from .control import Control
 
 #: How a user's computer calls itself, and what it writes.
 HELO = "den.home.example"
@@ -95,3 +96,43 @@ def test_a_script_on_the_host_may_leave_out_as_much(
     host.check_output(f"printf 'Subject: {subject}\\n\\nx\\n' | sendmail -f {taro.address} {hanako.address}")
     found = header(delivered(server, hanako, subject))
     assert [len(found.get_all(name, [])) for name in ("From", "Date", "Message-ID")] == [1, 1, 1]
+
+
+def test_one_refused_recipient_of_a_script_s_mail_is_nobody_else_s_matter(
+    server: Server, host: testinfra.host.Host, tenant: Control, hanako: User, bill: User
+) -> None:
+    """The gate puts one recipient's copy off and refuses another's, as it would by SMTP."""
+    full = User("full@e2e.example", "no room in here")
+    tenant.module("mail_account", address=full.address, password=full.password, quota="2K")
+    assert arrived(server, full, receive(server, "x@outside.example", full.address, size=3000))
+    tenant.module(
+        "mail_tenant",
+        name="brief",
+        plan="basic",
+        domains=[{"name": "brief.example"}],
+        overrides={"max_message_size": "5K"},
+    )
+    try:
+        tenant.module("mail_account", address="ann@brief.example")
+        subject = uuid.uuid4().hex
+        text = "y" * 69 + "\\n"
+        host.check_output(
+            f"(printf 'Subject: {subject}\\n\\n'; for line in $(seq 100); do printf '{text}'; done) | "
+            f"sendmail -f {hanako.address} {full.address} ann@brief.example {bill.address}"
+        )
+        assert arrived(server, bill, subject)
+        assert until(lambda: "Undelivered Mail Returned to Sender" in subjects(server, hanako))
+        with inbox(server, hanako) as session:
+            (numbers,) = session.search(None, "SUBJECT", "Undelivered", "TEXT", subject)[1]
+            part = session.fetch(numbers.decode(), "(BODY.PEEK[])")[1][0]
+        assert isinstance(part, tuple)
+        bounce = bytes(part[1])
+        assert re.findall(rb"Final-Recipient: rfc822; (\S+)", bounce) == [b"ann@brief.example"]
+        assert b"message size exceeds" in bounce
+        waiting = [line for line in host.check_output("postqueue -j").splitlines() if full.address in line]
+        assert len(waiting) == 1
+        assert "mailbox is full" in waiting[0]
+        assert '"queue_name": "maildrop"' not in host.check_output("postqueue -j")
+    finally:
+        host.check_output("postsuper -d ALL deferred")
+        tenant.module("mail_tenant", name="brief", state="absent", grace="0s")

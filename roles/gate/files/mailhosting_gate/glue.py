@@ -20,7 +20,7 @@ from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
 T = TypeVar("T")
 U = TypeVar("U")
 
-#: Who speaks for the host itself: mail that is handed in by sendmail has no port.
+#: Who speaks for the host itself: what sendmail hands in comes by a listener of this name, and what no listener has.
 _LOCAL: Final = "local"
 #: Listeners that nobody uses without a login.
 _LOGINS: Final = ("submission", "submissions")
