@@ -90,6 +90,41 @@ def test_a_bounce_reaches_the_original_sender(server: Server, outside: Outside, 
     assert outside.mail_to(sender).sender == ""
 
 
+@pytest.mark.parametrize(
+    "sender",
+    ['"a b"@outside.example', r'"a\"b"@outside.example', '"a..b"@docomo.ne.jp', "ab.@docomo.ne.jp", "u@[192.0.2.1]"],
+)
+def test_a_bounce_reaches_senders_that_want_quotes(
+    server: Server, outside: Outside, tenant: Control, sender: str
+) -> None:
+    target = somebody()
+    forward(tenant, target, keep=False)
+    with protocols.smtp(server, "smtp") as session:
+        session.docmd("MAIL", f"FROM:<{sender}>")
+        session.docmd("RCPT", f"TO:<{USER.address}>")
+        assert session.data(b"Subject: odd\r\n\r\nx\r\n")[0] == 250
+    rewritten = outside.mail_to(target).sender
+    assert "SRS0=" in rewritten
+    with protocols.smtp(server, "smtp") as session:
+        session.docmd("MAIL", "FROM:<>")
+        assert session.docmd("RCPT", f"TO:<{rewritten}>")[0] == 250
+        assert session.data(b"Subject: bounce\r\n\r\nx\r\n")[0] == 250
+    # On the wire it is quoted, however it came.
+    local_part, _at, domain = sender.rpartition("@")
+    plain = domain.startswith("[") or local_part.startswith('"')
+    outside.mail_to(sender if plain else f'"{local_part}"@{domain}')
+
+
+@pytest.mark.parametrize("written", ["a..b", "ab."])
+def test_a_forward_leads_to_an_address_that_a_carrier_let_be(
+    server: Server, outside: Outside, tenant: Control, written: str
+) -> None:
+    forward(tenant, f"{written}@docomo.ne.jp", keep=False)
+    receive(server, somebody(), USER.address)
+    # RFC 5321 4.1.2: it is no dot-string.
+    outside.mail_to(f'"{written}"@docomo.ne.jp')
+
+
 def test_what_outside_refuses_is_told_to_the_original_sender(server: Server, outside: Outside, tenant: Control) -> None:
     sender = somebody()
     forward(tenant, "refused@outside.example", keep=False)
