@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of mail_directory: reads and checks all files and ships them as one document."""
+"""The controller's half of mail_directory: reads and checks all files and hands them over as one document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from shlex import quote
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleFileNotFound
@@ -21,6 +20,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils._directory import syntax
 from ..module_utils._directory.model import Desired, to_document
 from ..module_utils._directory.problems import BadInput
+from ..plugin_utils._piped import PipedAction
 from ..plugin_utils._tenant_files import folders, schema
 from ..plugin_utils._tenant_files.vault import Vault
 
@@ -38,15 +38,13 @@ _OPTIONS = {
     "lenient_domains": {"type": "list", "elements": "str", "default": list(syntax.LENIENT_DOMAINS)},
     **{option: {"type": "path"} for option in _FOLDERS},
 }
-# Nobody else can open the file from before its first byte on.
-RECEIVE = 'umask 077 && file="$(mktemp)" && cat >"$file" && echo "$file"'
 
 
-class ActionModule(ActionBase):
-    """Replaces what is read here by O(src), a document on the host that only its owner reads."""
+class ActionModule(PipedAction):
+    """Replaces what is read here by O(document)."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         options = self._options()
         with _without_collecting():
             inventory = self._read(options)
@@ -60,14 +58,8 @@ class ActionModule(ActionBase):
             for key, value in self._task.args.items()
             if key not in {"plans", "files_only", "timezone", "lenient_domains", *_FOLDERS}
         }
-        arguments["src"] = self._ship(data)
-        outcome: dict[str, Any] = {"failed": True}
-        try:
-            outcome = self._execute_module(module_args=arguments, task_vars=task_vars)
-        finally:
-            if outcome.get("failed"):  # otherwise the module has removed it
-                self._low_level_execute_command(f"rm -f {quote(arguments['src'])}")
-        result.update(outcome)
+        arguments["document"] = data
+        result.update(self.execute_piped(arguments, task_vars, secret=_has_secrets(inventory)))
         result.setdefault("warnings", []).extend(inventory.warnings)
         return result
 
@@ -107,24 +99,15 @@ class ActionModule(ActionBase):
             found = self._loader.path_dwim(path)
         return found
 
-    def _ship(self, data: str) -> str:
-        """Write `data` to a file on the host that the module's user reads; its path."""
-        if self._connection.is_pipelining_enabled():
-            received = self._low_level_execute_command(RECEIVE, in_data=data.encode())
-            if received["rc"]:
-                raise AnsibleActionFail(f"the host did not take the document: {received['stderr'].strip()}")
-            return str(received["stdout_lines"][-1])
-        shell = self._connection._shell
-        folder = shell.tmpdir or self._make_tmp_path()  # which is closed to others itself
-        path = str(shell.join_path(folder, "mail_directory.json"))
-        self._transfer_data(path, data)
-        self._fixup_perms2((folder, path), execute=False)
-        return path
-
 
 def document(desired: Desired) -> str:
     """What travels to the host, secrets included."""
     return json.dumps(to_document(desired), separators=(",", ":"))
+
+
+def _has_secrets(inventory: folders.Inventory) -> bool:
+    tenants = inventory.desired.tenants.values()
+    return any(account.password is not None for tenant in tenants for account in tenant.accounts.values())
 
 
 def _declared(inventory: folders.Inventory) -> dict[str, int]:

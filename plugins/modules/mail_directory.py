@@ -91,9 +91,12 @@ options:
     description: File on the host with the key for fingerprints, made by M(mailhosting.stack.mail_schema).
     type: path
     default: /etc/mailhosting/fingerprint.key
-  src:
-    description: File on the host with the checked document; set by the action plugin, removed as soon as it is open.
-    type: path
+  document:
+    description:
+      - All that the files declare, checked, passwords included; set by the action plugin.
+      - It travels by standard input alone, so that no file of it is left when a run is killed.
+    type: str
+    version_added: "0.2.0"
 seealso:
   - module: mailhosting.stack.mail_account
   - module: mailhosting.stack.mail_info
@@ -245,7 +248,6 @@ host_changed:
 
 import gc
 import json
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -281,7 +283,8 @@ def main() -> None:
                 "no_log": False,
             },
             "fingerprint_key": {"type": "path", "default": FINGERPRINT_KEY, "no_log": False},
-            "src": {"type": "path"},
+            # One secret, as long as it is: to search results for each password in it would take minutes.
+            "document": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -289,22 +292,20 @@ def main() -> None:
     gc.disable()
     limit = frozenset(module.params["tenants"]) or None
     with reported(module):
-        desired = _read(module.params["src"])
+        desired = _read(module.params["document"])
         options = _options(module, desired, limit)
         run(module, lambda _store: limit, lambda _current: Request(desired, options), more=_host)
 
 
-def _read(src: str | None) -> Desired:
-    if not src:
+def _read(document: str | None) -> Desired:
+    if document is None:
         raise DirectoryError(
             "mail_directory gets its document from its action plugin of the same name; call it as a task"
         )
     try:
-        with open(src, encoding="utf-8") as file:
-            os.unlink(src)
-            return from_document(json.load(file))
-    except (OSError, ValueError, KeyError) as error:
-        raise DirectoryError(f"cannot read the document at {src}: {error}") from None
+        return from_document(json.loads(document))
+    except (ValueError, KeyError) as error:
+        raise DirectoryError(f"cannot read the document: {error}") from None
 
 
 def _options(module: AnsibleModule, desired: Desired, limit: frozenset[str] | None) -> Options:

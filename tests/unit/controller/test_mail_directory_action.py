@@ -36,21 +36,6 @@ def test_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert action.origin("key") == ("", 0)
 
 
-def test_document_is_received_by_its_owner_alone(tmp_path: Path) -> None:
-    received = subprocess.run(
-        ["sh", "-c", action.RECEIVE],
-        input=SECRET,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
-    )
-    path = Path(received.stdout.strip())
-    assert path.parent == tmp_path
-    assert path.read_text() == SECRET
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
 class Task:
     """The task as `ansible` runs it on this machine, with a directory of the test's own."""
 
@@ -116,6 +101,45 @@ def test_task_changes_once_and_shows_no_secret(task: Task) -> None:
     assert task.left_behind() == []
     result, _ = task.run()
     assert (result["changed"], result["counts"]["unchanged"]) == (False, 3)
+
+
+#: In place of the interpreter: says what is in files while the module runs, and whether the secret is among it.
+INTERPRETER = """#!/bin/sh
+cat >{folder}/program
+for place in {temporary} {home}/.ansible; do
+    find $place -type f -exec grep -l '{secret}' {{}} + >>{folder}/found 2>/dev/null
+done
+grep -c '{secret}' {folder}/program >{folder}/piped
+exec {python} "$@" <{folder}/program
+"""
+
+
+@both_ways
+def test_no_file_has_a_secret_while_the_module_runs(task: Task, tmp_path: Path) -> None:
+    watching = tmp_path / "watching"
+    watching.mkdir()
+    program = watching / "python3"
+    program.write_text(
+        INTERPRETER.format(
+            folder=watching, temporary=task.temporary, home=task.tree.root, secret=SECRET, python=sys.executable
+        )
+    )
+    program.chmod(0o755)
+    result, _ = task.run("-e", f"ansible_python_interpreter={program}")
+    assert result["counts"]["created"] == 3
+    assert (watching / "found").read_text() == ""
+    assert int((watching / "piped").read_text()) > 0
+
+
+def test_where_a_file_would_be_left_nothing_is_done(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(task._environment, "ANSIBLE_KEEP_REMOTE_FILES", "1")
+    failed, output = task.run()
+    assert failed["msg"].startswith("Nothing was done. mailhosting.stack.mail_directory is given secrets")
+    assert "ANSIBLE_KEEP_REMOTE_FILES is set" in failed["msg"]
+    assert SECRET not in output
+    assert SECRET not in "".join(path.read_text() for path in task.left_behind())
+    # Without a secret there is nothing to leave.
+    assert task.run(secrets_dir="")[0]["counts"]["created"] == 3
 
 
 def test_check_mode_and_diff_reach_the_host(task: Task) -> None:

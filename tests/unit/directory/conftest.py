@@ -9,7 +9,6 @@ import importlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,14 +83,10 @@ def run(place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def sync(run: Run, tmp_path: Path) -> Run:
+def sync(run: Run) -> Run:
     """`sync(desired, check=False, **options)`: mail_directory, given what its action plugin would send."""
 
     def call(desired: Desired, **options: Any) -> dict[str, Any]:
-        src = tmp_path / "document"
-        src.write_text(json.dumps(to_document(desired)))
-        result = run("mail_directory", src=str(src), **options)
-        assert not src.exists()
-        return result
+        return run("mail_directory", document=json.dumps(to_document(desired)), **options)
 
     return call
