@@ -97,7 +97,8 @@ def test_all_reaches_every_account_of_the_domain_once(
         assert arrived(server, user, subject)
         assert subjects(server, user).count(subject) == 1
     log = host.check_output(f"journalctl -t postfix/lmtp --since=@{int(since)} -o cat")
-    delivered = set(re.findall(r"to=<(\w+)@roles\.example>, orig_to=<all@roles\.example>", log))
+    # In capitals where a name had a holder before.
+    delivered = set(re.findall(r"(?i)to=<(\w+)@roles\.example\.mailbox\.invalid>, orig_to=<all@roles\.example>", log))
     # The suspended account is none of them; another test may have made a third that is.
     assert {"ann", "ben"} <= delivered <= {"ann", "ben", "married"}
 

@@ -11,12 +11,22 @@ An account that is declared in another domain than before is another account: ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .attributes import Differences, compare
 from .changes import AccountChange, Action, AliasChange, Changes, Options
 from .model import Account, Alias, Desired, Tenant
 from .problems import Problem
 from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current, nobody
 from .rules import path
+
+
+def _ring(account: Account, takers: Mapping[str, Account]) -> list[Account]:
+    """The accounts that get each other's names, `account` among them; none if the last name in the row is free."""
+    ring = [account]
+    while (taker := takers.get(ring[-1].address)) not in (None, account):
+        ring.append(taker)
+    return [] if taker is None else ring
 
 
 class Addresses:
@@ -39,6 +49,7 @@ class Addresses:
             # A panel keeps the addresses of its tenants to itself.
             if tenant.addresses_managed_by == INVENTORY or options.origin != INVENTORY
         }
+        self._swapped: set[str] = set()  # addresses that others have whose names they get
         self._new: list[tuple[Tenant, Account]] = []
         self._new_aliases: list[tuple[Tenant, Alias]] = []
 
@@ -63,12 +74,16 @@ class Addresses:
 
     def _live(self) -> dict[str, AccountRow]:
         """The accounts by the address they will have: renamed ones by their new one."""
-        renamed = {
-            account.address: row
-            for tenant in self._tenants.values()
-            for account in tenant.accounts.values()
-            if account.renamed_from and (row := self._renamed(tenant, account))
-        }
+        renamed: dict[str, AccountRow] = {}
+        for tenant in self._tenants.values():
+            takers = {
+                f"{account.renamed_from}@{account.domain}": account
+                for account in tenant.accounts.values()
+                if account.renamed_from
+            }
+            for old, account in takers.items():
+                if self._becomes(tenant, account, takers):
+                    renamed[account.address] = self._current.accounts[old]
         if not renamed:
             return self._current.accounts
         live = dict(self._current.accounts)
@@ -76,15 +91,42 @@ class Addresses:
             del live[row.address]
         return live | renamed
 
-    def _renamed(self, tenant: Tenant, account: Account) -> AccountRow | None:
-        """The account that becomes `account`; None once it has, whoever has the old address by then."""
-        if account.address in self._current.accounts or not self._scope.has_account(account.address):
-            return None
-        # A closed mailbox of the new name is a question to the operator, and its answer comes first.
-        if (tenant.name, account.address) in self._current.closed and account.restore is not False:
-            return None
+    def _becomes(self, tenant: Tenant, account: Account, takers: Mapping[str, Account]) -> bool:
+        """Whether a run has to rename an account to `account`: not once it has, whoever has the old address by then.
+
+        `takers` are the tenant's accounts that are renamed, by their old addresses.
+        """
         row = self._current.accounts.get(f"{account.renamed_from}@{account.domain}")
-        return row if row and row.tenant == tenant.name else None
+        if ring := _ring(account, takers):
+            self._swapped.add(account.address)
+            return self._swap(tenant, account, ring)
+        if row is None or row.tenant != tenant.name or not self._scope.has_account(account.address):
+            return False
+        if account.address not in self._current.accounts:
+            # A closed mailbox of the new name is a question to the operator, and its answer comes first.
+            return (tenant.name, account.address) not in self._current.closed or account.restore is False
+        # Who has the new name has to leave it first.
+        taker = takers.get(account.address)
+        return taker is not None and self._becomes(tenant, taker, takers)
+
+    def _swap(self, tenant: Tenant, account: Account, ring: list[Account]) -> bool:
+        """Whether accounts that get each other's names still have their own; new ones have no others."""
+        rows = [self._current.accounts.get(other.address) for other in ring]
+        done = [
+            row is not None and row.swapped_from == other.renamed_from for row, other in zip(rows, ring, strict=True)
+        ]
+        there = [row is not None and row.tenant == tenant.name for row in rows]
+        if all(done) or not any(there):
+            return False
+        if any(done) or not all(there):
+            message = (
+                f"{', '.join(sorted(other.address for other in ring))} get each other's names, but some are not there "
+                "or have been swapped before: take renamed_from out of each, and rename them one by one in runs of "
+                "their own"
+            )
+            self._problem(tenant, account, message)
+            return False
+        return True
 
     def _is_closed(self, tenant: str) -> bool:
         row = self._changes.settings.tenants.get(tenant)
@@ -106,12 +148,20 @@ class Addresses:
                 self._new.append((tenant, account))
                 continue
             matched.append(row.id)
-            found = compare(row, account, self._options, legacy_auth)
+            found = self._compare(row, account, legacy_auth)
             if not found and row.local_part == account.local_part and self._is_ours(row.origin):
                 self._changes.unchanged += 1
             else:
                 self._change(tenant, account, row, found)
         return matched
+
+    def _compare(self, row: AccountRow, account: Account, legacy_auth: bool = False) -> Differences:
+        found = compare(row, account, self._options, legacy_auth)
+        # Files say it of all accounts at once; a module knows of one.
+        swapped_from = account.renamed_from if account.address in self._swapped else None
+        if self._options.origin == INVENTORY and row.swapped_from != swapped_from:
+            found.fields["swapped_from"] = swapped_from
+        return found
 
     def _change(self, tenant: Tenant, account: Account, row: AccountRow, found: Differences) -> None:
         renamed = row.local_part != account.local_part
@@ -191,11 +241,11 @@ class Addresses:
                 tenant.name,
                 account,
                 None,
-                compare(nobody(account.local_part, account.domain), account, self._options),
+                self._compare(nobody(account.local_part, account.domain), account),
             )
         elif account.restore:
             legacy_auth = self._changes.settings.legacy_auth(tenant.name)
-            self._add("restore", tenant.name, account, closed, compare(closed, account, self._options, legacy_auth))
+            self._add("restore", tenant.name, account, closed, self._compare(closed, account, legacy_auth))
         else:
             message = (
                 f'"{account.address}" was closed and its mailbox is still kept: '

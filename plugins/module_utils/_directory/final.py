@@ -112,6 +112,7 @@ class _Final:
         renamed = {change.address: change.row for change in changes.of("change") if change.renamed and change.row}
         restored = {change.address: change.row for change in changes.of("restore") if change.row}
         self._rows = {**restored, **renamed}
+        self._new = {change.address for change in changes.of("create")}
         for row in addresses.stay.values():
             self._accounts[row.tenant].append(row)
         for alias in addresses.stay_aliases.values():
@@ -159,7 +160,8 @@ class _Final:
 
     def _as_it_will_be(self, account: Account) -> Account:
         """Renamed already, and with the forwarding the user has chosen where none is declared."""
-        if account.forward is UNSET:
+        # A new one may have the address that another had.
+        if account.forward is UNSET and account.address not in self._new:
             row = self._rows.get(account.address) or self._current.accounts.get(account.address)
             if row and row.forward:
                 account = replace(account, forward=row.forward)

@@ -19,6 +19,9 @@ from typing import Final, NamedTuple
 #: What keeps a function's plans quick, whatever the size of the directory.
 PLANNING: Final = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
 
+#: What follows the domain of a mailbox in Postfix's queue: the name before it is decided.  Nobody's (RFC 6761 6.4).
+QUEUE_DOMAIN: Final = "mailbox.invalid"
+
 
 class _Lookup(NamedTuple):
     """One function of schema `v1`."""
@@ -31,6 +34,9 @@ class _Lookup(NamedTuple):
     former: str = ""  # a query: the answer for a domain's former name, `now_called` being the present one
     catch_all: str = ""  # columns of v1.catch_all: the answer for an address of the domain that nobody has
     by: tuple[str, ...] = ("local_part", "domain")  # columns of the views, asked for by of_COLUMN
+    more: str = ""  # another argument
+    variables: str = ""
+    first: str = ""  # statements before all others
 
 
 _LOOKUPS: Final[dict[str, _Lookup]] = {
@@ -45,6 +51,11 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
             ("'OK'::text", "alias"),
             ("CASE v.senders WHEN 'everybody' THEN 'OK' ELSE 'all_members' END", "all_member"),
         ),
+        # What the queue calls a mailbox is nobody's address.
+        first=f"""IF of_domain LIKE '%.{QUEUE_DOMAIN}' THEN
+        RETURN QUERY SELECT '550 5.1.1 User unknown';
+        RETURN;
+    END IF;""",
         limit=" LIMIT 1",
         former="r.action FROM v1.recipient(of_local_part, now_called) r",
         catch_all="'OK'::text",
@@ -62,15 +73,30 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
     "mailbox": _Lookup(
         "dovecot",
-        "username text, home text, quota_storage_size bigint, autoreply_subject text, autoreply_body text,"
-        " autoreply_addresses text",
+        "username text, home text, quota_storage_size bigint, closed boolean, autoreply_subject text,"
+        " autoreply_body text, autoreply_addresses text",
         (
             (
-                "v.username, v.home, v.quota_storage_size,"  # noqa: ISC004 - one text
+                "v.username, v.home, v.quota_storage_size, false,"  # noqa: ISC004 - one text
                 " v.autoreply ->> 'subject', v.autoreply ->> 'body', v.autoreply ->> 'addresses'",
                 "userdb",
             ),
         ),
+        # A mail's: by the name that it was accepted for. of_marked is the domain as the queue has it.
+        more="of_marked text DEFAULT NULL",
+        variables="holder record;",
+        first="""IF of_marked IS NOT NULL THEN
+        SELECT * INTO holder FROM v1.name_holder v
+        WHERE v.local_part = of_local_part AND v.domain = of_domain AND v.mark IN (0, v1.mark_of(of_marked))
+        ORDER BY v.mark DESC LIMIT 1;
+        IF holder.mark IS NOT NULL THEN
+            RETURN QUERY SELECT v.username, v.home, v.quota_storage_size, true, NULL, NULL, NULL
+            FROM v1.closed_mailbox v WHERE v.account_id = holder.account_id;
+            IF FOUND THEN RETURN; END IF;
+            of_local_part := holder.now_local_part;
+            of_domain := holder.now_domain;
+        END IF;
+    END IF;""",
     ),
     "login": _Lookup(
         "dovecot",
@@ -98,13 +124,17 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
 
 def text() -> str:
     """The SQL that makes the functions, after the views, and lets their daemons call them."""
-    return "\n".join(_define(name, lookup) for name, lookup in _LOOKUPS.items())
+    return "\n".join(_define(name, lookup) for name, lookup in _LOOKUPS.items()) + _QUEUED_AS
 
 
 def _define(name: str, lookup: _Lookup) -> str:
-    arguments = ", ".join(f"of_{column} text" for column in lookup.by)
+    arguments = ", ".join([*(f"of_{column} text" for column in lookup.by), *filter(None, [lookup.more])])
+    variables = f"{'now_called text;' if lookup.former else ''}{lookup.variables}"
     condition = " AND ".join(f"v.{column} = of_{column}" for column in lookup.by)
-    steps = [f"PERFORM FROM v1.{view} v WHERE {condition};\n    IF FOUND THEN RETURN; END IF;" for view in lookup.never]
+    steps = [lookup.first] if lookup.first else []
+    steps += [
+        f"PERFORM FROM v1.{view} v WHERE {condition};\n    IF FOUND THEN RETURN; END IF;" for view in lookup.never
+    ]
     for columns, view in lookup.answers:
         query = f"SELECT {columns} FROM v1.{view} v WHERE {condition}{lookup.limit}"  # noqa: S608 - from the table above
         steps.append(f"RETURN QUERY {query};\n    IF FOUND THEN RETURN; END IF;")
@@ -115,14 +145,35 @@ def _define(name: str, lookup: _Lookup) -> str:
     body = "\n    ".join(steps)
     return f"""
 CREATE FUNCTION v1.{name}({arguments}) RETURNS TABLE ({lookup.returns})
-LANGUAGE plpgsql STABLE {PLANNING} AS $$
+{_KEPT_PLAN} AS $$
 #variable_conflict use_column
-{"DECLARE now_called text;" if lookup.former else ""}
+{f"DECLARE {variables}" if variables else ""}
 BEGIN
     {body}
 END $$;
 GRANT EXECUTE ON FUNCTION v1.{name} TO "{lookup.daemon}";"""
 
+
+_KEPT_PLAN: Final = f"LANGUAGE plpgsql STABLE {PLANNING}"
+
+# What a recipient becomes in Postfix's queue. A mailbox is called there by what says whose it is, whatever becomes of
+# its names meanwhile; also one that takes no mail, which only the host itself may hand in.
+_QUEUED_AS: Final = f"""
+CREATE FUNCTION v1.queued_as(of_local_part text, of_domain text) RETURNS TABLE (address text)
+{_KEPT_PLAN} AS $$
+#variable_conflict use_column
+DECLARE
+    itself text;
+BEGIN
+    RETURN QUERY SELECT v.address FROM v1.plain_mailbox v WHERE v.local_part = of_local_part AND v.domain = of_domain;
+    IF FOUND THEN RETURN; END IF;
+    SELECT v.address INTO itself FROM v1.queued_mailbox v WHERE v.local_part = of_local_part AND v.domain = of_domain;
+    RETURN QUERY SELECT CASE WHEN t.address = of_local_part || '@' || of_domain THEN coalesce(itself, t.address)
+                        ELSE t.address END
+    FROM v1.alias_targets(of_local_part, of_domain) t;
+    IF NOT FOUND AND itself IS NOT NULL THEN RETURN QUERY SELECT itself; END IF;
+END $$;
+GRANT EXECUTE ON FUNCTION v1.queued_as TO postfix;"""  # noqa: S608 - put together from constants
 
 _FORMER: Final = """SELECT f.renamed_to INTO now_called FROM v1.former_domain f WHERE f.domain = of_domain;
     IF FOUND THEN RETURN QUERY SELECT {}; RETURN; END IF;"""

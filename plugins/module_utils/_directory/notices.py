@@ -129,7 +129,8 @@ BEGIN ATOMIC
 END;
 
 -- Notices that are due. `account`: its address, if it takes mail; `direct`: the contact is a mailbox here whose mail
--- goes on to nobody; `unread`: nobody can read what the contact gets.
+-- goes on to nobody; `unread`: nobody can read what the contact gets. Both addresses are as Dovecot is told of
+-- them: a name may have been somebody else's.
 CREATE FUNCTION v1.due_notices()
 RETURNS TABLE (id bigint, kind text, facts jsonb, attempts integer, seconds integer, reached text[],
                tenant text, language text, account text, contact text, direct boolean, unread boolean)
@@ -139,18 +140,23 @@ BEGIN ATOMIC
                SELECT ad.local_part || '@' || ad.domain FROM directory.address ad WHERE ad.account_id = n.account_id))),
            n.attempts, extract(epoch FROM now() - n.created_at)::integer, n.reached,
            t.name, t.language,
-           (SELECT s.local_part || '@' || s.domain FROM directory.standing s
+           (SELECT s.local_part || '@' || q.marked_domain FROM directory.standing s
+            JOIN v1.queued_mailbox q ON q.local_part = s.local_part AND q.domain = s.domain
             WHERE s.account_id = n.account_id AND s.may_receive),
-           CASE WHEN c.takes_mail THEN c.address END,
-           EXISTS (
-               SELECT FROM directory.standing s JOIN directory.account ac ON ac.id = s.account_id
-               WHERE s.local_part = split_part(split_part(c.address, '@', 1), '+', 1)
-               AND s.domain = split_part(c.address, '@', 2)
-               AND s.may_receive AND ac.forward_to IS NULL),
+           CASE WHEN c.takes_mail THEN
+               coalesce(split_part(c.address, '@', 1) || '@' || direct.domain, c.address) END,
+           direct.domain IS NOT NULL,
            coalesce(NOT c.is_read, false)
     FROM directory.notice n
     LEFT JOIN directory.tenant t ON t.id = n.tenant_id
     LEFT JOIN LATERAL directory.contact(n.tenant_id) c ON c.name = 'technical'
+    LEFT JOIN LATERAL (
+        SELECT q.marked_domain AS domain
+        FROM directory.standing s
+        JOIN v1.queued_mailbox q ON q.local_part = s.local_part AND q.domain = s.domain
+        WHERE s.local_part = split_part(split_part(c.address, '@', 1), '+', 1)
+        AND s.domain = split_part(c.address, '@', 2)
+        AND s.may_receive AND q.plain) AS direct ON true
     WHERE n.sent_at IS NULL AND n.given_up_at IS NULL AND n.due_at <= now()
     ORDER BY n.due_at, n.id
     LIMIT 100;

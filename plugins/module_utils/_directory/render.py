@@ -127,6 +127,7 @@ def _account(row: AccountRow) -> dict[str, Any]:
         "forward": _forward(row.forward),
         "forward_by": forward_by,
         **autoreply,
+        **({"swapped_from": row.swapped_from} if row.swapped_from else {}),
     }
 
 
@@ -155,6 +156,8 @@ def _account_after(change: AccountChange) -> dict[str, Any]:
         applied = fields.get("autoreply_applied", row.autoreply_applied if row else None)
         now["autoreply"] = fields.get("autoreply", row.autoreply if row else None)
         now["autoreply_by"] = _USER if applied is None else "file"
+    if "swapped_from" in fields:
+        now["swapped_from"] = fields["swapped_from"]
     return now
 
 

@@ -84,6 +84,7 @@ class AccountRow(NamedTuple):
     autoreply: dict[str, Any] | None  # an `Autoreply`'s attributes
     autoreply_applied: dict[str, Any] | None  # as `autoreply_value` makes it; None: no run enforces it
     secret_key: str | None  # id of the key that its secret is under; None: it has no secret
+    swapped_from: str | None  # local part that a file says it was renamed from, where names were swapped
 
     @property
     def address(self) -> str:
@@ -121,6 +122,7 @@ def nobody(local_part: str, domain: str) -> AccountRow:
         autoreply=None,
         autoreply_applied=None,
         secret_key=None,
+        swapped_from=None,
     )
 
 

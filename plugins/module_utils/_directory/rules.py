@@ -163,12 +163,19 @@ def _accounts(tenant: Tenant) -> Iterator[Problem]:
         if account.renamed_from is None:
             continue
         old = f"{account.renamed_from}@{account.domain}"
-        other = tenant.accounts.get(old) or renamed.setdefault(old, account)
-        if other is not account or old == account.address:
-            reason = "is still an account" if old in tenant.accounts else f"is renamed to {shown(other.address)} too"
-            yield _problem(
-                tenant, account, ".renamed_from", f"{shown(account.renamed_from)} {reason} ({_place(tenant, other)})"
+        other = renamed.setdefault(old, account)
+        if other is not account:
+            message = f"is renamed to {shown(other.address)} too ({_place(tenant, other)})"
+            yield _problem(tenant, account, ".renamed_from", f"{shown(account.renamed_from)} {message}")
+            continue
+        holder = tenant.accounts.get(old)
+        # Another may have the old name at once, if it says that it is another.
+        if holder and (holder is account or (holder.renamed_from is None and holder.restore is not False)):
+            message = (
+                f"is still an account ({_place(tenant, holder)}): take out one of the two, "
+                "or say restore: false there if a new one, with an empty mailbox, is to have the name"
             )
+            yield _problem(tenant, account, ".renamed_from", f"{shown(account.renamed_from)} {message}")
 
 
 def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:

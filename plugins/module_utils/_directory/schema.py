@@ -247,6 +247,81 @@ CREATE TABLE directory.held_mail (
 );
 """
 
+_FIFTH: Final = """
+-- A swap of two names is one statement.
+ALTER TABLE directory.address
+    DROP CONSTRAINT address_pkey,
+    ADD CONSTRAINT address_pkey PRIMARY KEY (domain, local_part) DEFERRABLE;
+
+-- Of a swap nothing else says that it was done.
+ALTER TABLE directory.account ADD swapped_from text;  -- the local part that a file says it was renamed from
+
+-- Whose a name was, once it has been left, and is, if somebody has it since: mail that was accepted for it and is still
+-- on its way is for whoever had it then, as the mark says. A name without rows has had one holder, whose mark is 0.
+CREATE TABLE directory.name_holder (
+    domain text NOT NULL,
+    local_part text NOT NULL,
+    mark integer NOT NULL,
+    account_id bigint REFERENCES directory.account ON DELETE SET NULL,   -- NULL: nobody any more
+    left_at timestamptz,                           -- NULL: it has the name now
+    PRIMARY KEY (domain, local_part, mark),
+    UNIQUE (account_id, domain, local_part)
+);
+
+-- How many marks the letters of a domain have room for.
+CREATE FUNCTION directory.marks(domain text) RETURNS integer LANGUAGE sql IMMUTABLE
+RETURN 1 << least(10, length(regexp_replace(domain, '[^a-z]', '', 'g')));
+
+CREATE FUNCTION directory.names_passed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    taken record;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        WITH gone AS (
+            SELECT b.domain, b.local_part, b.account_id FROM before b
+            WHERE b.account_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM directory.address ad
+                WHERE ad.domain = b.domain AND ad.local_part = b.local_part AND ad.account_id = b.account_id)
+        ), again AS (
+            UPDATE directory.name_holder h SET left_at = now() FROM gone g
+            WHERE h.account_id = g.account_id AND h.domain = g.domain AND h.local_part = g.local_part
+            RETURNING h.account_id
+        )
+        INSERT INTO directory.name_holder (domain, local_part, mark, account_id, left_at)
+        SELECT g.domain, g.local_part, 0, g.account_id, now() FROM gone g
+        WHERE NOT EXISTS (SELECT FROM again a WHERE a.account_id = g.account_id);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        FOR taken IN
+            SELECT a.domain, a.local_part, a.account_id FROM after a
+            WHERE a.account_id IS NOT NULL AND EXISTS (
+                SELECT FROM directory.name_holder h WHERE h.domain = a.domain AND h.local_part = a.local_part)
+        LOOP
+            UPDATE directory.name_holder h SET left_at = NULL
+            WHERE h.account_id = taken.account_id AND h.domain = taken.domain AND h.local_part = taken.local_part;
+            CONTINUE WHEN FOUND;
+            -- The least that is free, or that of whoever left first: years ago, if the domain is not very short.
+            INSERT INTO directory.name_holder (domain, local_part, mark, account_id)
+            SELECT taken.domain, taken.local_part, m.mark, taken.account_id
+            FROM generate_series(0, directory.marks(taken.domain) - 1) AS m (mark)
+            LEFT JOIN directory.name_holder h
+                ON h.domain = taken.domain AND h.local_part = taken.local_part AND h.mark = m.mark
+            ORDER BY h.mark IS NOT NULL, h.left_at, m.mark
+            LIMIT 1
+            ON CONFLICT (domain, local_part, mark)
+                DO UPDATE SET account_id = excluded.account_id, left_at = NULL;
+        END LOOP;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER names_given AFTER INSERT ON directory.address
+    REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION directory.names_passed();
+CREATE TRIGGER names_changed AFTER UPDATE ON directory.address
+    REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION directory.names_passed();
+CREATE TRIGGER names_left AFTER DELETE ON directory.address
+    REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION directory.names_passed();
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -261,7 +336,7 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD), (4, _FOURTH))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD), (4, _FOURTH), (5, _FIFTH))
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

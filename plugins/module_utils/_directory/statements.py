@@ -19,7 +19,7 @@ _ACCOUNT: Final = """
     ac.id, {where}.local_part, {where}.domain, t.name, ac.state, ac.quota, {origin}, ac.password,
     CASE WHEN ac.password_applied IS NOT NULL THEN ac.password IS NOT DISTINCT FROM ac.password_applied END,
     ac.password_fingerprint, ac.forward_to, ac.forward_keep, ac.forward_applied, ac.autoreply, ac.autoreply_applied,
-    split_part(ac.legacy_secret, '$', 1)"""
+    split_part(ac.legacy_secret, '$', 1), ac.swapped_from"""
 
 _OF_TENANTS: Final = "(%(tenants)s::text[] IS NULL OR t.name = ANY (%(tenants)s))"
 
@@ -245,7 +245,8 @@ UPDATE directory.account ac SET
         CASE WHEN f ? 'forward_applied' THEN nullif(f -> 'forward_applied', 'null') ELSE ac.forward_applied END,
     autoreply = CASE WHEN f ? 'autoreply' THEN nullif(f -> 'autoreply', 'null') ELSE ac.autoreply END,
     autoreply_applied =
-        CASE WHEN f ? 'autoreply_applied' THEN nullif(f -> 'autoreply_applied', 'null') ELSE ac.autoreply_applied END
+        CASE WHEN f ? 'autoreply_applied' THEN nullif(f -> 'autoreply_applied', 'null') ELSE ac.autoreply_applied END,
+    swapped_from = CASE WHEN f ? 'swapped_from' THEN f ->> 'swapped_from' ELSE ac.swapped_from END
 FROM json_to_recordset(%s) AS r (id bigint, fields jsonb, forward_to text[]) CROSS JOIN LATERAL (SELECT r.fields AS f) x
 WHERE ac.id = r.id
 """
@@ -256,14 +257,14 @@ WITH new AS (
     FROM json_to_recordset(%s) AS r
         (local_part text, domain text, tenant text, origin text, state text, quota bigint, password text,
          password_applied text, password_fingerprint text, legacy_secret text, forward_to text[], forward_keep boolean,
-         forward_applied jsonb, autoreply jsonb, autoreply_applied jsonb)
+         forward_applied jsonb, autoreply jsonb, autoreply_applied jsonb, swapped_from text)
     JOIN directory.tenant t ON t.name = r.tenant
 ), account AS (
     INSERT INTO directory.account (id, tenant_id, state, quota, password, password_applied, password_fingerprint,
                                    legacy_secret, forward_to, forward_keep, forward_applied, autoreply,
-                                   autoreply_applied)
+                                   autoreply_applied, swapped_from)
     SELECT id, tenant_id, state, quota, password, password_applied, password_fingerprint,
-           legacy_secret, forward_to, forward_keep, forward_applied, autoreply, autoreply_applied
+           legacy_secret, forward_to, forward_keep, forward_applied, autoreply, autoreply_applied, swapped_from
     FROM new
 )
 INSERT INTO directory.address (local_part, domain, kind, account_id, origin)

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from .lookups import QUEUE_DOMAIN
 from .model import PROTOCOLS, Autoreply
 
 idna: ModuleType | None
@@ -324,6 +325,8 @@ def _host(text: str, what: str) -> str:
             f"{shown(text)} is not {what}: labels of 1 to 63 letters, digits and hyphens, at least two, "
             "253 characters in all, such as acme.example"
         )
+    if f".{name}".endswith(f".{QUEUE_DOMAIN}"):
+        raise ValueError(f"{shown(text)} is not {what}: only Postfix's queue has names in {QUEUE_DOMAIN}")
     return name
 
 

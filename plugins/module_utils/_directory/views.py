@@ -31,7 +31,7 @@ DAEMONS: Final = (
 
 #: Who may read what; a view that is not listed is the owner's alone.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
-    "dovecot": ("passdb", "legacy_passdb", "userdb"),
+    "dovecot": ("passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"),
     gate.USER: ("relay_login",),
     "mailhosting-policy": ("relay_login", "domain_member"),
     "postfix": (
@@ -39,6 +39,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
         "former_domain",
         "mailbox_recipient",
         "plain_mailbox",
+        "queued_mailbox",
         "alias",
         "all_member",
         "catch_all",
@@ -123,12 +124,46 @@ SELECT f.domain FROM v1.former_domain f JOIN directory.hosted h ON h.domain = f.
 CREATE VIEW v1.mailbox_recipient AS
 SELECT s.local_part, s.domain FROM directory.standing s WHERE s.kind = 'account' AND s.may_receive;
 
--- Accounts whose mail goes on to nobody: cheap to ask, and most are.
-CREATE VIEW v1.plain_mailbox AS
-SELECT ad.local_part, ad.domain
+-- A mark in a domain: bit n of it makes the letter n a capital, which nobody else looks at (RFC 5321 2.4).
+CREATE FUNCTION v1.marked(domain text, mark integer) RETURNS text LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT string_agg(CASE WHEN l.is_letter AND l.number <= 10 AND mark >> (l.number - 1)::integer & 1 = 1
+                           THEN upper(l.letter) ELSE l.letter END, '' ORDER BY l.place)
+    FROM (SELECT c.letter, c.place, c.letter BETWEEN 'a' AND 'z' AS is_letter,
+                 count(*) FILTER (WHERE c.letter BETWEEN 'a' AND 'z') OVER (ORDER BY c.place) AS number
+          FROM string_to_table(marked.domain, NULL) WITH ORDINALITY AS c (letter, place)) l;
+END;
+CREATE FUNCTION v1.mark_of(domain text) RETURNS integer LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT coalesce(sum(1 << (l.number - 1)::integer) FILTER (WHERE l.letter BETWEEN 'A' AND 'Z' AND l.number <= 10), 0)
+    FROM (SELECT c.letter, row_number() OVER (ORDER BY c.place) AS number
+          FROM string_to_table(mark_of.domain, NULL) WITH ORDINALITY AS c (letter, place)
+          WHERE lower(c.letter) BETWEEN 'a' AND 'z') l;
+END;
+
+-- What an account's mailbox is called in Postfix's queue: by the name that it has, with its mark. RFC 5321 wants a
+-- local part with a colon quoted. Postfix takes no domain of more than 255 characters: the longest stay as they are.
+CREATE VIEW v1.queued_mailbox AS
+SELECT ad.local_part, ad.domain, ac.forward_to IS NULL AS plain, m.marked_domain,
+       CASE WHEN strpos(ad.local_part, ':') > 0 THEN '"' || ad.local_part || '"' ELSE ad.local_part END
+       || '@' || m.marked_domain
+       || CASE WHEN length(ad.domain || '.%(queue_domain)s') <= 255 THEN '.%(queue_domain)s' ELSE '' END AS address
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
-WHERE ac.forward_to IS NULL;
+LEFT JOIN directory.name_holder h
+    ON h.domain = ad.domain AND h.local_part = ad.local_part AND h.account_id = ad.account_id
+CROSS JOIN LATERAL (VALUES (
+    CASE WHEN h.mark > 0 THEN v1.marked(ad.domain, h.mark) ELSE ad.domain END)) AS m (marked_domain);
+
+-- Accounts whose mail goes on to nobody: cheap to ask, and most are.
+CREATE VIEW v1.plain_mailbox AS
+SELECT q.local_part, q.domain, q.address FROM v1.queued_mailbox q WHERE q.plain;
+
+-- Whose mail is that was accepted for a name, and what they are called now; neither for what is closed or gone.
+CREATE VIEW v1.name_holder AS
+SELECT h.local_part, h.domain, h.mark, h.account_id, ad.local_part AS now_local_part, ad.domain AS now_domain
+FROM directory.name_holder h
+LEFT JOIN directory.address ad ON ad.account_id = h.account_id;
 
 -- A tenant's contacts, and whether each takes mail and whether somebody can read it: an address that leads elsewhere,
 -- or an account that may log in. An alias is as good as the best of its targets. It is a function, for each lookup of
@@ -351,6 +386,17 @@ FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
 
+-- What was accepted for an account arrives there though it was closed meanwhile: it may be restored. Its name may be
+-- somebody else's by now.
+CREATE VIEW v1.closed_mailbox AS
+SELECT c.account_id, c.local_part || '@' || c.domain || '.' || c.account_id || '.%(queue_domain)s' AS username,
+       lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
+       coalesce(ac.quota, ts.mailbox_quota, 0) AS quota_storage_size
+FROM directory.closed c
+JOIN directory.account ac ON ac.id = c.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+WHERE c.expires_at > now();
+
 CREATE VIEW v1.expired_mailbox AS
 SELECT account_id FROM directory.closed WHERE expires_at <= now();
 
@@ -389,6 +435,7 @@ BEGIN ATOMIC
     DELETE FROM directory.account a WHERE a.id = mailbox
         AND NOT EXISTS (SELECT FROM directory.closed c WHERE c.account_id = a.id)
         AND NOT EXISTS (SELECT FROM directory.address ad WHERE ad.account_id = a.id);
+    DELETE FROM directory.name_holder h WHERE h.account_id IS NULL AND h.left_at < now() - interval '1 year';
 END;
 """
 
@@ -430,7 +477,14 @@ def text() -> str:
     defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
     return (
         _REMOVE
-        + _VIEWS % {"defaults": defaults, "refusal": f"'{REFUSAL}'", "present": _PRESENT, "planning": lookups.PLANNING}
+        + _VIEWS
+        % {
+            "defaults": defaults,
+            "refusal": f"'{REFUSAL}'",
+            "present": _PRESENT,
+            "planning": lookups.PLANNING,
+            "queue_domain": lookups.QUEUE_DOMAIN,
+        }
         + _PASSWORDS
         + notices.text()
         + lookups.text()
@@ -452,6 +506,8 @@ def _grants() -> list[str]:
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE ON SCHEMA v1 TO {daemons};",
         "GRANT EXECUTE ON FUNCTION v1.forget_mailbox TO vmail;",
+        "GRANT EXECUTE ON FUNCTION v1.marked TO postfix;",
+        "GRANT EXECUTE ON FUNCTION v1.mark_of TO dovecot;",
     ]
     return statements + [
         f'GRANT SELECT ON {", ".join(f"v1.{view}" for view in views)} TO "{daemon}";'

@@ -45,7 +45,7 @@ def waiting(host: testinfra.host.Host, user: User) -> list[str]:
         recipient["delay_reason"]
         for mail in mails
         for recipient in mail["recipients"]
-        if recipient["address"] == user.address and "delay_reason" in recipient
+        if recipient["address"].lower() == f"{user.address}.mailbox.invalid" and "delay_reason" in recipient
     ]
 
 

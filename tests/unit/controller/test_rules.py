@@ -153,7 +153,8 @@ def test_name_that_is_renamed_is_no_account_any_more() -> None:
         line(
             "addresses/acme.yml:4",
             "acme.example.accounts.taro.y.renamed_from",
-            '"taro" is still an account (addresses/acme.yml:3)',
+            '"taro" is still an account (addresses/acme.yml:3): take out one of the two, or say restore: false there '
+            "if a new one, with an empty mailbox, is to have the name",
         )
     ]
 

@@ -111,7 +111,8 @@ def test_domain_becomes_a_labels(text: str, result: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "acme", "acme.example.", ".example", "a..example", "-a.example", "a_b.example", "192.0.2.1", "a b.example",
-     "*.example", "xn--a.example", f"{'a' * 64}.example", f"{'a.' * 124}example", "../x.example", "a.example\n"],
+     "*.example", "xn--a.example", f"{'a' * 64}.example", f"{'a.' * 124}example", "../x.example", "a.example\n",
+     "mailbox.invalid", "acme.example.Mailbox.Invalid"],
 )  # fmt: skip
 def test_domain_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="is not a domain"):

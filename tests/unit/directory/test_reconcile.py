@@ -547,6 +547,63 @@ def test_a_domain_passes_on_when_its_tenant_gives_it_up_empty() -> None:
     assert (change.before.tenant, change.after.tenant) == ("bolt", "acme")
 
 
+def test_new_name_for_one_and_the_old_one_for_another() -> None:
+    before = acme(account("taro@acme.example", forward=forward("x@home.example")))
+    after = acme(account("jiro@acme.example", renamed_from="taro"), account("taro@acme.example", restore=False))
+    changes = run(current_of(before), after)
+    assert [(change.action, change.address, change.row and change.row.address) for change in changes.accounts] == [
+        ("change", "jiro@acme.example", "taro@acme.example"),
+        ("create", "taro@acme.example", None),
+    ]
+    assert not run(current_of(after), after)
+
+
+def test_each_gets_the_name_of_the_next() -> None:
+    before = acme("a@acme.example", "b@acme.example")
+    after = acme(account("b@acme.example", renamed_from="a"), account("c@acme.example", renamed_from="b"))
+    changes = run(current_of(before), after)
+    assert {change.row.address: change.address for change in changes.accounts if change.row} == {
+        "a@acme.example": "b@acme.example",
+        "b@acme.example": "c@acme.example",
+    }
+    assert not run(current_of(after), after)
+
+
+SWAP = acme(account("a@acme.example", renamed_from="b"), account("b@acme.example", renamed_from="a"))
+
+
+def test_two_swap_their_names_once() -> None:
+    changes = run(current_of(acme("a@acme.example", "b@acme.example")), SWAP)
+    assert {change.row.address: change.address for change in changes.accounts if change.row} == {
+        "a@acme.example": "b@acme.example",
+        "b@acme.example": "a@acme.example",
+    }
+    assert counts(changes) == {"renamed": 2}
+    current = current_of(SWAP)
+    for address, row in current.accounts.items():
+        current.accounts[address] = row._replace(swapped_from="b" if row.local_part == "a" else "a")
+    assert not run(current, SWAP)
+    # What no file says any more can be said again.
+    handed_back = run(current, acme("a@acme.example", "b@acme.example"))
+    assert [change.fields for change in handed_back.accounts] == [{"swapped_from": None}] * 2
+    # They are new: there is nothing to swap.
+    created = run(current_of(acme()), SWAP)
+    assert counts(created) == {"created": 2}
+    assert [change.fields["swapped_from"] for change in created.accounts] == ["b", "a"]
+
+
+@pytest.mark.parametrize("swapped_from", [None, "b"])
+def test_a_swap_of_which_a_half_is_there(swapped_from: str | None) -> None:
+    there = acme("a@acme.example", *(["b@acme.example"] if swapped_from else []))
+    current = current_of(there)
+    current.accounts["a@acme.example"] = current.accounts["a@acme.example"]._replace(swapped_from=swapped_from)
+    lines = problems(current, SWAP)
+    assert len(lines) == 2
+    assert all(
+        "a@acme.example, b@acme.example get each other's names, but some are not there" in line for line in lines
+    )
+
+
 # Panels.
 
 

@@ -23,6 +23,9 @@ VIEWS = (
     "former_domain",
     "mailbox_recipient",
     "plain_mailbox",
+    "queued_mailbox",
+    "name_holder",
+    "closed_mailbox",
     "alias",
     "all_member",
     "catch_all",
@@ -54,6 +57,7 @@ TABLES = (
     "own_address",
     "former_address",
     "former_domain",
+    "name_holder",
     "notice",
     "quota_level",
     "quota_recheck",
@@ -90,7 +94,7 @@ def hold(
 
 #: Written down a second time: what a daemon may read besides is a mistake here or there.
 READABLE = {
-    "dovecot": {"passdb", "legacy_passdb", "userdb"},
+    "dovecot": {"passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"},
     "mailhosting-gate": {"relay_login"},
     "mailhosting-policy": {"relay_login", "domain_member"},
     "postfix": {
@@ -101,6 +105,7 @@ READABLE = {
         "former_domain",
         "mailbox_recipient",
         "plain_mailbox",
+        "queued_mailbox",
         "recipient_refusal",
         "sender",
     },
@@ -371,6 +376,9 @@ LOOKUPS = [
     ("postfix", "former_domain", "domain = 'was7.example'"),
     ("postfix", "mailbox_recipient", "local_part = 'user7' AND domain = 'd7.example'"),
     ("postfix", "plain_mailbox", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("postfix", "queued_mailbox", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "name_holder", "local_part = 'was7' AND domain = 'd7.example' AND mark = 0"),
+    ("dovecot", "closed_mailbox", "account_id = 90007"),
     ("postfix", "catch_all", "domain = 'd7.example'"),
     ("postfix", "alias", "local_part = 'postmaster' AND domain = 'd7.example'"),
     ("mailhosting-policy", "relay_login", "local_part = 'user7' AND domain = 'd7.example'"),
@@ -391,7 +399,7 @@ LOOKUPS = [
     ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "legacy_passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example' AND autoreply ->> 'addresses' IS NOT NULL"),
-    ("vmail", "expired_mailbox", "account_id = 90007"),
+    ("vmail", "expired_mailbox", "account_id = 90008"),
 ]
 
 #: Each of a hundred addresses i.
@@ -422,7 +430,10 @@ INSERT INTO directory.address
            ARRAY['user' || i || '@d' || i % 20000 || '.example'], 'inventory' FROM generate_series(1, 10000) i;
 UPDATE directory.account SET autoreply = '{"body": "x"}' WHERE id = 7;
 INSERT INTO directory.closed (account_id, local_part, domain, expires_at)
-    SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() FROM generate_series(90001, 100000) i;
+    SELECT i, 'user' || i, 'd' || i % 20000 || '.example', now() + interval '1 s' * (i % 2) * 999
+    FROM generate_series(90001, 100000) i;
+INSERT INTO directory.name_holder (domain, local_part, mark, account_id)
+    SELECT 'd' || i % 20000 || '.example', 'was' || i, 0, i FROM generate_series(1, 20000) i;
 ANALYZE;
 """
 
@@ -444,7 +455,7 @@ def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> Non
         query = f"SELECT * FROM v1.{view} WHERE {condition}"  # noqa: S608 - of this file
         assert len(see(user, query)) == 1, query
         plan = explained(see, user, query)
-        for table in ("account", "address", "domain", "former_domain", "tenant", "closed"):
+        for table in ("account", "address", "domain", "former_domain", "name_holder", "tenant", "closed"):
             assert f"Seq Scan on {table} " not in plan, f"{query}\n{plan}"
         assert pages(plan) < 200, plan
     for call in CALLS:
