@@ -201,6 +201,7 @@ def _settings(changes: Changes) -> list[str]:
 
 def _domains(changes: Changes) -> list[str]:
     names = [domain.name for domain in changes.domains]
+    names += [move.name for move in changes.moved_domains]
     names += [rename.after for rename in changes.renamed_domains]
     return list(dict.fromkeys([*names, *(row.name for row in changes.ended_domains)]))
 

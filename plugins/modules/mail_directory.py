@@ -22,13 +22,19 @@ description:
   - Objects that modules or a panel made are left alone. A file that declares one of them is an error, except that
     C(addresses_managed_by) hands all of a tenant's addresses from the files to the panel and back.
   - An account that is no longer declared is reported, and with O(purge) closed. One that a file declares in another
-    domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain.
+    domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain. Another may have
+    the old name at once, with C(restore) V(false), and names may be swapped.
   - An alias that is no longer declared is removed. A tenant or an addresses file that has vanished closes and removes
     nothing.
   - A domain with C(renamed_from) takes everything along that is in the domain of that name, mailboxes and passwords
     included; none of it is closed or made anew. Logins have the new name at once. Mail for the old one arrives for as
     long as the plan's C(renamed_domain) says, and so long no other tenant can have the name.
-  - A domain that its tenant no longer has goes once no address is left in it; no mailbox ever passes to another tenant.
+  - A domain with C(moved_from) passes to this tenant with everything that is in it, if the file of the tenant named
+    there has it with C(moved_to) and this one's name. Numbers, mail and passwords stay; the new tenant's plan is in
+    force.
+  - A domain that its tenant no longer has goes once no address is left in it; no mailbox passes to another tenant
+    otherwise.
+  - Each account that is closed is named in a warning.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory

@@ -260,8 +260,11 @@ class Addresses:
     def _is_taken(self, tenant: Tenant, item: Account | Alias) -> bool:
         if item.address not in self.stay and item.address not in self.stay_aliases:
             return False
-        ours = item.address in self._changes.undeclared
-        way = "purge: true closes it first" if ours else "remove it there first"
+        row = self.stay.get(item.address)
+        if row and row.tenant != tenant.name:
+            way = "with its domain it moves by moved_from"
+        else:
+            way = "purge: true closes it first" if item.address in self._changes.undeclared else "remove it there first"
         self._problem(tenant, item, f'"{item.address}" is already {self._current.holder(item.address)}; {way}')
         return True
 

@@ -111,6 +111,15 @@ class DomainRename:
 
 
 @dataclass
+class DomainMove:
+    """A domain passes from tenant to tenant, with its mailboxes and aliases."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass
 class AccountChange:
     """`fields` are the columns of directory.account to write; `plain` is to be hashed into them first."""
 
@@ -198,6 +207,7 @@ class Changes:
     tenants: list[TenantChange] = field(default_factory=list)
     domains: list[DomainChange] = field(default_factory=list)  # under their new names
     renamed_domains: list[DomainRename] = field(default_factory=list)
+    moved_domains: list[DomainMove] = field(default_factory=list)
     ended_domains: list[FormerDomainRow] = field(default_factory=list)  # former names that are forgotten
     accounts: list[AccountChange] = field(default_factory=list)
     aliases: list[AliasChange] = field(default_factory=list)
@@ -210,13 +220,14 @@ class Changes:
 
     def __bool__(self) -> bool:
         rows = (self.plans, self.tenants, self.domains, self.accounts, self.aliases, self.handovers)
-        return any(rows) or bool(self.renamed_domains or self.ended_domains) or self.holds is not None
+        domains = self.renamed_domains or self.moved_domains or self.ended_domains
+        return any(rows) or bool(domains) or self.holds is not None
 
     @property
     def may_end_sessions(self) -> bool:
         """Whether somebody may have lost the right to log in."""
         accounts = any(change.action != "create" for change in self.accounts)
-        return accounts or bool(self.tenants or self.renamed_domains) or self.holds is not None
+        return accounts or bool(self.tenants or self.renamed_domains or self.moved_domains) or self.holds is not None
 
     def resettled(self) -> list[str]:
         """The tenants for whom a plan or an override changes."""

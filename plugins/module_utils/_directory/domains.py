@@ -1,23 +1,24 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reconcile, before anything else: domains that get another name, with everything in them.
+"""Reconcile, before anything else: domains that get another tenant or name, with everything in them.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The rest of a run sees the directory as if the domains had always been called what they are called now, so
-that no account looks new or gone.
+The rest of a run sees the directory as if the domains had always been called what they are called now, and always been
+their tenant's, so that no account looks new or gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .changes import Changes, DomainRename, Options, Settings
+from .changes import Changes, DomainMove, DomainRename, Options, Settings
 from .model import Desired, Domain, Tenant
 from .problems import Problem
-from .rows import INVENTORY, AccountRow, AliasRow, Current, FormerDomainRow
+from .rows import INVENTORY, AccountRow, AliasRow, Current, DomainRow, FormerDomainRow
+from .rules import move_not_said
 from .syntax import shown
 
 _DAY = 86400
@@ -25,19 +26,26 @@ _DAY = 86400
 
 @dataclass
 class Renaming:
-    """What a run renames; `current` is the directory under the new names."""
+    """What a run moves and renames; `current` is the directory with that done."""
 
     current: Current
+    moves: list[DomainMove] = field(default_factory=list)
     renames: list[DomainRename] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unmovable: bool = False  # `problems` has why; nothing else can be said about such a domain's addresses
 
 
-def rename_domains(current: Current, desired: Desired, options: Options) -> Renaming:
-    """Find every domain that has the name of a declared one's `renamed_from`; a rename that is done already is none."""
+def move_and_rename_domains(current: Current, desired: Desired, options: Options) -> Renaming:
+    """Find every domain that is a declared one's `moved_from`'s, or has the name of its `renamed_from`.
+
+    What is done already is neither moved nor renamed.
+    """
     result = Renaming(current)
     if not options.scope.settings:
         return result
+    _move_all(desired, result)
+    current = result.current
     for tenant in desired.tenants.values():
         for domain in tenant.domains.values():
             if domain.renamed_from is not None:
@@ -72,6 +80,125 @@ def end_former_domains(current: Current, desired: Desired, options: Options, cha
         elif (taker or (remaining <= 0 and options.scope.has_tenant(owner))) and row.name not in new:
             changes.ended_domains.append(row)
     return problems
+
+
+def still_lead_there(current: Current, changes: Changes) -> list[str]:
+    """Warnings of what leads from a tenant to a domain that another one has now."""
+    found = []
+    for move in changes.moved_domains:
+        left = changes.settings.tenants.get(move.before)
+        named = [(f"contacts.{role}", address) for role, address in left.contacts.items()] if left else []
+        named += [
+            (f"catch_all of {row.name}", row.catch_all)
+            for row in changes.settings.domains.values()
+            if row.tenant == move.before and row.catch_all
+        ]
+        named += _targets(current, changes, move.before)
+        found += [
+            f"tenant {move.before}: {what} {address} is an address of tenant {move.after} now"
+            for what, address in named
+            if address.rpartition("@")[2] == move.name
+        ]
+    return found
+
+
+def _targets(current: Current, changes: Changes, tenant: str) -> list[tuple[str, str]]:
+    """What the aliases and forwards of a tenant lead to once a run is through."""
+    goes_to = {
+        alias.address: tuple(alias.targets)
+        for alias in current.aliases.values()
+        if current.alias_tenant(alias) == tenant
+    }
+    goes_to |= {row.address: tuple(row.forward_to or ()) for row in current.accounts.values() if row.tenant == tenant}
+    for alias in changes.aliases:
+        if alias.tenant == tenant:
+            goes_to[alias.address] = alias.targets or ()
+    for change in changes.accounts:
+        if change.tenant == tenant and "forward_to" in change.fields:
+            goes_to[change.address] = tuple(change.fields["forward_to"] or ())
+    return [(f"the target of {address}", target) for address, targets in goes_to.items() for target in targets]
+
+
+def _move_all(desired: Desired, result: Renaming) -> None:
+    """Find the moves; both tenants have to say it, and both have to be in the run."""
+    current = result.current
+    refused = set()
+    for tenant in desired.tenants.values():
+        for domain in tenant.domains.values():
+            row = current.domains.get(domain.name)
+            if domain.moved_from is None or (row and row.tenant == tenant.name):
+                continue
+            if row is None:
+                result.warnings.append(
+                    f"domain {domain.name}: tenant {domain.moved_from} has none that it comes from; it starts empty"
+                )
+            elif problem := _not_movable(current, desired, tenant, domain, row):
+                refused.add(domain.name)
+                path = f"domains.{domain.name}.moved_from"
+                result.problems.append(Problem(tenant.file, domain.line, path, problem))
+            else:
+                result.moves.append(DomainMove(domain.name, row.tenant, tenant.name))
+    said = refused | {move.name for move in result.moves}
+    result.problems += _not_taken(current, desired, said)
+    result.unmovable = bool(result.problems)
+    if result.moves:
+        result.current = _moved(current, result.moves)
+
+
+def _not_taken(current: Current, desired: Desired, said: set[str]) -> Iterator[Problem]:
+    """What is wrong with domains that a tenant gives away and nobody takes; not with those that are `said`."""
+    for tenant in desired.tenants.values():
+        for moved in tenant.moved_to.values():
+            row = current.domains.get(moved.name)
+            if row and row.tenant == tenant.name and moved.name not in said:
+                message = (
+                    f"tenant {moved.to} does not have it in this run, and its mailboxes would be nobody's: name both "
+                    f"tenants, and write {moved.name}: {{moved_from: {tenant.name}}} among the domains of {moved.to}"
+                )
+                yield Problem(tenant.file, moved.line, f"domains.{moved.name}.moved_to", message)
+
+
+def _not_movable(current: Current, desired: Desired, taker: Tenant, domain: Domain, row: DomainRow) -> str:
+    """Why a domain cannot pass to `taker`; nothing if it can."""
+    source = desired.tenants.get(row.tenant)
+    if row.tenant != domain.moved_from:
+        return f"{domain.name} is a domain of tenant {row.tenant}, not of {domain.moved_from}"
+    if source is None:
+        return (
+            f"tenant {row.tenant} has to say so too, and is not in this run: name both tenants, and write "
+            f"{domain.name}: {{moved_to: {taker.name}}} among the domains of {row.tenant}"
+        )
+    if message := move_not_said(taker, source, domain.name):
+        return message
+    if taker.state == "closed":
+        return f"tenant {taker.name} is closed, and with it would be all mailboxes of {domain.name}: open it first"
+    held = sorted({hold.scope for hold in current.holds if hold.tenant == row.tenant and hold.in_force})
+    if held:
+        return (
+            f"tenant {row.tenant} is held ({', '.join(held)}), which the mailboxes of {domain.name} would escape: "
+            "release it, or hold their accounts or the other tenant too and release it then"
+        )
+    return ""
+
+
+def _moved(current: Current, moves: list[DomainMove]) -> Current:
+    """`current` with `moves` done."""
+    before = {move.name: move.before for move in moves}
+    after = {move.name: move.after for move in moves}
+
+    def account(row: AccountRow) -> AccountRow:
+        return row._replace(tenant=after[row.domain]) if before.get(row.domain) == row.tenant else row
+
+    closed = map(account, current.closed.values())
+    return replace(
+        current,
+        domains={
+            row.name: row._replace(tenant=after[row.name]) if row.name in after else row
+            for row in current.domains.values()
+        },
+        accounts={address: account(row) for address, row in current.accounts.items()},
+        closed={(row.tenant, row.address): row for row in closed},
+    )
 
 
 def _rename(current: Current, tenant: Tenant, domain: Domain, old: str, result: Renaming) -> None:

@@ -94,6 +94,7 @@ def _touched(changes: Changes) -> set[str]:
     names.update(tenant.name for tenant in changes.tenants)
     names.update(domain.after.tenant for domain in changes.domains if domain.after)
     names.update(rename.tenant for rename in changes.renamed_domains)
+    names.update(name for move in changes.moved_domains for name in (move.before, move.after))
     names.update(account.tenant for account in changes.accounts)
     names.update(alias.tenant for alias in changes.aliases)
     return {name for name in names if name in changes.settings.tenants}

@@ -122,6 +122,16 @@ class Domain:
     hostnames: tuple[str, ...] = ()
     catch_all: str | None = None  # the full address that gets what is for no address of the domain
     renamed_from: str | None = None  # what the tenant's domain was called, with all its addresses
+    moved_from: str | None = None  # the tenant that had it, with all its mailboxes, and says moved_to
+    line: int = 0
+
+
+@dataclass
+class MovedDomain:
+    """A domain that passes, with all its mailboxes, to another tenant, which says moved_from."""
+
+    name: str
+    to: str  # the tenant
     line: int = 0
 
 
@@ -178,6 +188,7 @@ class Tenant:
     language: str = "en"
     contacts: dict[str, str] = field(default_factory=dict)  # full addresses by one of CONTACTS
     domains: dict[str, Domain] = field(default_factory=dict)
+    moved_to: dict[str, MovedDomain] = field(default_factory=dict)  # by domain: none of `domains`
     accounts: dict[str, Account] = field(default_factory=dict)  # by address
     aliases: dict[str, Alias] = field(default_factory=dict)  # by address
     file: str = ""
@@ -213,7 +224,7 @@ def relay_senders(settings: Mapping[str, Any]) -> str:
 # The document: what travels from the controller to the host.  Short keys and absent defaults keep
 # 100,000 accounts at a few megabytes; only these two functions know the form.
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 def to_document(desired: Desired) -> dict[str, Any]:
@@ -245,7 +256,11 @@ def _tenant_out(tenant: Tenant) -> dict[str, Any]:
         "file": tenant.file,
         "addresses_file": tenant.addresses_file,
         "line": tenant.line,
-        "domains": [[d.name, list(d.hostnames), d.catch_all, d.renamed_from, d.line] for d in tenant.domains.values()],
+        "domains": [
+            [d.name, list(d.hostnames), d.catch_all, d.renamed_from, d.moved_from, d.line]
+            for d in tenant.domains.values()
+        ],
+        "moved_to": [[moved.name, moved.to, moved.line] for moved in tenant.moved_to.values()],
         "accounts": [_account_out(a) for a in tenant.accounts.values()],
         "aliases": [[a.local_part, a.domain, list(a.targets), a.line] for a in tenant.aliases.values()],
     }
@@ -267,6 +282,7 @@ def _tenant_in(item: dict[str, Any]) -> Tenant:
         addresses_file=item["addresses_file"],
         line=item["line"],
         domains={domain.name: domain for domain in domains},
+        moved_to={moved[0]: MovedDomain(*moved) for moved in item["moved_to"]},
         accounts={account.address: account for account in accounts},
         aliases={alias.address: alias for alias in aliases},
     )

@@ -37,35 +37,37 @@ class Over(NamedTuple):
 
 def may_be_over(changes: Changes) -> bool:
     """Whether any limit of bytes may change."""
-    return bool(changes.resettled()) or any("quota" in change.fields for change in changes.accounts)
+    quotas = any("quota" in change.fields for change in changes.accounts)
+    return quotas or bool(changes.resettled() or changes.moved_domains)
 
 
 def over(current: Current, changes: Changes, used: dict[int, int]) -> list[Over]:
     """Tenants first, then accounts by address.  `used`: bytes by account id, as far as they are known."""
     before, after = Settings(current.plans, current.tenants, current.domains), changes.settings
-    settings = {
-        name: (_limits(before, name), _limits(after, name)) for name in after.tenants if name in current.tenants
-    }
+    was = {name: _limits(before, name) for name in current.tenants}
+    will = {name: _limits(after, name) for name in after.tenants}
+    owners = {move.name: move.after for move in changes.moved_domains}
     sums: Counter[str] = Counter()
     found = []
     # By the mailbox, whatever its address will be.
     changed = {change.row.id: change for change in changes.accounts if change.row}
     for row in sorted(current.accounts.values(), key=lambda row: row.address):
         change = changed.get(row.id)
-        if row.tenant not in settings or (change and change.action == "close"):
+        owner = owners.get(row.domain, row.tenant)
+        if owner not in will or (change and change.action == "close"):
             continue
         size = used.get(row.id, 0)
-        sums[row.tenant] += size
-        was, will_be = settings[row.tenant]
+        sums[owner] += size
         quota = change.fields.get("quota", row.quota) if change else row.quota
-        allowed = _allowed(quota, will_be)
-        if allowed and size > allowed and allowed != _allowed(row.quota, was):
-            found.append(Over(row.tenant, change.address if change else row.address, "mailbox_quota", allowed, size))
+        allowed = _allowed(quota, will[owner])
+        if allowed and size > allowed and allowed != _allowed(row.quota, was[row.tenant]):
+            found.append(Over(owner, change.address if change else row.address, "mailbox_quota", allowed, size))
     tenants = []
-    for name, (was, will_be) in sorted(settings.items()):
-        pool = will_be.get("tenant_quota")
+    for name, limits in sorted(will.items()):
+        pool = limits.get("tenant_quota")
         # Of a tenant that was not loaded the sum is not known, and a run changes nothing of it.
-        if pool and sums[name] > pool and pool != was.get("tenant_quota"):
+        lowered = name in owners.values() or pool != was.get(name, {}).get("tenant_quota")
+        if pool and sums[name] > pool and lowered:
             tenants.append(Over(name, None, "tenant_quota", pool, sums[name]))
     return [*tenants, *found]
 

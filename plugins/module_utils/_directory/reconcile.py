@@ -14,7 +14,7 @@ from typing import Final
 
 from .addresses import Addresses
 from .changes import Changes, HoldOrder, Options
-from .domains import rename_domains
+from .domains import move_and_rename_domains, still_lead_there
 from .final import check_final
 from .model import Desired, Forward
 from .problems import BadInput, DirectoryError
@@ -36,9 +36,11 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     """
     declared = {name: tenant for name, tenant in desired.tenants.items() if options.scope.has_tenant(name)}
     desired = Desired(desired.plans, declared)
-    renaming = rename_domains(current, desired, options)
+    renaming = move_and_rename_domains(current, desired, options)
     current = renaming.current
     changes, problems = reconcile_settings(current, desired, options, renaming)
+    if renaming.unmovable:
+        raise BadInput(problems)
     addresses = Addresses(current, desired, options, changes)
     addresses.reconcile()
     problems += addresses.problems
@@ -48,7 +50,11 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     if problems:
         raise BadInput(problems)
     _fuse(current, options, changes)
-    changes.warnings += _left_behind(changes, addresses)
+    changes.warnings += [
+        *_closed(options, changes),
+        *_left_behind(changes, addresses),
+        *still_lead_there(current, changes),
+    ]
     changes.without_password = _without_password(current, desired, options, changes)
     changes.warnings += _without_secret(current, options, changes)
     changes.holds = _holds(current, options.holds, changes)
@@ -118,6 +124,14 @@ def no_password(found: list[str]) -> str:
         f"{len(found)} account{have} no password, so nobody can log in: {_named(found)}; write one among the secrets, "
         "or set it with mailhosting-password ADDRESS on the host"
     )
+
+
+def _closed(options: Options, changes: Changes) -> list[str]:
+    """A warning of the accounts that are closed though nobody named them one by one."""
+    closing = [change.address for change in changes.of("close")]
+    if not closing or options.explicit:
+        return []
+    return [f"closes {len(closing)} account{'s' if len(closing) > 1 else ''}: {', '.join(closing)}"]
 
 
 def _without_secret(current: Current, options: Options, changes: Changes) -> list[str]:

@@ -74,6 +74,9 @@ def _put_domains(changes: Changes, before: dict[str, dict[str, Any]], after: dic
             before[renamed.get(domain.name, domain.name)] = _domain(domain.before)
         if domain.after:
             after[domain.name] = {**after.get(domain.name, {}), **_domain(domain.after)}
+    for move in changes.moved_domains:
+        before.setdefault(move.name, {})["tenant"] = move.before
+        after.setdefault(move.name, {}).update(tenant=move.after, moved_from=move.before)
 
 
 def _put_account(

@@ -148,6 +148,7 @@ class HoldRow(NamedTuple):
     reason: str
     until: int | None  # seconds since 1970; None: until it is lifted
     origin: str
+    in_force: bool = True
 
 
 def autoreply_value(autoreply: Autoreply | None) -> dict[str, Any]:

@@ -43,6 +43,45 @@ def check(desired: Desired, former: Mapping[str, str] | None = None) -> list[Pro
     return problems
 
 
+def check_moves(desired: Desired) -> list[Problem]:
+    """What is wrong with domains that move: two files have to say it of each.  `desired` has all there are."""
+    problems = []
+    for tenant in desired.tenants.values():
+        for domain in tenant.domains.values():
+            source = desired.tenants.get(domain.moved_from or "")
+            # A tenant that has ended has no file, and the directory knows what it had.
+            if source and (message := move_not_said(tenant, source, domain.name)):
+                problems.append(Problem(tenant.file, domain.line, f"domains.{domain.name}.moved_from", message))
+        for moved in tenant.moved_to.values():
+            taker = desired.tenants.get(moved.to)
+            if taker is None:
+                message = f"there is no tenant {moved.to}"
+            elif moved.name in taker.moved_to or _takes(taker, tenant, moved.name):
+                continue
+            else:
+                message = f"tenant {taker.name} does not say so: {_to_say(taker, moved.name, 'moved_from', tenant)}"
+            problems.append(Problem(tenant.file, moved.line, f"domains.{moved.name}.moved_to", message))
+    return problems
+
+
+def move_not_said(taker: Tenant, source: Tenant, domain: str) -> str:
+    """What is said about a domain that `taker` has from `source`, unless that says so too."""
+    moved = source.moved_to.get(domain)
+    if moved and moved.to == taker.name and source is not taker:
+        return ""
+    says = f"says moved_to: {moved.to}" if moved else "does not say so"
+    return f"tenant {source.name} {says}: {_to_say(source, domain, 'moved_to', taker)}"
+
+
+def _takes(taker: Tenant, source: Tenant, name: str) -> bool:
+    domain = taker.domains.get(name)
+    return domain is not None and domain.moved_from == source.name
+
+
+def _to_say(tenant: Tenant, domain: str, key: str, other: Tenant) -> str:
+    return f"write {domain}: {{{key}: {other.name}}} among the domains of {_file(tenant)}, or take it out here"
+
+
 def owners_of_domains(desired: Desired) -> dict[str, Tenant]:
     """The first tenant that has each domain."""
     owners: dict[str, Tenant] = {}
@@ -54,7 +93,7 @@ def owners_of_domains(desired: Desired) -> dict[str, Tenant]:
 
 def not_owned(domain: str, tenant: Tenant, owner: Tenant | None) -> str:
     """What is said about a domain that `tenant` uses and `owner`, if anybody, has."""
-    if message := is_renamed(domain, tenant):
+    if message := is_renamed(domain, tenant) or is_moved(domain, tenant):
         return message
     if owner is None:
         return f"{shown(domain)} is not a domain of tenant {tenant.name}: add it to domains in {_file(tenant)}"
@@ -67,6 +106,17 @@ def is_renamed(domain: str, tenant: Tenant) -> str:
         if other.renamed_from == domain:
             return f"{shown(domain)} is renamed to {shown(other.name)} in {_file(tenant)}: write {other.name} here too"
     return ""
+
+
+def is_moved(domain: str, tenant: Tenant) -> str:
+    """What is said about an address in a domain that `tenant` has given to another; nothing about any other."""
+    moved = tenant.moved_to.get(domain)
+    if moved is None:
+        return ""
+    return (
+        f"{shown(domain)} moves to tenant {moved.to} ({_file(tenant)}:{moved.line}): "
+        "what belongs to it moves to that tenant's files"
+    )
 
 
 def path(item: Account | Alias) -> str:
@@ -120,6 +170,9 @@ def _renamed_domains(desired: Desired) -> Iterator[Problem]:
             old = domain.renamed_from
             if old is None:
                 continue
+            if domain.moved_from:
+                message = "stands beside moved_from: do one in a run, take it out in both files, then do the other"
+                yield Problem(tenant.file, domain.line, f"domains.{domain.name}.renamed_from", message)
             other = tenant.domains.get(old) or renamed.setdefault(old, domain)
             if other is not domain or old == domain.name:
                 reason = "is still a domain" if old in tenant.domains else f"is renamed to {shown(other.name)} too"

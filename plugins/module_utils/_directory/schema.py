@@ -256,6 +256,10 @@ ALTER TABLE directory.address
 -- Of a swap nothing else says that it was done.
 ALTER TABLE directory.account ADD swapped_from text;  -- the local part that a file says it was renamed from
 
+-- Another tenant's plan may have another quota.
+CREATE TRIGGER tenant_changed AFTER UPDATE ON directory.account
+    FOR EACH ROW WHEN (OLD.tenant_id <> NEW.tenant_id) EXECUTE FUNCTION directory.quota_changed();
+
 -- Whose a name was, once it has been left, and is, if somebody has it since: mail that was accepted for it and is still
 -- on its way is for whoever had it then, as the mark says. A name without rows has had one holder, whose mark is 0.
 CREATE TABLE directory.name_holder (

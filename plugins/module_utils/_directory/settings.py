@@ -25,13 +25,20 @@ def reconcile_settings(
     A domain that its tenant no longer has stays in `Changes.settings` until `release_domains`.
     """
     final = Settings(dict(current.plans), dict(current.tenants), dict(current.domains))
-    changes = Changes(options.origin, final, renamed_domains=renaming.renames, warnings=renaming.warnings)
+    changes = Changes(
+        options.origin,
+        final,
+        moved_domains=renaming.moves,
+        renamed_domains=renaming.renames,
+        warnings=renaming.warnings,
+    )
     problems = renaming.problems
     if options.scope.settings:
         _plans(current, desired, options, changes)
         _tenants(current, desired, options, changes, problems)
         _domains(current, desired, changes, problems)
         problems += end_former_domains(current, desired, options, changes)
+        changes.handovers += _handed_over(current, changes)
     final.former_domains = former_domains(current, final)
     return changes, problems
 
@@ -43,19 +50,32 @@ def release_domains(current: Current, desired: Desired, options: Options, change
     left = [row for row in current.domains.values() if _given_up(row, desired)]
     if not left:
         return []
+    closing = {
+        row.name: [change.address for change in changes.of("close") if change.domain == row.name] for row in left
+    }
     wanted = {name: (tenant, domain) for tenant in desired.tenants.values() for name, domain in tenant.domains.items()}
     inhabitants = _inhabitants(current, changes, {row.name for row in left})
     problems = []
     for row in left:
         there = sorted(inhabitants[row.name])
         taker = wanted.get(row.name)
-        if not there:
+        if taker and taker[1].moved_from:
+            pass  # which move_and_rename_domains says
+        elif taker and closing[row.name]:
+            message = (
+                f"has {len(closing[row.name])} mailboxes of tenant {row.tenant}, such as {closing[row.name][0]}, which "
+                f"this run would close, and {taker[0].name} would have empty ones. {_move(row, *taker)}; or close them "
+                "in a run of its own first"
+            )
+            problems.append(_domain_problem(*taker, message))
+        elif not there:
             after = DomainRow(row.name, taker[0].name, taker[1].hostnames, taker[1].catch_all) if taker else None
             _set_domain(changes, row, after)
         elif taker:
             message = (
                 f"still has {len(there)} addresses of tenant {row.tenant}, such as {there[0]}; "
-                "close or remove them there first: no mailbox passes from one tenant to another"
+                "close or remove them there first: no mailbox passes from one tenant to another unasked. "
+                f"{_move(row, *taker)}"
             )
             problems.append(_domain_problem(*taker, message))
         else:
@@ -170,6 +190,8 @@ def _domains(current: Current, desired: Desired, changes: Changes, problems: lis
                 continue
             if row is None or row.tenant == tenant.name:
                 _set_domain(changes, row, after)
+            elif domain.moved_from:
+                pass  # which move_and_rename_domains says
             elif not _given_up(row, desired):
                 owner = current.tenants[row.tenant]
                 message = f"belongs to tenant {row.tenant}, {MADE_BY[owner.origin]}"
@@ -195,6 +217,28 @@ def _set_domain(changes: Changes, before: DomainRow | None, after: DomainRow | N
 
 def _domain_problem(tenant: Tenant, domain: Domain, message: str) -> Problem:
     return Problem(tenant.file, domain.line, f"domains.{domain.name}", f"{domain.name} {message}")
+
+
+def _move(row: DomainRow, tenant: Tenant, domain: Domain) -> str:
+    """How a domain passes on with its mailboxes."""
+    return (
+        f"To bring them along say moved_from: {row.tenant} here, and {domain.name}: {{moved_to: {tenant.name}}} "
+        f"among the domains of {row.tenant}"
+    )
+
+
+def _handed_over(current: Current, changes: Changes) -> list[Handover]:
+    """Who looks after the addresses of moved domains: their new tenant's files or panel."""
+    found = []
+    for move in changes.moved_domains:
+        managers = [
+            current.tenants[move.before].addresses_managed_by,
+            changes.settings.tenants[move.after].addresses_managed_by,
+        ]
+        before, after = (PANEL if manager == PANEL else INVENTORY for manager in managers)
+        if before != after:
+            found.append(Handover(move.after, before, after))
+    return found
 
 
 def _inhabitants(current: Current, changes: Changes, domains: set[str]) -> dict[str, list[str]]:

@@ -55,7 +55,8 @@ SELECT
      JOIN directory.tenant t ON t.id = ac.tenant_id
      WHERE cl.expires_at > now() AND {_OF_TENANTS}),
     (SELECT coalesce(json_agg(json_build_array(h.account_id, t.name, h.scope, h.reason,
-                                               extract(epoch FROM h.until)::bigint, h.origin)), '[]')::text
+                                               extract(epoch FROM h.until)::bigint, h.origin,
+                                               coalesce(h.until > now(), true))), '[]')::text
      FROM directory.hold h LEFT JOIN directory.tenant t ON t.id = h.tenant_id)
 """  # noqa: S608 - put together from constants
 
@@ -120,6 +121,34 @@ ON CONFLICT (name) DO UPDATE SET plan = excluded.plan, overrides = excluded.over
 
 _FORGET_FORMER_DOMAINS: Final = """
 DELETE FROM directory.former_domain f USING json_to_recordset(%s) AS r (name text) WHERE f.name = r.name
+"""
+
+_MOVE_DOMAINS: Final = """
+UPDATE directory.domain d SET tenant_id = t.id
+FROM json_to_recordset(%s) AS r (name text, before text, after text)
+JOIN directory.tenant o ON o.name = r.before
+JOIN directory.tenant t ON t.name = r.after
+WHERE d.name = r.name AND d.tenant_id = o.id
+"""
+
+# Closed ones too: their mail can be given back.
+_MOVE_ACCOUNTS: Final = """
+UPDATE directory.account ac SET tenant_id = t.id
+FROM json_to_recordset(%s) AS r (name text, before text, after text)
+JOIN directory.tenant o ON o.name = r.before
+JOIN directory.tenant t ON t.name = r.after
+WHERE ac.tenant_id = o.id AND (
+    EXISTS (SELECT FROM directory.address ad WHERE ad.account_id = ac.id AND ad.domain = r.name)
+    OR EXISTS (SELECT FROM directory.closed c WHERE c.account_id = ac.id AND c.domain = r.name))
+"""
+
+# What waits to be told about an account is told to who has it now.
+_MOVE_NOTICES: Final = """
+UPDATE directory.notice n SET tenant_id = ac.tenant_id
+FROM json_to_recordset(%s) AS r (before text, after text)
+JOIN directory.tenant t ON t.name = r.after
+JOIN directory.account ac ON ac.tenant_id = t.id
+WHERE n.account_id = ac.id AND n.tenant_id <> ac.tenant_id AND n.sent_at IS NULL AND n.given_up_at IS NULL
 """
 
 # The addresses, and the former names of addresses and domains, follow by their keys.
@@ -326,6 +355,8 @@ OPEN_ENDED: Final = (
     _HANDOVERS,
     _FORGET_SECRETS,
     _FORGET_FORMER_ADDRESSES,
+    _MOVE_ACCOUNTS,
+    _MOVE_NOTICES,
     _RELEASE,
     _RENAME_DOMAINS_OF_CLOSED,
     _RENAME_FORWARDS,
@@ -342,8 +373,13 @@ def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, A
     )
     yield _TENANTS, [tenant.after._asdict() for tenant in changes.tenants if tenant.after]
     yield _FORGET_FORMER_DOMAINS, [{"name": row.name} for row in changes.ended_domains]
+    moves = [asdict(move) for move in changes.moved_domains]
+    yield _MOVE_DOMAINS, moves
+    yield _MOVE_ACCOUNTS, moves
+    yield _MOVE_NOTICES, moves
     yield from _renamed_domains(changes)
-    yield _FORGET_SECRETS, [{"tenant": name} for name in changes.resettled() if not changes.settings.legacy_auth(name)]
+    resettled = dict.fromkeys([*changes.resettled(), *(move.after for move in changes.moved_domains)])
+    yield _FORGET_SECRETS, [{"tenant": name} for name in resettled if not changes.settings.legacy_auth(name)]
     yield _HANDOVERS, [asdict(handover) for handover in changes.handovers]
     yield _REMOVE_ALIASES, [_address(alias) for alias in changes.aliases if alias.targets is None]
     yield _CLOSE, [{"id": change.row.id, "grace": grace} for change in changes.of("close") if change.row]

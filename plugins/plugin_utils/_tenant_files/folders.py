@@ -117,6 +117,8 @@ class _Reader:
             elif not only or file.tenant in only:
                 self._secrets(file, None if file.tenant in unreadable else desired.tenants[file.tenant])
         self._problems.extend(rules.check(desired))
+        if not unreadable:
+            self._problems.extend(rules.check_moves(desired))
         for name in sorted(set(only).difference(tenants)):
             self._add("", 0, "tenants", f"{syntax.shown(name)} has no file in tenants_dir")
         if only:
@@ -200,8 +202,9 @@ class _Reader:
             else:
                 where = tenant.addresses_file or "any addresses file"
                 message = f"no account of tenant {tenant.name} in {where} has this address"
-                renamed = rules.is_renamed(address.rpartition("@")[2], tenant)
-                self._add(file.label, line, address, renamed or message)
+                domain = address.rpartition("@")[2]
+                elsewhere = rules.is_renamed(domain, tenant) or rules.is_moved(domain, tenant)
+                self._add(file.label, line, address, elsewhere or message)
 
     def _parsed(
         self,

@@ -31,6 +31,7 @@ from ...module_utils._directory.model import (
     Autoreply,
     Domain,
     Forward,
+    MovedDomain,
     Tenant,
 )
 from ...module_utils._directory.problems import Problem
@@ -148,7 +149,15 @@ def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
             report.add(1, "plan", "missing: every tenant has a plan")
         return None
     plan, line = values.pop("plan")
-    return Tenant(name, plan, line=line, **values)
+    there = values.pop("domains", {})
+    return Tenant(
+        name,
+        plan,
+        line=line,
+        domains={domain: item for domain, item in there.items() if isinstance(item, Domain)},
+        moved_to={domain: item for domain, item in there.items() if isinstance(item, MovedDomain)},
+        **values,
+    )
 
 
 def addresses(report: Report, name: str, node: Node | None) -> Tenant:
@@ -225,15 +234,24 @@ def plans(
     return result, problems
 
 
-def _domains(report: Report, node: Node, path: str) -> dict[str, Domain]:
-    found = {}
+def _domains(report: Report, node: Node, path: str) -> dict[str, Domain | MovedDomain]:
+    found: dict[str, Domain | MovedDomain] = {}
     for name, key, domain_path, settings in report.named(node, path, syntax.domain):
         known: dict[str, Convert] = {
             "hostnames": lambda node, path: report.texts(node, path, syntax.hostname),
             "catch_all": _written(partial(_target, name, report.lenient)),
             "renamed_from": _written(syntax.domain),
+            "moved_from": _written(syntax.tenant_name),
+            "moved_to": _written(syntax.tenant_name),
         }
-        found[name] = Domain(name, line=key.line, **report.fields(settings, domain_path, known))
+        values = report.fields(settings, domain_path, known)
+        if "moved_to" not in values:
+            found[name] = Domain(name, line=key.line, **values)
+            continue
+        found[name] = MovedDomain(name, values.pop("moved_to"), key.line)
+        if values:
+            message = f"stands alone: what else is said of {name} ({', '.join(values)}) belongs in that tenant's file"
+            report.add(key.line, f"{domain_path}.moved_to", message)
     return found
 
 

@@ -52,8 +52,10 @@ aliases:
 """
 
 
-def expect(sync: Run, wanted: Desired, before: str, after: str, **options: Any) -> dict[str, Any]:
-    """Check mode says what the run then does, and a second run does nothing."""
+def expect(
+    sync: Run, wanted: Desired, before: str, after: str, warnings: tuple[str, ...] = (), **options: Any
+) -> dict[str, Any]:
+    """Check mode says what the run then does, `warnings` too, and a second run does nothing."""
     dry = sync(wanted, check=True, **options)
     real = sync(wanted, **options)
     again = sync(wanted, **options)
@@ -64,7 +66,8 @@ def expect(sync: Run, wanted: Desired, before: str, after: str, **options: Any) 
     assert again["diff"] == {"before": "", "after": ""}
     for result in (dry, real, again):
         assert "argon2id" not in json.dumps(result)
-        assert result["warnings"] == []
+    assert real["warnings"] == [*warnings]
+    assert again["warnings"] == []
     return real
 
 
@@ -151,7 +154,8 @@ def test_closing_and_restoring(sync: Run) -> None:
     assert result["undeclared"] == ["taro@acme.example"]
     assert result["counts"]["removed"] == 1
     closed = "accounts:\n  taro@acme.example:\n    closed: its mail is kept for 2w\n"
-    result = expect(sync, gone, block("taro@acme.example"), closed, purge=True, grace="2w")
+    warnings = ("closes 1 account: taro@acme.example",)
+    result = expect(sync, gone, block("taro@acme.example"), closed, warnings, purge=True, grace="2w")
     assert result["counts"]["closed"] == 1
     back = desired(tenant("acme", account("taro@acme.example", restore=True, password_hash=HASH)), plans=ONE.plans)
     kept = "accounts:\n  taro@acme.example:\n    closed: its mail is kept\n"
@@ -333,7 +337,7 @@ def test_passwords_are_set_once_or_enforced(sync: Run, place: Place, tmp_path: P
     missing = sync(declared("second"), update_password="always", fingerprint_key=str(key))
     assert missing["msg"].startswith(f"{key}: ")
     key.write_text("secret key")
-    options = {"update_password": "always", "fingerprint_key": str(key)}
+    options: dict[str, Any] = {"update_password": "always", "fingerprint_key": str(key)}
     result = expect(
         sync,
         declared("second"),
