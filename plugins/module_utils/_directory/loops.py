@@ -104,7 +104,7 @@ def _of_contacts(tenant: Tenant) -> Iterator[tuple[str, _Step]]:
 
 def _catch_alls(tenant: Tenant) -> Iterator[tuple[str, _Step]]:
     for domain in tenant.domains.values():
-        if domain.catch_all:
+        if domain.catch_all and tenant.state != "closed":
             yield domain.name, _of_catch_all(tenant, domain, domain.catch_all)
 
 

@@ -253,6 +253,13 @@ def test_a_closed_tenant_closes_all_its_accounts_whoever_made_them() -> None:
     assert not run(again, after)
 
 
+def test_a_tenant_closes_whose_catch_all_is_an_account_of_its_own() -> None:
+    before, after = acme("taro@acme.example"), acme(state="closed")
+    for wanted in (before, after):
+        wanted.tenants["acme"].domains["acme.example"].catch_all = "taro@acme.example"
+    assert counts(run(current_of(before), after)) == {"closed": 1}
+
+
 def test_a_closed_tenant_without_mail_and_file_goes_with_purge() -> None:
     current = current_of(acme(alias("sales@acme.example", "x@y.example"), state="closed"))
     kept = copy.deepcopy(current)
