@@ -64,6 +64,7 @@ options:
     type: list
     elements: str
     default: [au.com, docomo.ne.jp, ezweb.ne.jp]
+    version_added: "0.2.0"
   tenants:
     description:
       - Limit the run to these tenants; others are not touched. Empty means all.

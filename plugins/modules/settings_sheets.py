@@ -44,6 +44,7 @@ options:
     type: list
     elements: str
     default: [au.com, docomo.ne.jp, ezweb.ne.jp]
+    version_added: "0.2.0"
   dest:
     description:
       - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). It is made with mode 0700, the files with
