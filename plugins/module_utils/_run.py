@@ -155,7 +155,7 @@ def _write(
     # After the lock: other runs need not wait for Dovecot.
     if store and changes.may_end_sessions and not module.check_mode:
         try:
-            end_sessions(store.without_login)
+            end_sessions(lambda users: {*store.without_login(users), *changes.logins_anew.intersection(users)})
         except NotDone as error:
             module.warn(f"The directory is written, but {error}.")
     return changes, current

@@ -11,6 +11,7 @@ import poplib
 import smtplib
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import testinfra
@@ -91,6 +92,47 @@ def answered(noop: Callable[[], bool]) -> bool:
         return noop()
     except (imaplib.IMAP4.abort, poplib.error_proto, OSError):
         return False
+
+
+#: What is changed, what undoes it, and what a session on 587 is told then.
+ENDED = (421, b"4.7.0 This login has ended, please log in again")
+ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, bytes]]] = {
+    "no_login": ({"state": "no_login"}, {"state": "active"}, ENDED),
+    "a hold of logins": ({"hold": [{"scope": "login", "reason": "test"}]}, {"release": ["login"]}, ENDED),
+    "another password": (
+        {"password": "the next one", "update_password": "always"},
+        {"password": USER.password, "update_password": "always"},
+        ENDED,
+    ),
+    "a hold of sending": (
+        {"hold": [{"scope": "send", "reason": "test"}]},
+        {"release": ["send"]},
+        (550, b"5.7.1 Sending is on hold for this login"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "undo", "told"), ENDS.values(), ids=ENDS)
+def test_a_session_that_sends_is_told_when_its_right_ends(
+    server: Server, tenant: Control, bill: User, change: dict[str, Any], undo: dict[str, Any], told: tuple[int, bytes]
+) -> None:
+    with open_sessions(server, USER) as still_there, submission(server, USER) as session:
+
+        def answer() -> tuple[int, bytes]:
+            session.rset()
+            assert session.mail(USER.address)[0] == 250
+            return session.rcpt(bill.address)
+
+        assert answer()[0] == 250
+        tenant.module("mail_account", address=USER.address, **change)
+        try:
+            assert answer() == told
+            assert any(still_there().values()) is (told != ENDED)
+        finally:
+            tenant.module("mail_account", address=USER.address, **undo)
+    with submission(server, USER) as session:
+        assert session.mail(USER.address)[0] == 250
+        assert session.rcpt(bill.address)[0] == 250
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,15 @@ class Changes:
         accounts = any(change.action != "create" for change in self.accounts)
         return accounts or bool(self.tenants or self.renamed_domains or self.moved_domains) or self.holds is not None
 
+    @property
+    def logins_anew(self) -> frozenset[str]:
+        """Logins with another password, or of another account than before: whoever is logged in so is not any more."""
+        return frozenset(
+            change.address
+            for change in self.accounts
+            if change.action in ("create", "restore") or change.renamed or "password" in change.fields
+        )
+
     def resettled(self) -> list[str]:
         """The tenants for whom a plan or an override changes."""
         plans = {plan.name for plan in self.plans}

@@ -32,18 +32,22 @@ WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
 """
 
 _FUNCTIONS: Final = """
--- Who an address of ours belongs to: its account if it is one, which may send or not, and its tenant; and why the gate
--- stopped the account, if it did.
+-- Who an address of ours belongs to: its account if it is one, which may send, and log in, or not, and its tenant; and
+-- why the gate stopped the account, if it did. Logins before `login_since`, in seconds since 1970, count no more.
 CREATE FUNCTION v1.gate_owner(of_local_part text, of_domain text)
-RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean, held text)
+RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean, held text, may_login boolean,
+               protocols text[], login_since double precision)
 {question} AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT s.account_id, d.tenant_id,
         CASE WHEN s.account_id IS NOT NULL THEN s.local_part || '@' || s.domain END,
-        s.account_id IS NOT NULL AND s.may_send, h.reason
+        s.account_id IS NOT NULL AND s.may_send, h.reason, coalesce(s.may_login, false), ts.protocols,
+        extract(epoch FROM ac.login_since)::double precision
     FROM directory.domain d
+    JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
     LEFT JOIN directory.standing s ON s.domain = d.name AND s.local_part = of_local_part
+    LEFT JOIN directory.account ac ON ac.id = s.account_id
     LEFT JOIN directory.hold h ON h.account_id = s.account_id AND h.scope = 'send' AND h.origin = 'gate'
     WHERE d.name = of_domain;
 END $$;

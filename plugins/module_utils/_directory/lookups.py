@@ -70,7 +70,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         former="of_local_part || '@' || now_called FROM v1.recipient(of_local_part, now_called)",
         catch_all="v.target",
     ),
-    "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"),)),
+    "sender_logins": _Lookup("postfix", "username text", (("v.login", "sender"), ("v.login", "held_sender"))),
     "mailbox": _Lookup(
         "dovecot",
         "username text, home text, quota_storage_size bigint, closed boolean, autoreply_subject text,"
@@ -110,8 +110,8 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     ),
     "relay_logins": _Lookup(
         "mailhosting-policy",
-        "username text, pop_before_smtp integer",
-        (("v.username, v.pop_before_smtp", "relay_login"),),
+        "username text, pop_before_smtp integer, login_since double precision",
+        (("v.username, v.pop_before_smtp, v.login_since", "relay_login"),),
     ),
     "is_member": _Lookup(
         "mailhosting-policy",

@@ -326,6 +326,33 @@ CREATE TRIGGER names_left AFTER DELETE ON directory.address
     REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION directory.names_passed();
 """
 
+_SIXTH: Final = """
+-- Logins before this count no more: by a password that was changed, or of another account that had the name.
+ALTER TABLE directory.account ADD login_since timestamptz NOT NULL DEFAULT '-infinity';
+ALTER TABLE directory.account ALTER login_since SET DEFAULT clock_timestamp();
+
+CREATE FUNCTION directory.password_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.login_since := clock_timestamp();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER password_changed BEFORE UPDATE ON directory.account
+    FOR EACH ROW WHEN (OLD.password IS DISTINCT FROM NEW.password) EXECUTE FUNCTION directory.password_changed();
+
+-- An account that is made in this transaction has no login yet.
+CREATE FUNCTION directory.name_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE directory.account SET login_since = clock_timestamp() WHERE id = NEW.account_id AND created_at < now();
+    RETURN NULL;
+END $$;
+CREATE TRIGGER name_given AFTER INSERT ON directory.address
+    FOR EACH ROW WHEN (NEW.account_id IS NOT NULL) EXECUTE FUNCTION directory.name_changed();
+CREATE TRIGGER name_changed AFTER UPDATE ON directory.address
+    FOR EACH ROW WHEN (NEW.account_id IS NOT NULL AND
+        (OLD.local_part, OLD.domain, OLD.account_id) IS DISTINCT FROM (NEW.local_part, NEW.domain, NEW.account_id))
+    EXECUTE FUNCTION directory.name_changed();
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -340,7 +367,14 @@ CREATE TABLE IF NOT EXISTS directory.view_text (
 """
 
 #: (version, SQL) in the order they are applied.
-MIGRATIONS: Final[tuple[tuple[int, str], ...]] = ((1, _FIRST), (2, _SECOND), (3, _THIRD), (4, _FOURTH), (5, _FIFTH))
+MIGRATIONS: Final[tuple[tuple[int, str], ...]] = (
+    (1, _FIRST),
+    (2, _SECOND),
+    (3, _THIRD),
+    (4, _FOURTH),
+    (5, _FIFTH),
+    (6, _SIXTH),
+)
 
 #: The version this release reads and writes.
 VERSION: Final = MIGRATIONS[-1][0]

@@ -44,6 +44,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
         "all_member",
         "catch_all",
         "recipient_refusal",
+        "held_sender",
         "sender",
     ),
     "vmail": ("expired_mailbox", "retention", "usage_account", "usage_tenant"),
@@ -289,33 +290,41 @@ UNION ALL
 SELECT DISTINCT c.local_part, c.domain, %(refusal)s FROM directory.closed c
 WHERE NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = c.local_part AND a.domain = c.domain);
 
--- Which logins may use an address as their sender.
-CREATE VIEW v1.sender AS
-SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS login
-FROM directory.standing s WHERE s.kind = 'account' AND s.may_send
+-- Whose an address is as a sender: an account's own, and an alias's that leads to it.
+CREATE VIEW directory.sender AS
+SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS login, s.account_id, s.may_send, s.may_login
+FROM directory.standing s WHERE s.kind = 'account'
 UNION ALL
-SELECT s.local_part, s.domain, target.address
+SELECT s.local_part, s.domain, target.address, sender.account_id, sender.may_send, sender.may_login
 FROM directory.standing s
 CROSS JOIN LATERAL unnest(s.targets) AS target (address)
 -- LIMIT keeps the planner from joining all accounts to the ten targets it expects of each alias.
 CROSS JOIN LATERAL (
-    SELECT FROM directory.standing o
+    SELECT o.account_id, o.may_send, o.may_login FROM directory.standing o
     WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
     AND o.domain = split_part(target.address, '@', 2)
-    AND o.tenant_id = s.tenant_id AND o.kind = 'account' AND o.may_send
+    AND o.tenant_id = s.tenant_id AND o.kind = 'account'
     LIMIT 1) AS sender
 WHERE s.kind = 'alias';
 
--- A login's right to have relayed what it sends from an address, for so many seconds (VM-10). @ and a domain is
--- whatever login of that domain: where all of a tenant's may send as each of its addresses.
+-- Which logins may use an address as their sender.
+CREATE VIEW v1.sender AS SELECT s.local_part, s.domain, s.login FROM directory.sender s WHERE s.may_send;
+
+-- Which would, if they might send: Postfix lets them pass, and the gate says why they may not.
+CREATE VIEW v1.held_sender AS SELECT s.local_part, s.domain, s.login FROM directory.sender s WHERE NOT s.may_send;
+
+-- A login's right to have relayed what it sends from an address, for so many seconds (VM-10), if it is no older than
+-- `login_since`, in seconds since 1970. @ and a domain is whatever login of that domain: where all of a tenant's may
+-- send as each of its addresses.
 CREATE VIEW v1.relay_login AS
-SELECT s.local_part, s.domain, s.login AS username, ts.pop_before_smtp
-FROM v1.sender s
-JOIN directory.domain d ON d.name = s.domain
-JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
-WHERE ts.pop_before_smtp IS NOT NULL
+SELECT s.local_part, s.domain, s.login AS username, ts.pop_before_smtp,
+       extract(epoch FROM ac.login_since)::double precision AS login_since
+FROM directory.sender s
+JOIN directory.account ac ON ac.id = s.account_id
+JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
+WHERE s.may_send AND s.may_login AND ts.pop_before_smtp IS NOT NULL
 UNION ALL
-SELECT s.local_part, s.domain, '@' || login.name, ts.pop_before_smtp
+SELECT s.local_part, s.domain, '@' || login.name, ts.pop_before_smtp, '-infinity'
 FROM directory.standing s
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
 JOIN directory.domain login ON login.tenant_id = s.tenant_id
@@ -467,7 +476,7 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 _REMOVE: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
-    directory.contact, directory.hosted, directory.own_address, directory.standing;
+    directory.contact, directory.hosted, directory.own_address, directory.sender, directory.standing;
 DROP FUNCTION IF EXISTS directory.contact;
 """
 

@@ -170,6 +170,29 @@ def test_who_may_not_log_in_opens_nothing(server: Server, customer: Control, use
     assert relay(server, user.address)[0] == 554
 
 
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        ({"state": "no_login"}, {"state": "active"}),
+        ({"hold": [{"scope": "login", "reason": "test"}]}, {"release": ["login"]}),
+        ({"password": "another", "update_password": "always"}, {"password": PASSWORD, "update_password": "always"}),
+    ],
+    ids=["no_login", "a hold of logins", "another password"],
+)
+def test_relaying_ends_with_the_login(
+    server: Server, customer: Control, user: User, change: dict[str, Any], undo: dict[str, Any]
+) -> None:
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address)[0] == 250
+    customer.module("mail_account", address=user.address, **change)
+    try:
+        assert relay(server, user.address)[0] == 554
+    finally:
+        customer.module("mail_account", address=user.address, **undo)
+    log_in(server, "pop3s", user)
+    assert relay(server, user.address)[0] == 250
+
+
 def test_it_opens_for_no_other_sender(server: Server, user: User, other: User) -> None:
     log_in(server, "pop3s", user)
     for sender in (other.address, f"nobody@{DOMAIN}", "someone@elsewhere.example", ""):

@@ -282,7 +282,8 @@ def test_a_session_ends_with_its_login(server: Server, attack: Control) -> None:
         assert answer(session, "", BABA.address)[0] == 250
         hold = [{"scope": "send", "reason": "spam"}]
         attack.module("mail_account", address=SPAMMER.address, hold=hold)
-        assert answer(session, "", BABA.address) == stopped
+        on_hold = (550, b"5.7.1 Sending is on hold for this login")
+        assert [answer(session, sender, BABA.address) for sender in ("", SPAMMER.address)] == [on_hold, on_hold]
         attack.module("mail_account", address=SPAMMER.address, release=["send"], state="absent")
         assert answer(session, "", BABA.address) == stopped
         assert answer(session, SPAMMER.address, BABA.address)[0] == 553

@@ -44,7 +44,9 @@ class OneTenant:
     """A directory with one tenant of one account, whose usage nobody has to measure."""
 
     def owner(self, _whose: Address) -> Owner:
-        return Owner(TARO.account_id, ACME.id, TARO.username, may_send=True)
+        return Owner(
+            TARO.account_id, ACME.id, TARO.username, may_send=True, may_login=True, protocols=("smtp", "submission")
+        )
 
     def destinations(self, _to: Address) -> Destinations:
         return Destinations((Place(TARO, ACME.id, 0),), ())

@@ -68,7 +68,8 @@ def test_a_mail_that_cannot_be_read_is_put_off_at_its_end(
 def test_what_a_submitted_mail_lacks_is_added_to_it(conversation: Any) -> None:
     assert mail(conversation) == 0
     assert conversation.added == []
-    macros = {"{auth_authen}": "taro@acme.example", "{mail_addr}": "sales@acme.example", "j": "mx1.example", "i": "4fX"}
+    macros = {"{daemon_name}": "submission", "{auth_authen}": "taro@acme.example", "{mail_addr}": "sales@acme.example"}
+    macros |= {"j": "mx1.example", "i": "4fX"}
     conversation.getsymval = macros.get
     assert mail(conversation) == 0
     assert [name for name, _value in conversation.added] == ["Date", "From", "Message-ID"]

@@ -17,7 +17,17 @@ from mailhosting_gate.counters import Counters
 from mailhosting_gate.directory import Directory, Unavailable
 from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
 from mailhosting_gate.owners import address
-from mailhosting_gate.session import MAY_NOT_SEND, TOO_MANY, TRY_LATER, Gate, Reply, Texts, Transaction
+from mailhosting_gate.session import (
+    LOGIN_ENDED,
+    MAY_NOT_SEND,
+    ON_HOLD,
+    TOO_MANY,
+    TRY_LATER,
+    Gate,
+    Reply,
+    Texts,
+    Transaction,
+)
 from mailhosting_gate.valkey import Valkey
 
 from .server import Server
@@ -47,6 +57,9 @@ def at_most(messages: int, unit: Any = "messages") -> tuple[Limit, ...]:
     return (Limit(unit, messages, 3600, 60, ("send", "receive")),)
 
 
+LISTENERS = ("smtp", "submission", "submissions")
+
+
 @dataclass
 class Told:
     """What the gate knows of the directory, and whom it had told."""
@@ -65,6 +78,7 @@ class Told:
         }
     )
     may_not_send: tuple[str, ...] = ()
+    rights: dict[str, Any] = field(default_factory=dict)  # of TARO, where they are other than everybody's
     down: bool = False
 
     def ping(self) -> None:
@@ -79,7 +93,8 @@ class Told:
                 number = mailbox.account_id
                 may_send = mailbox.username not in self.may_not_send
                 tenant = BOLT if mailbox is BILL else ACME
-                return Owner(number, tenant, mailbox.username, may_send, self.held.get(number))
+                owner = Owner(number, tenant, mailbox.username, may_send, self.held.get(number), True, LISTENERS)
+                return replace(owner, **self.rights) if mailbox is TARO else owner
         return Owner(None, ACME, None, False) if whose.domain == "acme.example" else None
 
     def destinations(self, to: Address) -> Destinations:
@@ -148,10 +163,41 @@ def test_a_login_is_charged_whatever_the_envelope_says(gate: Gate, told: Told) -
 @pytest.mark.parametrize("login", [TARO.username, "gone@acme.example", "gone@renamed.example"])
 def test_a_session_sends_no_longer_than_its_login_may(gate: Gate, told: Told, login: str) -> None:
     told.may_not_send = (TARO.username,)
+    told.rights = {"may_login": False}
     for sender in ("", TARO.username):
         mail = begun(gate, sender=sender, login=login)
         assert [mail.mail(), mail.recipient(BILL.username)] == [None, MAY_NOT_SEND]
     # What others send on by it, and what comes for it, is no session's.
+    assert sent(gate, TARO.username) == "250"
+
+
+def test_a_session_on_hold_is_told_so(gate: Gate, told: Told) -> None:
+    told.may_not_send = (TARO.username,)
+    mail = begun(gate, sender=TARO.username, login=TARO.username)
+    assert [mail.mail(), mail.recipient(BILL.username)] == [None, ON_HOLD]
+
+
+ENDS = {
+    "may log in no more": {"may_login": False},
+    "by a plan without the port": {"protocols": ("submissions", "imaps")},
+    "by another password": {"login_since": 1000.5},
+}
+
+
+@pytest.mark.parametrize("rights", ENDS.values(), ids=ENDS)
+def test_a_session_ends_with_its_login(gate: Gate, told: Told, rights: dict[str, Any]) -> None:
+    """At a recipient, and at the end of a mail that was long in coming."""
+    told.rights = {"login_since": 1000.0}
+    mail = begun(gate, login=TARO.username, listener="submission", connected=1000.0)
+    assert [mail.mail(), mail.recipient(BILL.username)] == [None, None]
+    told.rights = rights
+    assert mail.end().reply == LOGIN_ENDED
+    mail = begun(gate, login=TARO.username, listener="submission", connected=1000.0)
+    assert [mail.mail(), mail.recipient(BILL.username)] == [None, LOGIN_ENDED]
+    # Of a login that came after it, and of what is no session's.
+    later = begun(gate, login=TARO.username, listener="submission", connected=1001.0)
+    expected = None if "login_since" in rights else LOGIN_ENDED
+    assert [later.mail(), later.recipient(BILL.username)] == [None, expected]
     assert sent(gate, TARO.username) == "250"
 
 

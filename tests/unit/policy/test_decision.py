@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from mailhosting_policy import decision
-from mailhosting_policy.decision import Address, Login, Membership, Relaying
+from mailhosting_policy.decision import Address, Login, Membership, Relaying, Right
 
 
 @pytest.mark.parametrize(
@@ -74,32 +74,44 @@ def test_keys_of_two_logins_are_never_one() -> None:
     assert decision.login_key("2001:db8::1", "a:b@x") != decision.login_key("2001:db8::1:a", "b@x")
 
 
+LONG_AGO = float("-inf")
+
+
 @pytest.mark.parametrize(("age", "open_for"), [(0, True), (1799, True), (1800, False), (99_999, False)])
 def test_a_login_opens_for_its_plans_seconds(age: int, open_for: bool) -> None:
-    seen = {"taro@acme.example": Login("taro@acme.example", 1_000_000 - age)}
-    opened = decision.who_opened({"taro@acme.example": 1800}, seen, 1_000_000)
-    assert opened == ("taro@acme.example" if open_for else None)
+    login = Login("taro@acme.example", 1_000_000 - age)
+    opened = decision.who_opened({login.username: Right(1800, LONG_AGO)}, {login.username: login}, 1_000_000)
+    assert opened == ((login.username, login) if open_for else None)
+
+
+@pytest.mark.parametrize(("since", "open_for"), [(999_939.75, True), (999_940, True), (999_940.25, False)])
+def test_a_login_opens_nothing_once_its_right_has_ended(since: float, open_for: bool) -> None:
+    """By another password, or somebody else's who had the name."""
+    login = Login("taro@acme.example", 999_940)
+    opened = decision.who_opened({login.username: Right(1800, since)}, {login.username: login}, 1_000_000)
+    assert opened == ((login.username, login) if open_for else None)
 
 
 def test_each_login_has_its_own_plan() -> None:
-    seconds = {"taro@acme.example": 60, "ken@acme.example": 1800}
-    seen = {name: Login(name, 1_000_000 - 100) for name in seconds}
-    assert decision.who_opened(seconds, seen, 1_000_000) == "ken@acme.example"
+    rights = {"taro@acme.example": Right(60, LONG_AGO), "ken@acme.example": Right(1800, LONG_AGO)}
+    seen = {name: Login(name, 1_000_000 - 100) for name in rights}
+    assert decision.who_opened(rights, seen, 1_000_000) == ("ken@acme.example", seen["ken@acme.example"])
     assert decision.who_opened({}, seen, 1_000_000) is None
-    assert decision.who_opened(seconds, {}, 1_000_000) is None
+    assert decision.who_opened(rights, {}, 1_000_000) is None
 
 
 def test_values_of_valkey_are_times_or_an_error() -> None:
     assert decision.last_logins(["a@x", "b@x"], [b"17", None]) == {"a@x": Login("a@x", 17)}
     assert decision.last_logins(["@x"], [b"17 a@x"]) == {"@x": Login("a@x", 17)}
     for values in ([b"x", None], [b"17"]):
-        with pytest.raises(ValueError, match=r"invalid literal|shorter"):
+        with pytest.raises(ValueError, match=r"could not convert|shorter"):
             decision.last_logins(["a@x", "b@x"], values)
 
 
 def test_who_opened_for_a_domain_is_the_one_who_logged_in() -> None:
     seen = {"@acme.example": Login("ken@acme.example", 1_000_000)}
-    assert decision.who_opened({"@acme.example": 60}, seen, 1_000_000) == "ken@acme.example"
+    opened = decision.who_opened({"@acme.example": Right(60, LONG_AGO)}, seen, 1_000_000)
+    assert opened == ("@acme.example", Login("ken@acme.example", 1_000_000))
 
 
 def test_a_domains_last_login_is_the_latest() -> None:

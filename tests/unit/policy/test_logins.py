@@ -19,9 +19,9 @@ from mailhosting_policy.sources import Down
 TARO = "mh:1:login:192.0.2.7/taro@acme.example"
 
 
-def line(when: int, username: str = "taro@acme.example", client: str = "192.0.2.7") -> bytes:
+def line(when: float, username: str = "taro@acme.example", client: str = "192.0.2.7") -> bytes:
     """An event as Dovecot 2.4.1 writes it."""
-    times = f"start_time:{when}.015625\tend_time:{when}.031250"
+    times = f"start_time:{when:.6f}\tend_time:{when + 0.015625:.6f}"
     return f"{times}\tfield:user={username}\tfield:remote_ip={client}\n".encode()
 
 
@@ -60,7 +60,7 @@ def test_no_login_is_made_of_two() -> None:
 class Memory:
     """A Valkey that may be down or hang."""
 
-    times: dict[str, int] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     writes: int = 0
     down: bool = False
@@ -74,7 +74,7 @@ class Memory:
         if self.down:
             raise Down("Valkey")
         self.values.update(values)
-        self.times.update({key: int(value.partition(" ")[0]) for key, value in values.items()})
+        self.times.update({key: float(value.partition(" ")[0]) for key, value in values.items()})
 
 
 class Dovecot:
@@ -114,7 +114,8 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-NOW = int(time.time())
+#: With a part of a second, which counts.
+NOW = int(time.time()) + 0.25
 
 
 def test_logins_that_come_together_are_written_together() -> None:

@@ -18,6 +18,7 @@ from mailhosting_policy.service import Service
 from mailhosting_policy.sources import Directory, Down, Valkey
 
 TARO = "taro@acme.example"
+LONG_AGO = float("-inf")
 RELAY = {
     "request": "smtpd_access_policy",
     "policy_context": "pop_before_smtp",
@@ -84,7 +85,7 @@ def logged_in(seconds_ago: int, client: str = "192.0.2.7", username: str = TARO)
 
 
 def test_a_login_opens_relaying() -> None:
-    rows = Rows([("hanako@acme.example", 1800), (TARO, 1800)])
+    rows = Rows([("hanako@acme.example", 1800, LONG_AGO), (TARO, 1800, LONG_AGO)])
     assert answer(RELAY, rows, logged_in(60)) == decision.PERMIT
     assert rows.asked == [("taro", "acme.example")]
 
@@ -96,20 +97,20 @@ def test_a_login_that_is_on_its_way_opens_it_too(at: int, action: str) -> None:
     def comes() -> None:
         values.values = logged_in(0).values
 
-    assert answer(RELAY, Rows([(TARO, 1800)]), values, Arrivals(comes, at)) == action
+    assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), values, Arrivals(comes, at)) == action
 
 
 def test_while_a_login_cannot_be_written_mail_is_put_off() -> None:
     def is_down() -> None:
         raise Down("Valkey")
 
-    assert answer(RELAY, Rows([(TARO, 1800)]), logged_in(60), Arrivals(is_down, 1)) == decision.TRY_LATER
+    assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), logged_in(60), Arrivals(is_down, 1)) == decision.TRY_LATER
 
 
 def test_an_ipv6_client_too() -> None:
     client = "2001:db8::7"
     values = logged_in(60, client)
-    assert answer(RELAY | {"client_address": client}, Rows([(TARO, 1800)]), values) == decision.PERMIT
+    assert answer(RELAY | {"client_address": client}, Rows([(TARO, 1800, LONG_AGO)]), values) == decision.PERMIT
 
 
 @pytest.mark.parametrize(
@@ -118,10 +119,10 @@ def test_an_ipv6_client_too() -> None:
     ids=["never", "too long ago", "from elsewhere", "another login"],
 )
 def test_without_its_login_there_is_no_opinion(values: Values) -> None:
-    assert answer(RELAY, Rows([(TARO, 1800)]), values) == decision.NO_OPINION
+    assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), values) == decision.NO_OPINION
 
 
-@pytest.mark.parametrize("rows", [[], [(TARO, None)], [(None, 1800)]])
+@pytest.mark.parametrize("rows", [[], [(TARO, None, LONG_AGO)], [(None, 1800, LONG_AGO)]])
 def test_a_sender_without_the_plan_costs_valkey_nothing(rows: list[tuple[object, ...]]) -> None:
     values = logged_in(60)
     assert answer(RELAY, Rows(rows), values) == decision.NO_OPINION
@@ -129,7 +130,7 @@ def test_a_sender_without_the_plan_costs_valkey_nothing(rows: list[tuple[object,
 
 
 def test_the_null_sender_is_not_even_looked_up() -> None:
-    rows = Rows([(TARO, 1800)])
+    rows = Rows([(TARO, 1800, LONG_AGO)])
     assert answer(RELAY | {"sender": ""}, rows, logged_in(60)) == decision.NO_OPINION
     assert not rows.asked
 
@@ -141,12 +142,14 @@ def test_while_the_directory_is_down_mail_is_put_off(request_: dict[str, str]) -
 
 @pytest.mark.parametrize("values", [Values(Down("Valkey")), Values({f"mh:1:login:192.0.2.7/{TARO}": b"soon"})])
 def test_while_valkey_is_down_or_confused_mail_is_put_off(values: Values) -> None:
-    assert answer(RELAY, Rows([(TARO, 1800)]), values) == decision.TRY_LATER
+    assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), values) == decision.TRY_LATER
 
 
 @pytest.mark.parametrize("context", ["", "other"])
 def test_an_unknown_question_puts_mail_off(context: str) -> None:
-    assert answer(RELAY | {"policy_context": context}, Rows([(TARO, 1800)]), logged_in(60)) == decision.TRY_LATER
+    assert (
+        answer(RELAY | {"policy_context": context}, Rows([(TARO, 1800, LONG_AGO)]), logged_in(60)) == decision.TRY_LATER
+    )
 
 
 def test_a_member_may_write_to_all() -> None:
@@ -166,18 +169,19 @@ def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None
 class Plans:
     """A directory where an address is its own login's, with the plan, and member of acme.example.
 
-    With `senders` also any login's of its domain; `stopped` may send as nothing.
+    With `senders` also any login's of its domain; `stopped` may send as nothing, and logins before `since` have ended.
     """
 
     senders: str = "login"
     stopped: str = ""
+    since: float = LONG_AGO
 
     async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
         if "is_member" in query:
             return [(True,)] if arguments[1:] == ("acme.example", "acme.example") else []
-        logins: list[tuple[object, ...]] = [("@".join(arguments), 1800)]
+        logins: list[tuple[object, ...]] = [("@".join(arguments), 1800, self.since)]
         if self.senders == "tenant":
-            logins.append(("@" + arguments[1], 1800))
+            logins.append(("@" + arguments[1], 1800, LONG_AGO))
         return [login for login in logins if login[0] != self.stopped]
 
 
@@ -215,9 +219,10 @@ KENS = Values({"mh:1:login:192.0.2.7/@acme.example": b"%d ken@acme.example" % ti
     [
         (Plans("tenant"), True),
         (Plans("tenant", stopped="ken@acme.example"), False),
+        (Plans("tenant", since=time.time() + 1), False),
         (Plans("login"), False),
     ],
-    ids=["tenant", "stopped since", "login"],
+    ids=["tenant", "stopped since", "has another password since", "login"],
 )
 def test_a_login_opens_for_others_of_its_tenant_where_the_plan_says_so(
     request_: dict[str, str], plans: Plans, opens: bool
@@ -240,7 +245,7 @@ def converse(said: bytes) -> bytes:
     """What the service says to a client that says `said` and then nothing more."""
 
     async def conversation() -> bytes:
-        answering = Service(Rows([(TARO, 1800)]), logged_in(60), Arrivals())
+        answering = Service(Rows([(TARO, 1800, LONG_AGO)]), logged_in(60), Arrivals())
         server = await asyncio.start_server(answering.converse, "127.0.0.1", 0, limit=4096)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(said)

@@ -24,7 +24,9 @@ MOST_DESTINATIONS: Final = 20_000
 #: Connections that are kept open when nobody uses them.
 SPARE: Final = 16
 
-_OWNER: Final = "SELECT account_id, tenant_id, username, may_send, held FROM v1.gate_owner(%s, %s)"
+_OWNER: Final = """
+SELECT account_id, tenant_id, username, may_send, held, may_login, protocols, login_since FROM v1.gate_owner(%s, %s)
+"""
 _DESTINATIONS: Final = "SELECT account_id, tenant_id, username, quota, target FROM v1.gate_destinations(%s, %s, %s)"
 _TENANT: Final = "SELECT name, settings FROM v1.gate_tenant(%s)"
 _MAILBOXES: Final = "SELECT account_id, username FROM v1.gate_mailboxes(%s)"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ class Conversation(Milter.Base):
     def __init__(self) -> None:
         self._client = ""
         self._port = 0
+        self._connected = time.time()
         self._transaction: Transaction | None = None
         self._report: Report | None = None
         self._failed = False
@@ -65,6 +67,7 @@ class Conversation(Milter.Base):
             login=self.getsymval("{auth_authen}") or None,
             sender=address(self.getsymval("{mail_addr}") or sender),
             declared_size=size,
+            connected=self._connected,
             written=self.getsymval("{mail_addr}") or "",
             host=self.getsymval("j") or "localhost",
         )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -147,7 +147,8 @@ class Address(NamedTuple):
 class Owner:
     """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
 
-    `held` is why what the account sends is stopped, until somebody releases it.
+    `held` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
+    `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).
     """
 
     account_id: int | None
@@ -155,6 +156,9 @@ class Owner:
     username: str | None
     may_send: bool
     held: str | None = None
+    may_login: bool = False
+    protocols: Sequence[str] = ()
+    login_since: float | None = None
 
 
 @dataclass(frozen=True)

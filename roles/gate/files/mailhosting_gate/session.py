@@ -60,6 +60,9 @@ TRY_LATER: Final = Reply("451", "4.3.0", "Temporary failure, try again later")
 TOO_MANY: Final = Reply("452", "4.5.3", "Too many recipients")
 #: Postfix says so of senders; a session outlasts its login's rights, and may send what has no sender.
 MAY_NOT_SEND: Final = Reply("550", "5.7.1", "This login may send no mail")
+ON_HOLD: Final = Reply("550", "5.7.1", "Sending is on hold for this login")
+#: Postfix hangs up after it: who may still log in does so, and others are told then why not.
+LOGIN_ENDED: Final = Reply("421", "4.7.0", "This login has ended, please log in again")
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class Outcome:
 class Transaction:
     """A mail, from MAIL to the end of its data.
 
-    `client` is the address it comes from, `listener` names the port, `written` is the sender as the wire has it.
+    `client` is the address it comes from, `listener` names the port, `written` is the sender as the wire has it,
+    `login` is who has logged in since `connected` (Unix time).
     """
 
     gate: Gate
@@ -122,6 +126,7 @@ class Transaction:
     login: str | None
     sender: Address | None
     declared_size: int
+    connected: float = 0.0
     written: str = ""
     host: str = "localhost"
     _owner: Owner | None = None
@@ -205,8 +210,8 @@ class Transaction:
         write("put-off", describe(error), self._about(), code=TRY_LATER.code, level=logging.ERROR)
 
     def _recipient(self, to: Address) -> Reply | None:
-        if self.login is not None and not (self._owner and self._owner.may_send):
-            return self._refuse(MAY_NOT_SEND, "the login may not send", *self._senders())
+        if (ended := self._ended()) is not None:
+            return ended
         found = self.gate.directory.destinations(to)
         reached = self._reached + len(found.places) + len(found.onward)
         if self._recipients and reached > MOST_DESTINATIONS:
@@ -235,7 +240,10 @@ class Transaction:
     def _end(self) -> Outcome:
         if self.listener == OWN:
             self._owner = self._owner_of(owners.of_filter(self._said_first, self.sender))
-        reply = self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
+        elif self.login is not None:
+            # The mail may have been long in coming.
+            self._owner = self._owner_of(address(self.login, delimiter=""))
+        reply = self._ended() or self._too_large([*self._senders(), *self._tenants_of(self._recipients)], self._size)
         if reply is not None:
             return Outcome(reply)
         # Before anything is counted: what is refused counts nothing.
@@ -376,6 +384,19 @@ class Transaction:
             onward.tenant_id for recipient in recipients for onward in recipient.onward if onward.tenant_id is not None
         }
         return [tenant for number in sorted(numbers) if (tenant := self._tenant(number))]
+
+    def _ended(self) -> Reply | None:
+        """What a session is told whose login may not send, or counts no more."""
+        if self.login is None:
+            return None
+        owner = self._owner
+        if owner is None or not owner.may_send:
+            held = owner is not None and owner.may_login
+            return self._refuse(ON_HOLD if held else MAY_NOT_SEND, "the login may not send", *self._senders())
+        renewed = owner.login_since is not None and owner.login_since > self.connected
+        if renewed or not owner.may_login or self.listener not in owner.protocols:
+            return self._refuse(LOGIN_ENDED, "the login has ended", *self._senders())
+        return None
 
     # How much
 

@@ -39,6 +39,13 @@ class Relaying(NamedTuple):
     sender: Address
 
 
+class Right(NamedTuple):
+    """For how many seconds a login opens relaying, if it is no older than `since` (Unix time)."""
+
+    seconds: int
+    since: float
+
+
 class Membership(NamedTuple):
     """A question: does this login belong to the tenant whose domain this is."""
 
@@ -87,7 +94,7 @@ def login_key(client: str, username: str) -> str:
     return _LOGIN_KEY.format(client, username)
 
 
-def logins_of_domains(times: Mapping[str, int]) -> dict[str, str]:
+def logins_of_domains(times: Mapping[str, float]) -> dict[str, str]:
     """Keys and values that say who of a domain was the last to log in; from the times by their own keys."""
     values = {}
     for key, when in sorted(times.items(), key=lambda item: item[1]):
@@ -96,15 +103,14 @@ def logins_of_domains(times: Mapping[str, int]) -> dict[str, str]:
     return values
 
 
-def who_opened(seconds: Mapping[str, int], logins: Mapping[str, Login], now: float) -> str | None:
-    """The login that has opened relaying; None if none has.
+def opens(right: Right | None, login: Login, now: float) -> bool:
+    """Whether a login opens relaying now: not one by a password, a name or a right that has ended since."""
+    return right is not None and right.since <= login.when and now - login.when < right.seconds
 
-    `seconds` says for how long a login of each user opens it, `logins` when they last logged in.
-    """
-    for username, login in logins.items():
-        if now - login.when < seconds.get(username, 0):
-            return login.username
-    return None
+
+def who_opened(rights: Mapping[str, Right], logins: Mapping[str, Login], now: float) -> tuple[str, Login] | None:
+    """The first user, or @ and a domain, whose last login opens relaying by their right, and that login."""
+    return next((found for found in logins.items() if opens(rights.get(found[0]), found[1], now)), None)
 
 
 def members_only(domain: str) -> str:
@@ -116,7 +122,7 @@ class Login(NamedTuple):
     """Somebody has logged in."""
 
     username: str
-    when: int  # Unix time
+    when: float  # Unix time
 
 
 def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dict[str, Login]:
@@ -128,5 +134,5 @@ def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dic
     for username, value in zip(usernames, values, strict=True):
         if value is not None:
             when, _space, who = value.decode("utf-8", "surrogateescape").partition(" ")
-            logins[username] = Login(who or username, int(when))
+            logins[username] = Login(who or username, float(when))
     return logins

@@ -36,14 +36,14 @@ _LONGEST: Final = 4096
 #: An event in Dovecot's tab-text.  What Dovecot could not write for lack of room may be missing from a line's end, and
 #: its line feed with it.
 _LOGIN: Final = re.compile(
-    rb"start_time:(\d{1,12})\.\d+\tend_time:[\d.]+\tfield:user=([!-.0-~]+@[!-.0-~]+)\tfield:remote_ip=([\da-f.:]+)\n"
+    rb"start_time:(\d{1,12}\.\d+)\tend_time:[\d.]+\tfield:user=([!-.0-~]+@[!-.0-~]+)\tfield:remote_ip=([\da-f.:]+)\n"
 )
 
 
-def read(lines: bytes) -> list[tuple[str, int]]:
+def read(lines: bytes) -> list[tuple[str, float]]:
     """The keys and Unix times of the logins that whole lines tell of; what is none is passed over."""
     return [
-        (decision.login_key(client.decode(), username.decode()), int(when))
+        (decision.login_key(client.decode(), username.decode()), float(when))
         for when, username, client in _LOGIN.findall(lines)
     ]
 
@@ -71,7 +71,7 @@ class Logins:
         self._of_domains = of_domains
         self._listening: list[socket.socket] = []
         self._connections: dict[socket.socket, bytes] = {}  # with the beginning of a line
-        self._waiting: dict[str, int] = {}
+        self._waiting: dict[str, float] = {}
         self._gathering: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -169,7 +169,7 @@ class Logins:
 
     async def _write_all(self) -> None:
         while self._waiting:
-            oldest = int(time.time()) - self._seconds
+            oldest = time.time() - self._seconds
             batch = dict(islice(self._waiting.items(), BATCH))
             current = {key: when for key, when in batch.items() if when > oldest}
             if current:

@@ -20,7 +20,7 @@ LOG: Final = logging.getLogger(__name__)
 #: Seconds that a login may take from Dovecot to here.
 MOMENT: Final = 0.25
 
-_RELAY_LOGINS: Final = "SELECT username, pop_before_smtp FROM v1.relay_logins(%s, %s)"
+_RELAY_LOGINS: Final = "SELECT username, pop_before_smtp, login_since FROM v1.relay_logins(%s, %s)"
 _IS_MEMBER: Final = "SELECT v1.is_member(%s, %s, %s)"
 
 
@@ -103,40 +103,47 @@ class Service:
         question = decision.relaying(request)
         if question is None:
             return None
-        seconds = dict(await self._relay_logins(question.sender))
-        if not seconds:
+        rights = await self._rights(question.sender)
+        if not rights:
             return None
-        username = await self._who_opened(question.client, seconds)
-        if username is None:
+        found = await self._who_opened(question.client, rights)
+        if found is None:
             # Who has just logged in is let in: Dovecot says so a moment after it has told the client.
             await asyncio.sleep(MOMENT)
-            username = await self._who_opened(question.client, seconds)
-        if username is None or username in seconds:
-            return username
-        # Somebody else of the tenant: who may not send as themselves any more opens nothing for others.
-        login = decision.address(username, delimiter="")
-        return username if login and username in dict(await self._relay_logins(login)) else None
+            found = await self._who_opened(question.client, rights)
+        if found is None:
+            return None
+        username, login = found
+        if username != login.username:
+            # Somebody of the tenant: who may not send as themselves any more opens nothing for others.
+            somebody = decision.address(login.username, delimiter="")
+            own = (await self._rights(somebody)).get(login.username) if somebody else None
+            if not decision.opens(own, login, time.time()):
+                return None
+        return login.username
 
-    async def _who_opened(self, client: str, seconds: Mapping[str, int]) -> str | None:
-        """Which of the logins in `seconds` has opened relaying for a client."""
+    async def _who_opened(self, client: str, rights: Mapping[str, decision.Right]) -> tuple[str, decision.Login] | None:
+        """Which of the users in `rights` has opened relaying for a client, by which login."""
         await self.logins.written()
-        usernames = list(seconds)
+        usernames = list(rights)
         values = await self.valkey.get([decision.login_key(client, username) for username in usernames])
         try:
             logins = decision.last_logins(usernames, values)
         except ValueError as error:
             raise Down(f"Valkey: {error}") from error
-        return decision.who_opened(seconds, logins, time.time())
+        return decision.who_opened(rights, logins, time.time())
 
-    async def _relay_logins(self, sender: decision.Address) -> list[tuple[str, int]]:
-        """The logins that may send as an address, with the seconds that their plan opens relaying for.
+    async def _rights(self, sender: decision.Address) -> dict[str, decision.Right]:
+        """The logins that may send as an address, with what their plan lets each open.
 
         @ and a domain is whatever login of it.
         """
         rows = await self.directory.ask(_RELAY_LOGINS, *sender)
-        return [
-            (username, seconds) for username, seconds in rows if isinstance(username, str) and isinstance(seconds, int)
-        ]
+        return {
+            username: decision.Right(seconds, since)
+            for username, seconds, since in rows
+            if isinstance(username, str) and isinstance(seconds, int) and isinstance(since, float)
+        }
 
     async def _membership(self, request: protocol.Request) -> str:
         username = request.get("sasl_username") or await self._login_before(request) or ""

@@ -105,7 +105,7 @@ class Valkey:
         Down after PATIENCE seconds or an error.
         """
         commands = [
-            _command("SET", key, value, "EXAT", str(int(value.partition(" ")[0]) + seconds))
+            _command("SET", key, value, "EXAT", str(int(float(value.partition(" ")[0])) + seconds))
             for key, value in values.items()
         ]
         async with self._told(b"".join(commands)) as reader:
