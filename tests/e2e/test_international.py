@@ -47,9 +47,9 @@ def test_octets_that_are_no_text_put_nobodys_mail_off(server: Server, info: User
     with protocols.smtp(server, "smtp") as session:
         session.ehlo()
         session.send("MAIL FROM:<someone@日本語.example>\r\n".encode())
-        session.getreply()
-        assert session.docmd("RCPT", f"TO:<{info.address}>")[0] in {503, 553}
-        session.docmd("RSET")
+        assert session.getreply()[0] == 501
+        session.send(b"MAIL FROM:<\xff\xfe@outside.example>\r\n")
+        assert session.getreply()[0] == 501
         session.docmd("MAIL", f"FROM:<{OUTSIDE}>")
         for octets in (b"info+\xff", b"\xff\xfe", b"\x93\xfa\x96\x7b", "日本".encode(), b"\xc3'", b"a\\'"):
             session.send(b"RCPT TO:<" + octets + b"@e2e.example>\r\n")
