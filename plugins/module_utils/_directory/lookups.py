@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from .model import QUEUE_DOMAIN
+
 #: What keeps a function's plans quick, whatever the size of the directory.
 PLANNING: Final = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
-
-#: What follows the domain of a mailbox in Postfix's queue: the name before it is decided.  Nobody's (RFC 6761 6.4).
-QUEUE_DOMAIN: Final = "mailbox.invalid"
 
 
 class _Lookup(NamedTuple):

@@ -21,6 +21,9 @@ from typing import Any, Final
 #: submission 587, submissions 465 (RFC 8314), sieve 4190 (RFC 5804).
 PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve")
 
+#: What follows the domain of a mailbox in Postfix's queue: the name before it is decided.  Nobody's (RFC 6761 6.4).
+QUEUE_DOMAIN: Final = "mailbox.invalid"
+
 #: Every plan key of this release with the value an absent key has.  `None` is "no limit".
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account

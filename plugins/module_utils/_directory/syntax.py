@@ -25,8 +25,7 @@ from types import ModuleType
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from .lookups import QUEUE_DOMAIN
-from .model import PROTOCOLS, Autoreply
+from .model import PROTOCOLS, QUEUE_DOMAIN, Autoreply
 
 idna: ModuleType | None
 try:

@@ -16,7 +16,7 @@ import json
 from typing import Final
 
 from . import gate, lookups, notices, usage
-from .model import PLAN_DEFAULTS
+from .model import PLAN_DEFAULTS, QUEUE_DOMAIN
 
 #: Operating system users that are database roles of the same name (peer authentication).
 DAEMONS: Final = (
@@ -492,7 +492,7 @@ def text() -> str:
             "refusal": f"'{REFUSAL}'",
             "present": _PRESENT,
             "planning": lookups.PLANNING,
-            "queue_domain": lookups.QUEUE_DOMAIN,
+            "queue_domain": QUEUE_DOMAIN,
         }
         + _PASSWORDS
         + notices.text()

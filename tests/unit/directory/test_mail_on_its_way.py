@@ -9,8 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.lookups import QUEUE_DOMAIN
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Alias, Desired, Tenant
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
+    QUEUE_DOMAIN,
+    Account,
+    Alias,
+    Desired,
+    Tenant,
+)
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 
 from .build import PLANS, account, alias, desired, forward, tenant

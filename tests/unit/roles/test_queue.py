@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.lookups import QUEUE_DOMAIN
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import QUEUE_DOMAIN
 
 VARIABLES = Path(__file__).parents[3] / "roles/postfix/vars/main.yml"
 
