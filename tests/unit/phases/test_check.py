@@ -27,7 +27,7 @@ SOURCES = {
         ("tests/unit/gate/conftest.py", ["tests/unit/gate"]),
         ("roles/gate/tasks/main.yml", ["tests/unit/roles"]),
         ("roles/gate/files/mailhosting_gate/__init__.py", []),
-        ("roles/retention/files/retention.py", ["tests/unit/roles/test_paths.py"]),
+        ("roles/retention/templates/program/retention.py", ["tests/unit/roles/test_paths.py"]),
         ("plugins/modules/mail_info.py", ["tests/unit/roles/test_paths.py"]),
         ("tests/conftest.py", []),
         ("README.md", []),
