@@ -15,20 +15,20 @@ from ansible.template import Templar, trust_as_template
 
 from ..module_utils import _config_tree
 from ..plugin_utils import _tree_look
+from ..plugin_utils._piped import PipedAction
 
 _SUFFIX = ".j2"
 
 
-class ActionModule(ActionBase):
+class ActionModule(PipedAction):
     """Calls the module where the files differ, with `contents`, what the templates come to.
 
-    They travel with it, by stdin where pipelining is on: a file of their own cost four round trips more.
+    They travel with it, by stdin where pipelining is on or a file is secret: a file of their own cost four round trips
+    more.
     """
 
-    TRANSFERS_FILES = False
-
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec(_config_tree.TASK, **_config_tree.TOGETHER)
         trees = options["trees"] or [options]
@@ -39,6 +39,8 @@ class ActionModule(ActionBase):
         except _config_tree.TreeError as error:
             raise AnsibleActionFail(str(error)) from None
         arguments = {**self._task.args, "contents": _config_tree.pack(contents)}
+        if any(exception.get("secret") for tree in trees for exception in tree["files"].values() if exception):
+            return {**result, **self.execute_piped(arguments, variables)}
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
 
     def _are_there(self, trees: list[dict[str, Any]], contents: list[dict[str, bytes]]) -> bool:

@@ -54,6 +54,8 @@ options:
         description:
           - Exceptions by path relative to C(dest), each with any of C(owner), C(group), C(mode) and C(secret).
           - The content of a file with C(secret=true) is never shown, neither by C(--diff) nor in a validator's output.
+          - It travels by the module's standard input alone. Where there is none (C(become_method) su,
+            C(ANSIBLE_KEEP_REMOTE_FILES)) the task fails.
         type: dict
         default: {}
       purge: &purge
