@@ -222,6 +222,38 @@ def staying_logged_in(server: Server, user: User) -> Iterator[None]:
         maildrop.quit()
 
 
+@contextlib.contextmanager
+def open_sessions(server: Server, user: User) -> Iterator[Callable[[], dict[str, bool]]]:
+    """Sessions of `user`, logged in; what is yielded tells which of them are still there."""
+    with contextlib.ExitStack() as ends:
+        mailbox = protocols.imap(server, "imaps")
+        ends.callback(mailbox.shutdown)
+        mailbox.login(*user)
+        maildrop = ends.enter_context(contextlib.closing(protocols.pop3(server, "pop3s")))
+        maildrop.user(user.address)
+        maildrop.pass_(user.password)
+        scripts = ends.enter_context(contextlib.closing(ManageSieve(server)))
+        scripts.login(user)
+        asked = {
+            "imap": lambda: mailbox.noop()[0] == "OK",
+            "pop3": lambda: maildrop.noop().startswith(b"+OK"),
+            "sieve": lambda: scripts.noop().startswith("OK"),
+        }
+
+        def still_there() -> dict[str, bool]:
+            return {protocol: _answered(noop) for protocol, noop in asked.items()}
+
+        assert all(still_there().values())
+        yield still_there
+
+
+def _answered(noop: Callable[[], bool]) -> bool:
+    try:
+        return noop()
+    except (imaplib.IMAP4.abort, poplib.error_proto, OSError):
+        return False
+
+
 def valkey_cli(user: str | None) -> str:
     """The command, for root's shell, that asks the host's Valkey as a user of its access list, or as none of them."""
     command = "valkey-cli -s /run/valkey/valkey.sock"

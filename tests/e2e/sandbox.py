@@ -41,6 +41,7 @@ ExecStop=
 ExecStopPost=
 ExecStart=
 ExecStart=/bin/sh {_SCRIPT}
+BindReadOnlyPaths={_SCRIPT}
 """
 
 

@@ -135,6 +135,22 @@ SANDBOXES: Final = {
         allowed=Act("ls /run/postgresql/.s.*"),
         way=in_its_place,
     ),
+    "mailhosting-end-sessions@x.service": Sandbox(
+        {
+            **AS_ROOT,
+            "read passwords": Act("cat /etc/shadow"),
+            "read keys": Act("ls /etc/mailhosting/tls"),
+            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
+            "ask Dovecot for more": Act("test -e /run/dovecot/auth-master || test -e /run/dovecot/doveadm-server"),
+            "ask the directory": Act("ls /run/postgresql/.s.*"),
+            "read mailboxes": READING_MAILBOXES,
+            "read the queue": Act("ls /var/spool/postfix/."),
+            "talk to the network": OPENING_A_SOCKET,
+        },
+        allowed=Act("doveadm -c /usr/local/lib/mailhosting/doveadm.conf kick nobody@e2e.example"),
+        way=in_its_place,
+        says_why=False,
+    ),
     "mailhosting-directory-away.service": Sandbox(
         {
             **WRITING,

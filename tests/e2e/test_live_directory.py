@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import imaplib
-import poplib
 import smtplib
 import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import ManageSieve, Refused, User, arrived, log_in, may_log_in, receive, subjects, submission, until
+from .clients import Refused, User, arrived, log_in, may_log_in, open_sessions, receive, subjects, submission, until
 from .control import Control, RunFailed
 
 USER = User("user@e2e.example", "a new user's password")
@@ -60,38 +57,6 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
     assert not may_log_in(server, "submission", USER)
     tenant.module("mail_account", address=USER.address, state="active")
     assert kept in subjects(server, USER)
-
-
-@contextlib.contextmanager
-def open_sessions(server: Server, user: User) -> Iterator[Callable[[], dict[str, bool]]]:
-    """Sessions of `user`, logged in; what is yielded tells which of them are still there."""
-    with contextlib.ExitStack() as ends:
-        mailbox = protocols.imap(server, "imaps")
-        ends.callback(mailbox.shutdown)
-        mailbox.login(*user)
-        maildrop = ends.enter_context(contextlib.closing(protocols.pop3(server, "pop3s")))
-        maildrop.user(user.address)
-        maildrop.pass_(user.password)
-        scripts = ends.enter_context(contextlib.closing(ManageSieve(server)))
-        scripts.login(user)
-        asked = {
-            "imap": lambda: mailbox.noop()[0] == "OK",
-            "pop3": lambda: maildrop.noop().startswith(b"+OK"),
-            "sieve": lambda: scripts.noop().startswith("OK"),
-        }
-
-        def still_there() -> dict[str, bool]:
-            return {protocol: answered(noop) for protocol, noop in asked.items()}
-
-        assert all(still_there().values())
-        yield still_there
-
-
-def answered(noop: Callable[[], bool]) -> bool:
-    try:
-        return noop()
-    except (imaplib.IMAP4.abort, poplib.error_proto, OSError):
-        return False
 
 
 #: What is changed, what undoes it, and what a session on 587 is told then.

@@ -16,7 +16,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES, password_hash
 
-from .clients import User, log_in, may_log_in, until
+from .clients import User, log_in, may_log_in, open_sessions, submission, until
 from .control import Control
 
 USER = User("own@e2e.example", "the first password")
@@ -62,6 +62,34 @@ def test_the_old_password_buys_a_new_one(server: Server, host: testinfra.host.Ho
     assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
     log_in(server, "pop3s", NEXT)
     assert not may_log_in(server, "pop3s", USER)
+
+
+def test_whoever_got_in_by_the_old_password_is_out(server: Server, host: testinfra.host.Host, bill: User) -> None:
+    with (
+        open_sessions(server, USER) as its_sessions,
+        submission(server, USER) as sending,
+        open_sessions(server, bill) as others,
+    ):
+        assert not ask(host, address=USER.address, old="wrong", new=NEXT.password)["ok"]
+        assert all(its_sessions().values())
+        assert ask(host, address=USER.address, old=USER.password, new=NEXT.password) == {"ok": True}
+        assert not any(its_sessions().values())
+        sending.mail(USER.address)
+        assert sending.rcpt(bill.address)[0] == 421
+        assert all(others().values())
+    log_in(server, "imaps", NEXT)
+
+
+def test_a_dovecot_that_ends_no_session_is_said(host: testinfra.host.Host) -> None:
+    host.check_output("systemctl stop mailhosting-end-sessions.socket")
+    try:
+        answer = ask(host, address=USER.address, old=USER.password, new=NEXT.password)
+    finally:
+        host.check_output("systemctl start mailhosting-end-sessions.socket")
+    assert answer == {
+        "ok": True,
+        "warning": "the password is set, but sessions that began with the old one may be open",
+    }
 
 
 @pytest.mark.parametrize("old", [{}, {"old": "wrong"}, {"old": ""}])

@@ -5,6 +5,9 @@
 
 `{"address": …, "new": …, "old": …}` is answered by `{"ok": true}` or `{"ok": false, "error": …}`.  Root
 need not say `old`.  A wrong old password is logged with the address; nothing else that was asked is.
+
+Sessions that began with the old password end before the answer.  If they could not be ended, the answer has a
+`"warning"` beside `"ok": true`.  The argument is the socket where Dovecot's sessions are ended.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ PATIENCE = 3.0
 PENALTY = 2.0
 #: Characters that a new password has at least.
 SHORTEST = 8
+
+#: Seconds that the end of sessions may take.
+ENDING = 5.0
 
 _KEYS_NAME = "legacy.keys"
 _FIRST_FD = 3  # sd_listen_fds(3)
@@ -84,8 +90,8 @@ def named(address: str) -> str:
         return "what is no address"
 
 
-def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> None:
-    """Do what `request` asks; Refused if it may not be."""
+def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> str:
+    """Do what `request` asks, for which login is returned; Refused if it may not be."""
     local_part, _at, domain = request["address"].strip().lower().rpartition("@")
     row = database.execute("SELECT * FROM v1.password_of(%s, %s)", [local_part, domain]).fetchone()
     before, legacy_auth, may_login = row or (None, False, False)
@@ -106,6 +112,25 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
     query = "SELECT * FROM v1.set_password(%s, %s, %s, %s, %s)"
     if database.execute(query, [local_part, domain, before, hashed, secret]).fetchone() is None:
         raise Refused("the password was changed by somebody else at this moment; try again")
+    return f"{local_part}@{domain}"
+
+
+def end_sessions(login: str, path: str) -> str | None:
+    """Have whoever is logged in as `login` disconnected; a warning if that was not possible."""
+    try:
+        with socket.socket(socket.AF_UNIX) as dovecot:
+            dovecot.settimeout(ENDING)
+            dovecot.connect(path)
+            dovecot.sendall(f"{login}\n".encode())
+            ended = dovecot.makefile("rb").readline() == b"ended\n"
+    except FileNotFoundError:
+        return None  # no Dovecot on this host
+    except OSError:
+        ended = False
+    if ended:
+        return None
+    print(f"<4>sessions of {login} that began with the old password may be open", file=sys.stderr, flush=True)
+    return "the password is set, but sessions that began with the old one may be open"
 
 
 def passed_file(name: str) -> int | None:
@@ -131,7 +156,9 @@ def main() -> int:
     try:
         request = read_request(connection)
         with psycopg.connect(DATABASE, autocommit=True, connect_timeout=3) as database:
-            change(database, request, is_from_root(connection), passed_file(_KEYS_NAME))
+            login = change(database, request, is_from_root(connection), passed_file(_KEYS_NAME))
+        if warning := end_sessions(login, sys.argv[1]):
+            answer["warning"] = warning
     except Refused as error:
         answer = {"ok": False, "error": str(error)}
     except (psycopg.Error, DirectoryError, OSError) as error:

@@ -44,6 +44,8 @@ def main() -> int:
     if not answer["ok"]:
         print(answer["error"], file=sys.stderr)
         return 1
+    if "warning" in answer:
+        print(answer["warning"], file=sys.stderr)
     print(f"{sys.argv[1]}: the password is set")
     return 0
 

@@ -93,7 +93,7 @@ def test_a_request_is_one_line(monkeypatch: pytest.MonkeyPatch, pieces: list[byt
 
 
 def test_the_owner_changes_it(database: Any, store: Store) -> None:
-    service.change(database, request(old=OLD), False, None)
+    assert service.change(database, request(old=OLD, address=TARO.upper()), False, None) == TARO
     hashed, secret, _applied = columns(store)
     assert passwords.verify(NEW, hashed)
     assert secret is None
@@ -138,6 +138,34 @@ def test_with_legacy_auth_hash_and_secret_change_together(
     hashed, secret, _applied = columns(store)
     assert passwords.verify(NEW, hashed)
     assert legacy.decrypt(secret, [key]) == NEW
+
+
+@pytest.mark.parametrize(("answer", "is_well"), [(b"ended\n", True), (b"", False), (b"end", False)])
+def test_sessions_are_ended_by_who_can(tmp_path: Path, answer: bytes, is_well: bool) -> None:
+    asked = []
+
+    def serve() -> None:
+        with listening.accept()[0] as connection:
+            asked.append(connection.recv(1024))
+            connection.sendall(answer)
+
+    path = str(tmp_path / "sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        server = threading.Thread(target=serve)
+        server.start()
+        warning = service.end_sessions(TARO, path)
+        server.join()
+    assert asked == [f"{TARO}\n".encode()]
+    assert (warning is None) is is_well
+
+
+def test_without_a_dovecot_nobody_is_logged_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert service.end_sessions(TARO, str(tmp_path / "none")) is None
+    (tmp_path / "not a socket").touch()
+    assert "may be open" in service.end_sessions(TARO, str(tmp_path / "not a socket"))
+    assert TARO in capsys.readouterr().err
 
 
 def test_the_next_run_of_files_leaves_it_alone(database: Any, store: Store, declare: Declare) -> None:

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that has Dovecot end the sessions of one login: whose it ends, and what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "roles/dovecot/files/end_sessions.py"
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """It, where Dovecot runs, and doveadm adds what it is given to the file `kicked`."""
+    spec = importlib.util.spec_from_file_location("end_sessions", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    (tmp_path / "kicked").touch()
+    monkeypatch.setattr(loaded, "ANVIL", tmp_path / "kicked")
+    monkeypatch.setattr(loaded, "DOVEADM", ("sh", "-c", f'echo "$1" >>{tmp_path}/kicked; echo 2 kicked', "doveadm"))
+    return loaded
+
+
+def said(program: ModuleType, monkeypatch: pytest.MonkeyPatch, line: str) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    return int(program.main())
+
+
+@pytest.mark.parametrize("login", ["taro@acme.example", "a-b.c:d@acme.example"])
+def test_sessions_of_a_login_end(
+    program: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    login: str,
+) -> None:
+    assert said(program, monkeypatch, f"{login}\n") == 0
+    assert (tmp_path / "kicked").read_text() == f"{login}\n"
+    assert capsys.readouterr().out == "ended\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "\n", "taro@acme.example", "*@acme.example\n", "tar?@acme.example\n", "-f@x\n", "a@b c\n", "*\n", "a" * 2000],
+)
+def test_nobody_elses_do(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str
+) -> None:
+    assert said(program, monkeypatch, line) == 1
+    assert (tmp_path / "kicked").read_text() == ""
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("doveadm", [("sh", "-c", "exit 75"), ("sh", "-c", "exec sleep 60"), ("/nonexistent",)])
+def test_what_was_not_done_is_not_said(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], doveadm: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(program, "DOVEADM", doveadm)
+    monkeypatch.setattr(program, "PATIENCE", 0.2)
+    assert said(program, monkeypatch, "taro@acme.example\n") == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err[:3]) == ("", "<4>")
+
+
+def test_where_dovecot_does_not_run_nobody_is_logged_in(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "ANVIL", tmp_path / "none")
+    monkeypatch.setattr(program, "DOVEADM", ("false",))
+    assert said(program, monkeypatch, "taro@acme.example\n") == 0
+    assert capsys.readouterr().out == "ended\n"
