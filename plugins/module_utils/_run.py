@@ -121,7 +121,7 @@ def run(
                 raise
             module.warn(f"{error}; check mode takes it that this comes first")
             module.exit_json(changed=would_change)
-        silent = [no_password(changes.without_password)] if changes.without_password else []
+        silent = [no_password(changes)] if changes.without_password else []
         for warning in [*changes.warnings, *silent, *map(str, exceeding)][:CAP]:
             module.warn(warning)
         module.exit_json(**{**_result(module, changes, exceeding), **more(changes, current)})

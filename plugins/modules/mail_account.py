@@ -37,7 +37,9 @@ options:
     choices: [present, active, no_login, suspended, absent]
     default: present
   password:
-    description: The password in plain text; see O(update_password).
+    description:
+      - The password in plain text; see O(update_password). One that reads like the template's is refused.
+      - An account that has no password, though somebody is to log in, is named in a warning.
     type: str
   update_password:
     description:
@@ -338,7 +340,10 @@ def _set_password(account: Account, row: AccountRow | None, parameters: dict[str
 
 
 def _password_hash(text: str) -> str:
-    return password_hashes.password_hash(text, may_be_plain=True)
+    hashed = password_hashes.password_hash(text, may_be_plain=True)
+    if hashed.startswith("{PLAIN}"):
+        syntax.password(hashed.removeprefix("{PLAIN}"))
+    return hashed
 
 
 def _quota(text: str) -> int | Unset | None:

@@ -215,7 +215,7 @@ class Changes:
     holds: HoldOrder | None = None  # None: no hold changes
     unchanged: int = 0  # addresses
     undeclared: list[str] = field(default_factory=list)
-    without_password: list[str] = field(default_factory=list)  # of the files' accounts, though their owners log in
+    without_password: list[str] = field(default_factory=list)  # of the declared accounts, though their owners log in
     warnings: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:

@@ -16,9 +16,9 @@ from .addresses import Addresses
 from .changes import Changes, HoldOrder, Options
 from .domains import move_and_rename_domains, still_lead_there
 from .final import check_final
-from .model import Desired, Forward
+from .model import UNSET, Desired, Forward
 from .problems import BadInput, DirectoryError
-from .rows import GATE, OPERATOR, Current
+from .rows import GATE, MODULE, OPERATOR, Current
 from .settings import reconcile_settings, release_domains
 
 #: A run closes at most this many accounts, and at most this share of those in its scope, unasked.
@@ -55,7 +55,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
         *_left_behind(changes, addresses),
         *still_lead_there(current, changes),
     ]
-    changes.without_password = _without_password(current, desired, options, changes)
+    changes.without_password = _without_password(current, desired, changes)
     changes.warnings += _without_secret(current, options, changes)
     changes.holds = _holds(current, options.holds, changes)
     return changes
@@ -99,10 +99,8 @@ def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
     return [text]
 
 
-def _without_password(current: Current, desired: Desired, options: Options, changes: Changes) -> list[str]:
-    """The accounts in the files whose owner would log in, and cannot by any password."""
-    if options.explicit:
-        return []
+def _without_password(current: Current, desired: Desired, changes: Changes) -> list[str]:
+    """The declared accounts whose owner would log in, and cannot by any password."""
     changed = {change.address: change for change in changes.accounts}
     found = []
     for tenant in desired.tenants.values():
@@ -110,18 +108,21 @@ def _without_password(current: Current, desired: Desired, options: Options, chan
             change = changed.get(account.address)
             row = change.row if change else current.accounts.get(account.address)
             gets_one = change is not None and (change.plain is not None or "password" in change.fields)
+            goes_to = account.forward if account.forward is not UNSET or row is None else row.forward
             # Who has all mail sent on has nothing to log in for.
-            reads = not (isinstance(account.forward, Forward) and not account.forward.keep)
+            reads = not (isinstance(goes_to, Forward) and not goes_to.keep)
             if account.state == "active" and reads and not gets_one and (row is None or row.password is None):
                 found.append(account.address)
     return found
 
 
-def no_password(found: list[str]) -> str:
+def no_password(changes: Changes) -> str:
     """A warning of the accounts in `Changes.without_password`."""
+    found = changes.without_password
     have = "s have" if len(found) > 1 else " has"
+    give = "give `password`" if changes.origin == MODULE else "write one among the secrets"
     return (
-        f"{len(found)} account{have} no password, so nobody can log in: {_named(found)}; write one among the secrets, "
+        f"{len(found)} account{have} no password, so nobody can log in: {_named(found)}; {give}, "
         "or set it with mailhosting-password ADDRESS on the host"
     )
 

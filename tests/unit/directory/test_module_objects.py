@@ -189,6 +189,25 @@ def test_a_closed_account(run: Run, place: Place, restore: bool) -> None:
 
 
 @pytest.mark.usefixtures("acme")
+def test_who_has_no_password_is_named(run: Run) -> None:
+    def said(**options: Any) -> list[str]:
+        dry, real = (run("mail_account", check=check, address=TARO, **options)["warnings"] for check in (True, False))
+        assert dry == real
+        return list(real)
+
+    silent = (
+        f"1 account has no password, so nobody can log in: {TARO}; give `password`, or set it with "
+        "mailhosting-password ADDRESS on the host"
+    )
+    assert said() == said(quota="5M") == [silent]
+    # Nobody is to log in there.
+    assert said(state="no_login") == said(state="active", forward={"to": ["x@home.example"], "keep": False}) == []
+    assert said(quota="6M") == []
+    assert said(forward={"to": []}) == [silent]
+    assert said(password="correct horse") == said(quota="7M") == []
+
+
+@pytest.mark.usefixtures("acme")
 def test_passwords(run: Run, place: Place) -> None:
     def stored() -> Any:
         return row(place).password
@@ -283,6 +302,8 @@ def test_an_account_is_made_with_its_hold(run: Run) -> None:
         ({"address": TARO, "quota": "50 Megs"}, 'quota: "50 Megs" is not a size'),
         ({"address": TARO, "password": "correct horse", "password_hash": HASH}, "mutually exclusive"),
         ({"address": TARO, "password_hash": "secret"}, "password_hash: not a password hash (not shown)"),
+        ({"address": TARO, "password": "change this before the first run"}, "password: a text that stands where"),
+        ({"address": TARO, "password_hash": "{PLAIN}Change-me!"}, "password_hash: a text that stands where"),
         ({"address": TARO, "forward": {"to": ["nobody"]}}, '"nobody@acme.example" is neither an account nor an alias'),
         ({"address": TARO, "forward": {"to": ["a b@x.example"]}}, 'forward: "a b" is not a local part'),
         ({"address": "sales@acme.example"}, "is already an alias of tenant acme, made by a module"),

@@ -72,7 +72,7 @@ def test_whoever_was_answered_stays_so_while_dovecot_hangs(sync: Run, run: Run, 
     sync(desired())
     run("mail_tenant", name="acme", plan="basic", domains=[{"name": "acme.example"}])
     doveadm(HANGS)
-    made = run("mail_account", address="taro@acme.example", forget_answered=True)
+    made = run("mail_account", address="taro@acme.example", password="correct horse", forget_answered=True)
     assert (made["changed"], len(made["warnings"])) == (True, 1), made
     assert "who was answered for taro@acme.example was not forgotten" in made["warnings"][0]
 
