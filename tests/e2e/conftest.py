@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ipaddress
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -43,22 +45,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     others = [item for item in items if item.path.parent not in folders]
     items[:] = [item for item in items if item not in others]
     config.hook.pytest_deselected(items=others)
-
-
-#: What Dovecot says of each login that fail2ban counts.
-FAILED = "Password mismatch|unknown user|auth failed|Username character disallowed"
-#: Run while fail2ban is stopped, which would read the last lines of the journal again.
-FORGET = """
-import sqlite3
-with sqlite3.connect("/var/lib/fail2ban/fail2ban.sqlite3") as memory:
-    for statement in "DELETE FROM bans", "DELETE FROM bips", "UPDATE logs SET lastfilepos = unixepoch() + 1":
-        memory.execute(statement)
-"""
-#: Starts fail2ban however often, though systemd bounds that, and waits for it: its unit is active before it listens.
-START_FAIL2BAN = (
-    "systemctl reset-failed fail2ban && systemctl start fail2ban"
-    " && timeout 20 sh -c 'until fail2ban-client ping; do sleep 0.2; done' >/dev/null 2>&1"
-)
 
 
 @pytest.fixture(scope="session")
@@ -104,17 +90,23 @@ def server(variables: dict[str, Any], ca_file: str) -> Server:
     return Server(variables["ansible_host"], context, timeout=30)
 
 
+def device_to(server: Server) -> str:
+    """The network device of this machine that leads to the host."""
+    return str(first(["route", "get", server.address])["dev"])
+
+
+def first(question: list[str]) -> dict[str, Any]:
+    """The first thing that ip(8) knows of what it is asked."""
+    found: list[dict[str, Any]] = json.loads(subprocess.check_output(["ip", "-json", "-4", *question], text=True))
+    return found[0]
+
+
 @pytest.fixture
 def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Server]:
     """The mail host by an address of a network that this machine and the host share for one test."""
     network = f"fd00:e2e:{server.address.rpartition('.')[2]}:"
-
-    def device(answer: str, name: str) -> str:
-        return str(json.loads(answer)[0][name])
-
-    here = device(subprocess.check_output(["ip", "-json", "route", "get", server.address], text=True), "dev")
-    there = device(host.check_output(f"ip -json -4 address show to {server.address}"), "ifname")
-    ours = ["ip", "address", "replace", f"{network}:1/64", "dev", here, "nodad"]
+    there = json.loads(host.check_output(f"ip -json -4 address show to {server.address}"))[0]["ifname"]
+    ours = ["ip", "address", "replace", f"{network}:1/64", "dev", device_to(server), "nodad"]
     theirs = f"ip address replace {network}:2/64 dev {there} nodad"
     subprocess.run(ours, check=True)
     try:
@@ -125,23 +117,26 @@ def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Serv
         host.check_output(theirs.replace("replace", "delete"))
 
 
+@pytest.fixture
+def no_failures_yet(server: Server) -> Iterator[None]:
+    """The host sees this test come from an address it never saw, to which it holds no failed logins of others."""
+    device = device_to(server)
+    ours = next(each for each in first(["address", "show", "dev", device])["addr_info"] if each["family"] == "inet")
+    network = ipaddress.ip_interface(f"{ours['local']}/{ours['prefixlen']}").network
+    # Hosts get addresses from the beginning of the network on.
+    address = str(network[-2 - secrets.randbelow(network.num_addresses // 2)])
+    route = [f"{server.address}/32", "dev", device, "src", address]
+    subprocess.run(["ip", "address", "add", f"{address}/32", "dev", device], check=True)
+    subprocess.run(["ip", "route", "replace", *route], check=True)
+    yield
+    subprocess.run(["ip", "route", "delete", *route], check=True)
+    subprocess.run(["ip", "address", "delete", f"{address}/32", "dev", device], check=True)
+
+
 @pytest.fixture(scope="session")
 def tried(host: testinfra.host.Host) -> Callable[[str], sandbox.Tried]:
     """What came of all acts in the sandbox of a unit."""
     return functools.cache(lambda unit: sandbox.tried(host, unit, SANDBOXES[unit]))
-
-
-def forget_failures(host: testinfra.host.Host) -> None:
-    """The host forgets all failed logins, and whom it shut out for them.  It remembers them in fail2ban only."""
-    since_then = f"journalctl --quiet --unit=dovecot --cursor-file=/run/e2e-forgotten --grep='{FAILED}'"
-    forget = f"systemctl stop fail2ban && python3 -c '{FORGET}' && {START_FAIL2BAN}"
-    host.check_output(f"! {since_then} | grep -q . || {{ {forget}; }}")
-
-
-@pytest.fixture
-def no_failures_yet(host: testinfra.host.Host) -> None:
-    """The failed logins of the tests before are forgotten, for which the host would refuse those of this one."""
-    forget_failures(host)
 
 
 @pytest.fixture(scope="session")

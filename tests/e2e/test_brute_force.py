@@ -17,7 +17,6 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, may_log_in, until
-from .conftest import forget_failures
 from .control import Control
 from .guessing import banned, guess, limit
 
@@ -28,8 +27,7 @@ DENIED = "/run/fail2ban/denied-logins"
 @pytest.fixture(autouse=True)
 def protected(host: testinfra.host.Host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
     yield
-    host.check_output("systemctl start fail2ban")
-    forget_failures(host)
+    host.check_output("systemctl start fail2ban && fail2ban-client unban --all")
 
 
 def guess_and_be_shut_out(server: Server, login: str) -> None:
