@@ -96,13 +96,8 @@ def unknown_key(known: Sequence[str]) -> str:
 
 def local_part(text: str) -> str:
     """The part before the @ of an address of ours (see the module's text)."""
-    folded = _folded(text)
-    if not _LOCAL_PART.match(folded):
-        raise ValueError(
-            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 . _ : -, with no hyphen first "
-            "and dots and colons only between others"
-        )
-    return folded
+    allowed = "a-z 0-9 . _ : -, with no hyphen first and dots and colons only between others"
+    return _matching(text, allowed, _LOCAL_PART)
 
 
 def domain(text: str) -> str:
@@ -352,20 +347,20 @@ def _address(text: str, check_local_part: Callable[[str], str]) -> str:
 
 
 def _foreign_local_part(text: str) -> str:
-    folded = _folded(text)
-    if not (_LOCAL_PART.match(folded) or _FOREIGN_LOCAL_PART.match(folded)):
-        raise ValueError(
-            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 and . _ - + # $ & ' * / = ? ^ {{ }} ~ :, "
-            "with no hyphen first and dots and colons only between others"
-        )
-    return folded
+    allowed = (
+        "a-z 0-9 and . _ - + # $ & ' * / = ? ^ { } ~ :, with no hyphen first and dots and colons only between others"
+    )
+    return _matching(text, allowed, _LOCAL_PART, _FOREIGN_LOCAL_PART)
 
 
 def _lenient_local_part(text: str) -> str:
+    allowed = "a-z 0-9 and . _ - + # $ & ' * / = ? ^ { } ~, with no hyphen first"
+    return _matching(text, allowed, _LENIENT_LOCAL_PART)
+
+
+def _matching(text: str, allowed: str, *forms: re.Pattern[str]) -> str:
+    """A local part of one of the forms; `allowed` says in words what they have.  Raises: ValueError."""
     folded = _folded(text)
-    if not _LENIENT_LOCAL_PART.match(folded):
-        raise ValueError(
-            f"{shown(text)} is not a local part: 1 to 64 of a-z 0-9 and . _ - + # $ & ' * / = ? ^ {{ }} ~, "
-            "with no hyphen first"
-        )
+    if not any(form.match(folded) for form in forms):
+        raise ValueError(f"{shown(text)} is not a local part: 1 to 64 of {allowed}")
     return folded
