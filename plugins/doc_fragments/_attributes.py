@@ -30,6 +30,17 @@ attributes:
       - mailhosting.stack.directory
 """
 
+    LOOK = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+"""
+
     INFO = r"""
 options: {}
 attributes:

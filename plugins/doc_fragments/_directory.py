@@ -9,7 +9,7 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Where the directory is, and what every module that writes to it returns and takes."""
 
-    DOCUMENTATION = r"""
+    PLACE = r"""
 requirements:
   - python3-psycopg 3 on the host (the role P(mailhosting.stack.directory#role) installs it)
 options:
@@ -21,6 +21,9 @@ options:
     description: Folder of PostgreSQL's unix socket, or a host name.
     type: str
     default: /var/run/postgresql
+"""
+
+    DOCUMENTATION = rf"""{PLACE}
   user:
     description: Database role to connect as. With peer authentication, C(root) may be C(mailhosting).
     type: str

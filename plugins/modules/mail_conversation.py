@@ -37,7 +37,7 @@ options:
       - Account that sends.
       - Without O(sender) and O(recipient) only what needs no login is tried.
     type: dict
-    suboptions:
+    suboptions: &account
       address:
         description: Its address, which is also its login.
         type: str
@@ -49,15 +49,7 @@ options:
   recipient:
     description: Account that receives. May be the sender.
     type: dict
-    suboptions:
-      address:
-        description: Its address, which is also its login.
-        type: str
-        required: true
-      password:
-        description: Its password.
-        type: str
-        required: true
+    suboptions: *account
   cleartext_auth:
     description:
       - Whether a plan of the host allows passwords without TLS.

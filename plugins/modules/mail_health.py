@@ -14,6 +14,8 @@ description:
   - Reports; whether a finding ends the play is the playbook's decision.
 author:
   - mailhosting.stack authors (@mailhosting)
+extends_documentation_fragment:
+  - mailhosting.stack._attributes.look
 options:
   units:
     description: systemd units that must be active.
@@ -42,13 +44,6 @@ options:
     description: Errors in the journal count from here on, in C(journalctl)'s notation.
     type: str
     default: 15 min ago
-attributes:
-  check_mode:
-    support: full
-    description: Nothing is ever changed.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
 """
 
 EXAMPLES = r"""

@@ -17,17 +17,8 @@ description:
   - The role P(mailhosting.stack.directory#role) is the one place that calls it.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
-requirements:
-  - python3-psycopg 3 on the host
+  - mailhosting.stack._directory.place
 options:
-  database:
-    description: Name of the PostgreSQL database.
-    type: str
-    default: mailhosting
-  host:
-    description: Folder of PostgreSQL's unix socket, or a host name.
-    type: str
-    default: /var/run/postgresql
   superuser:
     description: A superuser of the cluster to connect as. With peer authentication, C(root) may be C(postgres).
     type: str

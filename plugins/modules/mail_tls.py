@@ -16,6 +16,8 @@ description:
   - Reports; whether a finding ends the play is the playbook's decision.
 author:
   - mailhosting.stack authors (@mailhosting)
+extends_documentation_fragment:
+  - mailhosting.stack._attributes.look
 options:
   path:
     description: Folder of the certificates.
@@ -51,13 +53,6 @@ options:
     description: Seconds for which what is wrong is asked for again, because daemons are just starting.
     type: float
     default: 0.0
-attributes:
-  check_mode:
-    support: full
-    description: Nothing is ever changed.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
 """
 
 EXAMPLES = r"""
