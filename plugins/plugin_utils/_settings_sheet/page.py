@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -36,6 +37,18 @@ _MASK: Final = "********"
 _UNITS: Final = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 
 
+def environment(folders: Sequence[str]) -> Environment:
+    """Where templates of pages in `folders` are rendered: whatever is put in is text, and has to be there."""
+    return Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
 class PageError(Exception):
     """Something is wrong with a template or with texts; names the file."""
 
@@ -47,17 +60,10 @@ class Pages:
         """`folder` is the operator's own; `support` are lines that say how to get help."""
         folders = [folder, _DEFAULTS] if folder else [_DEFAULTS]
         self._texts = _texts(folders)
-        environment = Environment(
-            loader=FileSystemLoader(folders),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["size"] = size
+        pages = environment(folders)
+        pages.filters["size"] = size
         try:
-            self._template = environment.get_template(_TEMPLATE)
+            self._template = pages.get_template(_TEMPLATE)
         except TemplateError as error:
             raise PageError(f"{_TEMPLATE}: {error}") from None
         self._provider = {"provider": provider, "support": support}

@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...module_utils._directory.usage import COUNTERS
-from .._settings_sheet.page import size
+from .._settings_sheet.page import environment, size
 from . import chart
 from .figures import Report
 
@@ -32,16 +31,9 @@ _COLUMNS: Final = ("addresses", "billed", "bytes", "peak_bytes", *COUNTERS)
 
 def html(report: Report, language: str, title: Mapping[str, str]) -> str:
     """The page; `title` has the texts `provider` and `host`.  Nothing in it comes from elsewhere."""
-    environment = Environment(
-        loader=FileSystemLoader(_DEFAULTS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["size"] = lambda value: "–" if value is None else size(value)
-    environment.filters["number"] = lambda value: "–" if value is None else f"{value:,}"
+    pages = environment([_DEFAULTS])
+    pages.filters["size"] = lambda value: "–" if value is None else size(value)
+    pages.filters["number"] = lambda value: "–" if value is None else f"{value:,}"
     with open(os.path.join(_DEFAULTS, f"{language}.yml"), encoding="utf-8") as file:
         texts = yaml.safe_load(file)
     days = report.days
@@ -54,7 +46,7 @@ def html(report: Report, language: str, title: Mapping[str, str]) -> str:
         chart.Series(texts["sent"], "sent", values(total, "sent_messages")),
         chart.Series(texts["received"], "received", values(total, "received_messages")),
     ]
-    return environment.get_template("report.html.j2").render(
+    return pages.get_template("report.html.j2").render(
         report=report,
         texts=texts,
         language=language,
