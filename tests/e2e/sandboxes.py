@@ -17,6 +17,10 @@ OPENING_A_SOCKET: Final = Act("python3 -c 'import socket; socket.socket(socket.A
 MAKING_A_NAMESPACE: Final = Act("unshare --user true")
 MAKING_CODE: Final = Act("python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'")
 READING_MAILBOXES: Final = Act("ls -d /var/vmail/*")
+READING_DOVECOT: Final = Act("cat /etc/dovecot/dovecot.conf")
+REACHING_DOVECOT: Final = Act("ls /run/dovecot/auth-client")
+REACHING_THE_DIRECTORY: Final = Act("ls /run/postgresql/.s.*")
+SEEING_PROCESSES: Final = Act("ls /proc/1/status")
 #: For a user who may not write there anyway.
 WRITING: Final = {
     "write a system file": writing("/usr/bin/intruder"),
@@ -40,15 +44,19 @@ AS_ROOT: Final = {
     "write code to run": MAKING_CODE,
     "be root of a namespace": MAKING_A_NAMESPACE,
 }
-#: For what is done at night with mailboxes.
-_AT_NIGHT: Final = {
-    **WRITING,
-    "read a key": Act("ls /etc/mailhosting/tls"),
+#: For what has to do with the directory alone, and perhaps with mailboxes.
+_ELSEWHERE: Final = {
     "read the queue": Act("ls /var/spool/postfix/."),
     "read the directory's files": Act("ls /var/lib/postgresql/."),
     "talk to the network": OPENING_A_SOCKET,
+    "see other processes": SEEING_PROCESSES,
+}
+#: For what is done at night with mailboxes.
+_AT_NIGHT: Final = {
+    **WRITING,
+    **_ELSEWHERE,
+    "read a key": Act("ls /etc/mailhosting/tls"),
     "become root": Act("setpriv --reuid=0 true || su root -c true"),
-    "see other processes": Act("ls /proc/1/status"),
 }
 QUEUE: Final = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
 #: A file in each of them and among the mailboxes, whose name Postfix leaves alone.
@@ -100,13 +108,13 @@ SANDBOXES: Final = {
                 f"look into {folder}": Act(f"ls {folder} | grep .")
                 for folder in ("/etc/mailhosting", "/etc/dovecot", "/etc/postfix", "/var/spool/postfix", "/run/dovecot")
             },
-            "see other processes": Act("ls /proc/1/status"),
+            "see other processes": SEEING_PROCESSES,
             "see the system": Act("ls /proc/sys/kernel/hostname"),
             "talk to the network": OPENING_A_SOCKET,
             "take less of the processor": Act("chrt --idle 0 true"),
             "let others read": Act("umask | grep 22"),
         },
-        allowed=Act(f"{_REMOVING.command} && ls /run/postgresql/.s.*"),
+        allowed=Act(f"{_REMOVING.command} && {REACHING_THE_DIRECTORY.command}"),
         way=in_its_place,
         as_its_user=True,
         says_why=False,
@@ -132,7 +140,7 @@ SANDBOXES: Final = {
             "talk to the network": OPENING_A_SOCKET,
             "make a namespace": MAKING_A_NAMESPACE,
         },
-        allowed=Act("ls /run/postgresql/.s.*"),
+        allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
     ),
     "mailhosting-end-sessions@x.service": Sandbox(
@@ -154,16 +162,13 @@ SANDBOXES: Final = {
     "mailhosting-directory-away.service": Sandbox(
         {
             **WRITING,
-            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
-            "reach Dovecot": Act("ls /run/dovecot/auth-client"),
+            **_ELSEWHERE,
+            "read Dovecot's configuration": READING_DOVECOT,
+            "reach Dovecot": REACHING_DOVECOT,
             "read mailboxes": Act("ls /var/vmail/."),
-            "read the queue": Act("ls /var/spool/postfix/."),
-            "read the directory's files": Act("ls /var/lib/postgresql/."),
-            "talk to the network": OPENING_A_SOCKET,
             "make a namespace": MAKING_A_NAMESPACE,
-            "see other processes": Act("ls /proc/1/status"),
         },
-        allowed=Act("ls /run/postgresql/.s.*"),
+        allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
     ),
     "postsrsd.service": Sandbox(
@@ -189,7 +194,7 @@ SANDBOXES: Final = {
         {
             **WRITING,
             "read mailboxes": READING_MAILBOXES,
-            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
+            "read Dovecot's configuration": READING_DOVECOT,
             "read keys": Act("ls /etc/mailhosting/loopback.pem"),
             "write its settings": writing("/etc/mailhosting/notices/settings.json"),
             "write Postfix's queue": writing("/var/spool/postfix/incoming/x"),
@@ -205,8 +210,8 @@ SANDBOXES: Final = {
             "change its own program": writing("/usr/lib/mailhosting/policy/mailhosting_policy/decision.py"),
             "read mailboxes": READING_MAILBOXES,
             "read Postfix's configuration": Act("cat /etc/postfix/main.cf"),
-            "read Dovecot's configuration": Act("cat /etc/dovecot/dovecot.conf"),
-            "reach Dovecot": Act("ls /run/dovecot/auth-client"),
+            "read Dovecot's configuration": READING_DOVECOT,
+            "reach Dovecot": REACHING_DOVECOT,
         },
         allowed=_INNOCENT,
         way=in_its_namespaces(),
@@ -230,7 +235,7 @@ SANDBOXES: Final = {
             "read a hash": _asking("SELECT * FROM v1.passdb"),
             "read a table": _asking("TABLE directory.account"),
         },
-        allowed=Act("ls /run/postgresql/.s.*"),
+        allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
     ),
     "mailhosting-acme-order.service": Sandbox(

@@ -475,20 +475,22 @@ def test_valkey_has_no_port(host: testinfra.host.Host) -> None:
     assert "valkey" not in host.check_output("ss --listening --tcp --udp --processes --no-header")
 
 
+def connecting(host: testinfra.host.Host, who: str, path: str) -> str:
+    """What is said to a user who connects to a socket."""
+    connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    return str(host.run(f"runuser -u {who} -- python3 -c '{connect}' {path}").stderr)
+
+
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("who", ["nobody", "dovecot", "vmail", "mailhosting-policy"])
 def test_only_postfix_gets_an_answer(host: testinfra.host.Host, who: str) -> None:
-    ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-    asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' /var/spool/postfix/private/mailhosting-policy")
-    assert "PermissionError" in asked.stderr
+    assert "PermissionError" in connecting(host, who, "/var/spool/postfix/private/mailhosting-policy")
 
 
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("who", ["nobody", "postfix", "vmail", "mailhosting-policy"])
 def test_only_dovecot_says_who_logged_in(host: testinfra.host.Host, who: str) -> None:
-    ask = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-    asked = host.run(f"runuser -u {who} -- python3 -c '{ask}' {LOGINS}")
-    assert "PermissionError" in asked.stderr
+    assert "PermissionError" in connecting(host, who, LOGINS)
 
 
 # The last, because all of it is as the plans have it before.
