@@ -8,6 +8,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from . import views
@@ -16,10 +17,19 @@ from .schema import FOUNDATION, MIGRATIONS, OWNER, VERSION
 from .store import Place, connect, locked, understood, version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from .store import Connection
 
 
 _ROLES: Final = (OWNER, *views.DAEMONS)
+
+#: What changes tables waits for whoever reads them, and everybody else waits behind it. So it waits a little, gives
+#: way, and tries again after PAUSE, for PATIENCE; in seconds.
+PAUSE: Final = 0.3
+PATIENCE: Final = 60.0
+#: Of two that wait for each other PostgreSQL ends the one that looks first. Everybody else looks after a second.
+_GIVE_WAY: Final = "SET LOCAL deadlock_timeout = '100ms'; SET LOCAL lock_timeout = '1s'"
 
 
 def install(place: Place, maintenance: str = "postgres", check: bool = False) -> list[str]:
@@ -84,17 +94,42 @@ def _inside(connection: Connection, database: str, check: bool) -> list[str]:
     old_views = found == 0 or _view_digest(connection) != views.digest()
     steps = [f"migrate to version {number}" for number, _sql in missing]
     steps += ["define the views"] if old_views else []
-    if check or not steps:
-        return steps
-    with connection.transaction():
-        _execute(connection, "SET LOCAL ROLE {}", OWNER)
-        connection.execute(FOUNDATION)
-        for number, sql in missing:
-            connection.execute(sql)
-            connection.execute("INSERT INTO directory.migration (version) VALUES (%s)", [number])
-        if old_views:
-            _define_views(connection, database)
+    if not check and steps:
+        _giving_way(connection, lambda: _change(connection, database, missing, old_views))
     return steps
+
+
+def _giving_way(connection: Connection, change: Callable[[], None]) -> None:
+    """Do `change` in one transaction that nobody who is at work has to fail for.  DirectoryError after `PATIENCE`."""
+    from psycopg.errors import DeadlockDetected, LockNotAvailable
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(_GIVE_WAY)
+                change()
+                return
+        except (DeadlockDetected, LockNotAvailable):
+            if time.monotonic() > deadline:
+                raise DirectoryError(
+                    f"for {PATIENCE:.0f} s there was always somebody reading the directory, such as a backup; "
+                    "nothing was changed. Run it again when that is over"
+                ) from None
+        time.sleep(PAUSE)
+
+
+def _change(connection: Connection, database: str, missing: Sequence[tuple[int, str]], old_views: bool) -> None:
+    _execute(connection, "SET LOCAL ROLE {}", OWNER)
+    if old_views:
+        # First, for whoever reads holds a view while he waits for its tables.
+        connection.execute(views.REMOVAL)
+    connection.execute(FOUNDATION)
+    for number, sql in missing:
+        connection.execute(sql)
+        connection.execute("INSERT INTO directory.migration (version) VALUES (%s)", [number])
+    if old_views:
+        _define_views(connection, database)
 
 
 def _define_views(connection: Connection, database: str) -> None:

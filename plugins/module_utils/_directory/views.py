@@ -473,7 +473,8 @@ END;
 GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-password";
 """
 
-_REMOVE: Final = """
+#: Takes all views away, so that nobody reads the tables any more.
+REMOVAL: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
     directory.contact, directory.hosted, directory.own_address, directory.sender, directory.standing;
@@ -485,7 +486,7 @@ def text() -> str:
     """The SQL that defines every view anew and says who may read it; to be run as their owner."""
     defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
     return (
-        _REMOVE
+        REMOVAL
         + _VIEWS
         % {
             "defaults": defaults,

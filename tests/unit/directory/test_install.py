@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -110,3 +112,47 @@ def test_two_at_a_time_do_it_once(bare_cluster: str) -> None:
     first, second = done
     missing = [step for step in everything("at_a_time") if not step.startswith("create role")]
     assert sorted(step for step in first + second if not step.startswith("create role")) == sorted(missing)
+
+
+def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The release after this one changes one table after the other."""
+    sql = "ALTER TABLE directory.address ADD two int; ALTER TABLE directory.account ADD two int"
+    monkeypatch.setattr(installing, "MIGRATIONS", (*schema.MIGRATIONS, (VERSION + 1, sql)))
+    monkeypatch.setattr(installing, "VERSION", VERSION + 1)
+
+
+def wait_for_a_waiting_one(root: Place) -> None:
+    """Until somebody waits for a table."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname = %s"
+    )
+    deadline = time.monotonic() + 10
+    with connect(root) as connection:
+        while connection.execute(waiting, [root.database]).fetchone() == (0,):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_whoever_reads_meanwhile_is_not_ended(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    next_release(monkeypatch)
+    with ThreadPoolExecutor() as pool, connect(root) as reader:
+        with reader.transaction():
+            reader.execute("SELECT FROM directory.account")
+            done = pool.submit(install, root)
+            wait_for_a_waiting_one(root)
+            # The two wait for each other now.
+            reader.execute("SELECT FROM directory.address")
+        assert done.result() == [f"migrate to version {VERSION + 1}"]
+
+
+def test_whoever_reads_for_long_keeps_nobody_else_waiting(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    next_release(monkeypatch)
+    monkeypatch.setattr(installing, "PATIENCE", 0.1)
+    with ThreadPoolExecutor() as pool, connect(root) as reader, connect(root) as other, reader.transaction():
+        reader.execute("SELECT FROM directory.account")
+        done = pool.submit(install, root)
+        wait_for_a_waiting_one(root)
+        other.execute("SELECT FROM directory.account")
+        with pytest.raises(DirectoryError, match="there was always somebody reading the directory"):
+            done.result()
+    assert installing.install(root) == [f"migrate to version {VERSION + 1}"]
