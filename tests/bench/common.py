@@ -14,11 +14,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = CHECKOUT / ".cache" / "bench"
 RUN: Final = "bench"
+#: Prints how often Postfix and Dovecot were told to read their configuration again.
+_RELOADS: Final = (
+    "journalctl --since=@{since} --output=cat | grep -c -e 'reload -- version' -e 'Warning: SIGHUP' || true"
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,11 @@ class Host:
         self.shell("! command -v dropdb || runuser -u postgres -- dropdb --if-exists --force mailhosting")
         self.play("mailhosting.stack.site", **variables)
         self.shell("systemctl restart dovecot postfix")  # whose connections went with the database
+
+    def with_reloads(self, action: Callable[[], T]) -> tuple[T, int]:
+        """What `action` returns, and how often Postfix and Dovecot read their configuration again meanwhile."""
+        since = self.shell("sleep 2; date +%s").strip()  # the journal is asked by whole seconds
+        return action(), int(self.shell(_RELOADS.format(since=since)))
 
     def play(self, playbook: str | Path, **variables: Any) -> float:
         """Run a playbook against this host alone; wall seconds."""
