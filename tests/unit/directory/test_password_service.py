@@ -142,7 +142,7 @@ def test_with_legacy_auth_hash_and_secret_change_together(
 
 @pytest.mark.parametrize(("answer", "is_well"), [(b"ended\n", True), (b"", False), (b"end", False)])
 def test_sessions_are_ended_by_who_can(tmp_path: Path, answer: bytes, is_well: bool) -> None:
-    asked = []
+    asked: list[bytes] = []
 
     def serve() -> None:
         with listening.accept()[0] as connection:
