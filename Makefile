@@ -95,7 +95,7 @@ SCENARIO = $(or $(S),default)
 # What the scenario's hosts are.
 PLACES = $(or $(wildcard molecule/$(SCENARIO)/inventory/hosts.yml inventories/$(SCENARIO)/hosts.yml),inventories/demo/hosts.yml)
 # The scenarios with tests of time. `make test` keeps their hosts until nothing else runs.
-TIMED := default omakase webarena
+TIMED := default logins omakase webarena
 KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(SCENARIO),$(TIMED)),never)
 
 .PHONY: molecule
@@ -105,6 +105,10 @@ molecule: venv packages ## A Molecule scenario, S=default, from creation to dest
 .PHONY: default
 default: ## The demo's inventory: make molecule
 	@$(MAKE) molecule
+
+.PHONY: logins
+logins: ## The demo's inventory on a second host: who gets in, and who does not
+	@$(MAKE) molecule S=logins
 
 .PHONY: alone
 alone: venv packages ## Each role alone on a bare host of its own; H="alone-tls alone-gate" for some
@@ -132,7 +136,7 @@ timing: venv test-packages ## Tests of time, on the hosts that `make test` kept,
 timing-units:
 	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
 $(TIMED:%=timing-%): timing-%:
-	trap 'molecule destroy --scenario-name $*' EXIT; MAIL_TEST_TIMING=now molecule verify --scenario-name $*
+	trap '$(HOSTS) down --run molecule-$*' EXIT; MAIL_TEST_TIMING=now $(MAKE) e2e S=$* T=tests/e2e
 
 .PHONY: count
 count: venv ## Whether each test ran once in the last `make test`

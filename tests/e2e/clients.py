@@ -34,6 +34,13 @@ class Refused(Exception):
     """The server did not let a login in; the text is what it said."""
 
 
+def reachable(server: Server, port: int) -> bool:
+    """Whether it takes a connection on this port within three seconds."""
+    with contextlib.suppress(OSError), socket.create_connection((server.address, port), timeout=3):
+        return True
+    return False
+
+
 def log_in(server: Server, protocol: str, user: User) -> None:
     """Log in by any protocol, and leave.  Refused with the server's words if it says no."""
     try:

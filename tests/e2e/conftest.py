@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,7 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     given = os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0]
     if not given:
         return
-    inventory = Path(given).resolve()
+    # As it is called: a scenario may have the inventory of another.
+    inventory = Path(given).absolute()
     names = inventory.relative_to(CHECKOUT).parts if inventory.is_relative_to(CHECKOUT) else inventory.parts
     folders = {HERE, *(HERE / name for name in names)}
     others = [item for item in items if item.path.parent not in folders]
@@ -137,6 +139,15 @@ def no_failures_yet(server: Server) -> Iterator[None]:
 def tried(host: testinfra.host.Host) -> Callable[[str], sandbox.Tried]:
     """What came of all acts in the sandbox of a unit."""
     return functools.cache(lambda unit: sandbox.tried(host, unit, SANDBOXES[unit]))
+
+
+@pytest.fixture(scope="module")
+def files(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's tenants, and room for one more."""
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("tenants", "addresses", "secrets"):
+        shutil.copytree(Path(inventories[0]).parent / name, folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")

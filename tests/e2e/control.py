@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ class Control:
 
     def _where(self) -> list[str]:
         return [f"--inventory={path}" for path in self.inventories]
+
+
+def tenants(control: Control, files: Path, *arguments: str, **variables: object) -> str:
+    """Bring the host to what the tenants' files in `files` say; what the playbook printed."""
+    folders = {f"mail_{name}_dir": str(files / name) for name in ("tenants", "addresses", "secrets")}
+    return control.playbook("tenants", *arguments, **folders, **variables)
+
+
+def recap(output: str) -> dict[str, int]:
+    """What a playbook that ran on one host says at its end."""
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", output.splitlines()[-2])}
 
 
 def reloads(host: testinfra.host.Host) -> list[str]:

@@ -20,10 +20,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, fetched, inbox, receive, subjects, until
-from .control import Control
-from .test_onboarding import files, tenants
-
-__all__ = ["files"]
+from .control import Control, tenants
 
 PASSWORD = "what was promised"
 STRANGER = "somebody@outside.example"

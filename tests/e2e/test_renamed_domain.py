@@ -14,10 +14,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, log_in, may_log_in, receive, send, subjects, until
-from .control import Control
-from .test_onboarding import files, recap, tenants
-
-__all__ = ["files"]
+from .control import Control, recap, tenants
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")
 

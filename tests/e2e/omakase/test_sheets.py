@@ -12,7 +12,7 @@ import pytest
 
 from ..clients import User
 from ..control import Control
-from ..test_settings_sheet import Printed, type_in
+from ..logins.test_settings_sheet import Printed, type_in
 from .test_omakase import SATO, USERS, domain
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")

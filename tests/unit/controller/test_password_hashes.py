@@ -25,7 +25,7 @@ def test_no_hash_is_refused_without_showing_it(text: str) -> None:
     assert "hunter" not in str(it.value)
 
 
-#: Of "tanstaaf", at the bounds; tests/e2e/test_password.py asks Dovecot about the same.
+#: Of "tanstaaf", at the bounds; tests/e2e/logins/test_password.py asks Dovecot about the same.
 HASHES = Path(__file__).parents[2] / "password_hashes.txt"
 TAKEN = [line for line in HASHES.read_text().splitlines() if not line.startswith("#")]
 

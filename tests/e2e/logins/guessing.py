@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, log_in
+from ..clients import Refused, User, log_in
 
 
 def limit(host: Any, jail: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import poplib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +16,9 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, may_log_in, receive, until
-from .control import Control, RunFailed, reloads
-from .test_tls import names
+from ..clients import Refused, User, arrived, log_in, may_log_in, receive, until
+from ..control import Control, RunFailed, recap, reloads, tenants
+from ..test_tls import names
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")
 
@@ -40,28 +39,10 @@ corp.example:
 
 
 @pytest.fixture(scope="module")
-def files(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's tenants, and room for one more."""
-    folder = tmp_path_factory.mktemp("files")
-    for name in ("tenants", "addresses", "secrets"):
-        shutil.copytree(Path(inventories[0]).parent / name, folder / name)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def onboard(control: Control, files: Path) -> Iterator[Control]:
     yield control
     (files / "tenants" / "corp.yml").write_text(TENANT + "state: closed\n")
     tenants(control, files, tenants_grace="0s", tenants_expect_closed=4)
-
-
-def tenants(control: Control, files: Path, *arguments: str, **variables: object) -> str:
-    folders = {f"mail_{name}_dir": str(files / name) for name in ("tenants", "addresses", "secrets")}
-    return control.playbook("tenants", *arguments, **folders, **variables)
-
-
-def recap(output: str) -> dict[str, int]:
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", output.splitlines()[-2])}
 
 
 def test_mistakes_are_told_all_at_once_and_nothing_changes(server: Server, onboard: Control, files: Path) -> None:

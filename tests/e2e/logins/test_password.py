@@ -16,8 +16,8 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES, password_hash
 
-from .clients import User, log_in, may_log_in, open_sessions, submission, until
-from .control import Control
+from ..clients import User, log_in, may_log_in, open_sessions, submission, until
+from ..control import Control
 
 USER = User("own@e2e.example", "the first password")
 NEXT = User(USER.address, "the user's own next one")
@@ -113,7 +113,7 @@ def test_an_imported_hash_is_known_too(server: Server, host: testinfra.host.Host
 
 
 #: Of "tanstaaf", at the bounds of what may be brought along; our own code is asked in tests/unit/controller.
-HASHES = Path(__file__).parents[1] / "password_hashes.txt"
+HASHES = Path(__file__).parents[2] / "password_hashes.txt"
 AT_THE_BOUNDS = [
     *(line for line in HASHES.read_text().splitlines() if not line.startswith("#")),
     "{MD5-CRYPT}$1$saltsalt$roN2lUfEbZqZad1NpG.Zy1",

@@ -22,8 +22,8 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, message, until
-from .control import Control
+from ..clients import Refused, User, arrived, log_in, message, until
+from ..control import Control
 from .guessing import banned, guess, limit
 
 LEGACY = {

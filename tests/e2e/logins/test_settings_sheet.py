@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import PORTS, Server, TLSContext
 
-from .clients import Refused, User, log_in
-from .control import Control
+from ..clients import Refused, User, log_in
+from ..control import Control
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")
 

@@ -20,7 +20,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, log_in
+from ..clients import Refused, User, log_in
 
 # A client of the standard library that is hung up on before its greeting leaves its socket to the garbage collector.
 pytestmark = [

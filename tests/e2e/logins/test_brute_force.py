@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,8 +14,8 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, may_log_in, until
-from .control import Control
+from ..clients import User, may_log_in, reachable, until
+from ..control import Control
 from .guessing import banned, guess, limit
 
 PROTOCOLS = ("pop3", "pop3s", "imap", "imaps", "sieve", "submission", "submissions")
@@ -39,12 +37,6 @@ def may_log_in_from(host: testinfra.host.Host, address: str, user: User) -> bool
     """Whether Dovecot would let `user` in from there."""
     asked = ["doveadm", "auth", "test", "-x", f"rip={address}", "-x", "service=imap", *user]
     return bool(host.run(shlex.join(asked)).rc == 0)
-
-
-def reachable(server: Server, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((server.address, port), timeout=3):
-        return True
-    return False
 
 
 def told(host: testinfra.host.Host) -> str:
