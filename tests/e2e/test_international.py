@@ -5,25 +5,84 @@
 
 from __future__ import annotations
 
+import base64
+import unicodedata
+
 import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, receive, submission, until
+from .clients import User, arrived, log_in, receive, submission, until
 from .control import Control
 
 OUTSIDE = "someone@outside.example"
 NIHONGO = "xn--wgv71a119e.example"  # 日本語.example
+#: A domain whose letters have two forms, as people write it and as the directory has it.
+GAKKOU, STORED = "がっこう.example", "xn--p8jlv7d.example"
+DOMAINS = [{"name": "e2e.example"}, {"name": NIHONGO}, {"name": GAKKOU}]
 
 
 @pytest.fixture
 def info(tenant: Control) -> User:
-    domains = [{"name": "e2e.example"}, {"name": NIHONGO}]
-    tenant.module("mail_tenant", name="e2e", plan="basic", domains=domains)
+    tenant.module("mail_tenant", name="e2e", plan="basic", domains=DOMAINS)
     made = User(f"info@{NIHONGO}", "written as people see it")
     tenant.module("mail_account", address=made.address, password=made.password)
     return made
+
+
+@pytest.fixture
+def sensei(tenant: Control) -> User:
+    tenant.module("mail_tenant", name="e2e", plan="basic", domains=DOMAINS)
+    made = User(f"sensei@{GAKKOU}", "as it is written")
+    tenant.module("mail_account", address=made.address, password=made.password)
+    return made
+
+
+def as_typed(user: User) -> list[User]:
+    """A user as programs may send the login: composed or not, as an input method leaves it, and as it is stored."""
+    forms = [unicodedata.normalize("NFC", user.address), unicodedata.normalize("NFD", user.address)]
+    wide = f"ｓｅｎｓｅｉ＠{GAKKOU.replace('.', '。')}"
+    return [User(name, user.password) for name in (*forms, wide, f"sensei@{STORED}")]
+
+
+@pytest.mark.parametrize("protocol", ["pop3s", "imaps", "sieve"])
+def test_a_login_is_known_by_either_spelling_of_its_domain(server: Server, sensei: User, protocol: str) -> None:
+    for user in as_typed(sensei):
+        log_in(server, protocol, user)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_who_logs_in_by_either_spelling_owns_the_sender(
+    server: Server, host: testinfra.host.Host, sensei: User, bill: User, mechanism: str
+) -> None:
+    for user in as_typed(sensei):
+        name, password = (base64.b64encode(text.encode()).decode() for text in user)
+        both = base64.b64encode(f"\0{user.address}\0{user.password}".encode()).decode()
+        with protocols.smtp(server, "submission") as session:
+            session.ehlo()
+            if mechanism == "LOGIN":
+                assert [session.docmd(said)[0] for said in ("AUTH LOGIN", name, password)] == [334, 334, 235]
+            else:
+                assert session.docmd("AUTH", f"PLAIN {both}")[0] == 235
+            assert session.mail(bill.address)[0] == 250
+            assert session.rcpt(bill.address)[0] == 553
+            session.rset()
+            # As a sender people's spelling would want SMTPUTF8.
+            session.send(f"MAIL FROM:<{sensei.address}>\r\n".encode())
+            assert session.getreply()[0] == 501
+            assert session.sendmail(f"sensei@{STORED}", [bill.address], "Subject: spelled\r\n\r\nx") == {}
+    logged = host.check_output("journalctl --since=-1min --unit=postfix --grep=sasl_username=sensei --output=cat")
+    assert {line.rpartition("=")[2] for line in logged.splitlines()} == {f"sensei@{STORED}"}
+
+
+def test_commands_know_an_account_by_either_spelling(sensei: User, host: testinfra.host.Host) -> None:
+    names = sensei.address, f"sensei@{STORED}"
+    assert len({host.check_output(f"doveadm user -f home {name}") for name in names}) == 1
+    for name in names:
+        host.check_output(f"mailhosting-limits show {name}")
+        host.check_output(f"mailhosting-autoreply forget {name}")
+        host.check_output(f"echo another that is as long | mailhosting-password {name}")
 
 
 def test_mail_for_an_international_domain_arrives(server: Server, info: User) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 from typing import Final
 
-from . import gate, lookups, notices, usage
+from . import gate, lookups, notices, spelling, usage
 from .model import PLAN_DEFAULTS, QUEUE_DOMAIN
 
 #: Operating system users that are database roles of the same name (peer authentication).
@@ -497,6 +497,7 @@ def text() -> str:
         }
         + _PASSWORDS
         + notices.text()
+        + spelling.text()
         + lookups.text()
         + usage.text()
         + gate.text()

@@ -194,7 +194,12 @@ def resolve(ask: Ask, name: str) -> tuple[Scope, int, str]:
         return "host", HOST, name
     if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
         return "account", int(name[1:]), name
-    local_part, at, domain = name.lower().rpartition("@")
+    written = name.lower()
+    if not name.isascii():
+        # As people see it, and as they may log in.
+        octets = name.encode("utf-8", "surrogateescape").hex()
+        written = next((username for (username,) in ask("SELECT username FROM v1.spelled(%s)", octets)), written)
+    local_part, at, domain = written.rpartition("@")
     if at:
         rows = ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)
     else:

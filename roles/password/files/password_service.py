@@ -92,7 +92,12 @@ def named(address: str) -> str:
 
 def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> str:
     """Do what `request` asks, for which login is returned; Refused if it may not be."""
-    local_part, _at, domain = request["address"].strip().lower().rpartition("@")
+    address = request["address"].strip().lower()
+    if not address.isascii():
+        # As people see it, and as they may log in.
+        found = database.execute("SELECT username FROM v1.spelled(%s)", [address.encode().hex()]).fetchone()
+        (address,) = found or ("",)
+    local_part, _at, domain = address.rpartition("@")
     row = database.execute("SELECT * FROM v1.password_of(%s, %s)", [local_part, domain]).fetchone()
     before, legacy_auth, may_login = row or (None, False, False)
     if not is_root and not matches(request.get("old", ""), before):

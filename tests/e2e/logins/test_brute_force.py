@@ -95,6 +95,17 @@ def test_a_long_login_is_counted_too(server: Server, host: testinfra.host.Host, 
     assert until(lambda: not may_log_in(server, "imaps", user), 5)
 
 
+def test_a_login_is_counted_however_it_is_written(server: Server, host: testinfra.host.Host, bill: User) -> None:
+    """An input method may leave letters wide; who guesses gets no more tries by it."""
+    wide = bill._replace(address="ｂｉｌｌ＠ｂｏｌｔ。ｅｘａｍｐｌｅ")
+    assert may_log_in(server, "imaps", wide)
+    tries = limit(host, "mail-login")
+    guess(server, "imaps", [(bill, wide)[number % 2].address for number in range(tries)])
+    assert until(lambda: not may_log_in(server, "imaps", bill), 5)
+    assert not may_log_in(server, "imaps", wide)
+    assert [login.partition(",")[0] for login in banned(host, "mail-login")] == [bill.address]
+
+
 @pytest.mark.timing
 def test_an_old_password_in_a_program_does_not_make_the_neighbours_wait(
     server: Server, host: testinfra.host.Host, bill: User, taro: User

@@ -96,6 +96,15 @@ def test_every_way_to_log_in(server: Server, name: str) -> None:
         log_in(server, protocol, user)
 
 
+def test_a_login_with_wide_letters_has_its_secret(server: Server) -> None:
+    wide = SHA._replace(address="ｓｈａ＠ｌｅｇａｃｙ．ｅｘａｍｐｌｅ")
+    apop(server, wide)
+    cram_md5(server, wide, "imap")
+    for way in (apop, partial(cram_md5, protocol="imap")):
+        with pytest.raises(Refused):
+            way(server, wide._replace(password="wrong"))
+
+
 @pytest.mark.requirement("WA-1")
 def test_a_plan_with_smtp_pop3_and_apop_and_no_imap(server: Server, control: Control) -> None:
     domains = [{"name": "legacy.example"}]

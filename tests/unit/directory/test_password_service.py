@@ -124,6 +124,13 @@ def test_root_sets_it(database: Any, store: Store) -> None:
         service.change(database, request(address="nobody@acme.example"), True, None)
 
 
+def test_an_address_may_be_written_as_at_login(database: Any, store: Store) -> None:
+    service.change(database, request(address="Ｔａｒｏ＠ａｃｍｅ。ｅｘａｍｐｌｅ", old=OLD), False, None)
+    assert matches(NEW, columns(store)[0])
+    with pytest.raises(service.Refused, match="no such account"):
+        service.change(database, request(address="太郎"), True, None)
+
+
 def test_with_legacy_auth_hash_and_secret_change_together(
     database: Any, store: Store, declare: Declare, tmp_path: Path
 ) -> None:

@@ -138,6 +138,13 @@ def test_a_pause_is_lifted(
     assert (again.returncode, again.stdout) == (0, "nothing was paused\n")
 
 
+def test_a_name_may_be_written_as_at_login(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
+    exceed(valkey, "account", ids["taro@acme.example"])
+    done = run("lift", "ｔａｒｏ＠ａｃｍｅ。ｅｘａｍｐｌｅ", "send")
+    assert done.stdout.startswith("account taro@acme.example, sending: the pause is lifted")
+    assert "太郎: there is no such tenant" in run("show", "太郎").stderr
+
+
 def test_programs_get_json(run: Run, valkey: Valkey, server: Server, ids: dict[str, int]) -> None:
     exceed(valkey, "account", ids["taro@acme.example"])
     # A pause is never shown longer than it is: so it stays for however long the command takes to start.

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.lookups import SPELLED
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import MOST_MEMORY
 
-SERVICES = Path(__file__).parents[3] / "roles/dovecot/templates/dovecot/services.conf.j2"
+ROLE = Path(__file__).parents[3] / "roles/dovecot"
+SERVICES = ROLE / "templates/dovecot/services.conf.j2"
 
 
 def test_processes_that_check_passwords_have_the_memory_for_the_dearest_hash() -> None:
@@ -19,3 +22,7 @@ def test_processes_that_check_passwords_have_the_memory_for_the_dearest_hash() -
     assert limit
     # A process of its own takes 64 MiB before it begins.
     assert int(limit[1]) << 10 >= MOST_MEMORY + (64 << 10)
+
+
+def test_dovecot_and_the_directory_mark_a_login_by_the_same_character() -> None:
+    assert yaml.safe_load((ROLE / "vars/main.yml").read_text())["__dovecot_spelled"] == SPELLED
