@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from email import message_from_bytes
 
 import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, receive, send, subjects, submission, until
+from .clients import User, arrived, fetched, inbox, receive, send, subjects, submission, until
 from .control import Control
 
 ANN = User("ann@roles.example", "first of all")
@@ -61,6 +62,26 @@ def test_a_domain_without_a_contact_has_the_host_s_postmaster(
         assert until(lambda: host.run(f"grep -q 'Subject: {subject}' /var/mail/root").rc == 0)
     finally:
         control.module("mail_tenant", name="nobody", state="absent", grace="0s")
+
+
+def test_a_mailbox_is_told_which_address_a_mail_came_for(server: Server, roles: Control) -> None:
+    """Where that is told to nobody else: who is in Bcc of a mail for several stays unknown to the others."""
+    declare(roles, catch_all="ben")
+    told = {
+        ("Whoever+box@roles.example",): "whoever+box@roles.example",
+        ("both@roles.example",): "both@roles.example",
+        (BEN.address,): None,
+        ("whoever@roles.example", ANN.address): None,
+    }
+    sent = {receive(server, "someone@outside.example", *recipients): recipients for recipients in told}
+    for subject, recipients in sent.items():
+        assert arrived(server, BEN, subject)
+        with inbox(server, BEN) as session:
+            number = session.search(None, "SUBJECT", subject)[1][0].decode()
+            header = message_from_bytes(fetched(session, number, "(BODY.PEEK[HEADER])"))
+        assert header["X-Original-To"] == told[recipients]
+        if len(recipients) == 1 and "both" not in recipients[0]:
+            assert header["Delivered-To"].startswith("ben")
 
 
 def test_a_catch_all_as_long_as_the_domain_asks_for_one(server: Server, roles: Control) -> None:

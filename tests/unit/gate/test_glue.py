@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
-from mailhosting_gate.session import Gate, Transaction
+from mailhosting_gate.session import Gate, Outcome, Transaction
 
 from .test_session import gate, told
 
@@ -32,7 +32,7 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from mailhosting_gate.glue import Conversation
 
     said: list[str] = []
-    added: list[tuple[str, str]] = []
+    added: list[tuple[Any, ...]] = []
     attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
     attributes["addheader"] = lambda *field: added.append(field)
     found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said, "added": added}))()
@@ -76,3 +76,12 @@ def test_what_a_submitted_mail_lacks_is_added_to_it(conversation: Any) -> None:
     # The space is ours to give, as it is read (HDR_LEADSPC).
     assert conversation.added[1] == ("From", " sales@acme.example")
     assert conversation.added[2][1].endswith(".4fX@mx1.example>")
+
+
+def test_what_a_mail_came_for_stands_before_what_it_came_with(
+    conversation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = Outcome(on_top=(("X-Original-To", "sales@acme.example"),))
+    monkeypatch.setattr(Transaction, "end", lambda _mail: outcome)
+    assert mail(conversation) == 0
+    assert conversation.added == [("X-Original-To", " sales@acme.example", 0)]

@@ -24,6 +24,7 @@ from mailhosting_gate.session import (
     TOO_MANY,
     TRY_LATER,
     Gate,
+    Outcome,
     Reply,
     Texts,
     Transaction,
@@ -356,6 +357,49 @@ def test_what_others_write_stays_as_it_is(gate: Gate) -> None:
     # A stranger who names us has logged in nowhere.
     assert added(gate, to=BILL.username, sender=TARO.username, written=TARO.username) == {}
     assert added(gate, sender=TARO.username, written=TARO.username, listener="own") == {}
+
+
+def ended(gate: Gate, *recipients: str, **attributes: Any) -> Outcome:
+    mail = begun(gate, **attributes)
+    assert not any([mail.mail(), *(mail.recipient(to) for to in recipients)])
+    return mail.end()
+
+
+@pytest.mark.parametrize(
+    ("recipients", "told_to"),
+    [
+        (["Sales@acme.example"], "Sales@acme.example"),
+        (["<sales+box@acme.example>"], "sales+box@acme.example"),
+        (["kept@acme.example"], "kept@acme.example"),
+        # The mailbox's own address, which Dovecot says.
+        (["Taro+box@acme.example"], None),
+        # Nobody of ours gets it.
+        (["a@far.example"], None),
+        (["ken@acme.example"], None),
+        # Others would get to know who else got it.
+        (["sales@acme.example", "bill@bolt.example"], None),
+        (["sales@acme.example", "postmaster"], None),
+        (["sales\n@acme.example"], None),
+    ],
+)
+def test_a_mailbox_is_told_which_address_a_mail_came_for(
+    gate: Gate, told: Told, recipients: list[str], told_to: str | None
+) -> None:
+    for alias in ("sales@acme.example", "sales\n@acme.example"):
+        told.ends[alias] = Destinations((Place(TARO, ACME, 0),), ())
+    told.ends["kept@acme.example"] = Destinations((Place(TARO, ACME, 0),), (Onward(13, ACME),))
+    expected = () if told_to is None else (("X-Original-To", told_to),)
+    assert ended(gate, *recipients, login=TARO.username).on_top == expected
+
+
+def test_a_recipient_that_was_refused_hides_nothing(gate: Gate, told: Told) -> None:
+    told.ends["sales@acme.example"] = Destinations((Place(TARO, ACME, 0),), ())
+    told.tenants[BOLT] = tenant(BOLT, receive_limits=at_most(0))
+    mail = begun(gate)
+    assert mail.mail() is None
+    assert mail.recipient(BILL.username) is not None
+    assert mail.recipient("sales@acme.example") is None
+    assert mail.end().on_top == (("X-Original-To", "sales@acme.example"),)
 
 
 @pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Header fields that a mail must have and a program left out: scanners, scripts and old mail programs do."""
+"""Header fields that the gate writes: what a program left out, and what Postfix cannot know."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def missing(seen: Collection[str], sender: str, unique: str, now: datetime) -> t
         "message-id": ("Message-ID", f"<{now:%Y%m%d%H%M%S}.{unique}>"),
     }
     return tuple(values[name] for name in DEMANDED if name not in seen and values[name][1])
+
+
+def came_for(recipient: str) -> tuple[tuple[str, str], ...]:
+    """The field by which mailboxes know which address a mail came for, as Postfix's own delivery agents write it."""
+    text = recipient.removeprefix("<").removesuffix(">")
+    # RFC 5322 2.1.1: a line has 998 octets.
+    return (("X-Original-To", text),) if text.isascii() and text.isprintable() and len(text) < 900 else ()

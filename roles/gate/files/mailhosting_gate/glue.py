@@ -122,6 +122,8 @@ class Conversation(Milter.Base):
             self.chgfrom("<>")
         for name, value in outcome.added:
             self.addheader(name, f" {value}")  # HDR_LEADSPC
+        for name, value in outcome.on_top:
+            self.addheader(name, f" {value}", 0)
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

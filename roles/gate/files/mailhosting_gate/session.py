@@ -101,14 +101,15 @@ class Gate:
 class Outcome:
     """How a mail ends: refused by `reply`, or taken.
 
-    Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender, and
-    `added` which header fields it gets, by name and value.
+    Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender,
+    `added` which header fields it gets, by name and value, and `on_top` which it gets before those it came with.
     """
 
     reply: Reply | None = None
     quarantine: str | None = None
     no_sender: bool = False
     added: tuple[tuple[str, str], ...] = ()
+    on_top: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -131,6 +132,7 @@ class Transaction:
     host: str = "localhost"
     _owner: Owner | None = None
     _recipients: list[Destinations] = field(default_factory=list)
+    _accepted: list[str] = field(default_factory=list)  # as the wire has them
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
@@ -169,6 +171,7 @@ class Transaction:
         """At RCPT."""
         to = address(written)
         if to is None:
+            self._accepted.append(written)
             return None
         self._latest = to
         try:
@@ -177,6 +180,7 @@ class Transaction:
             reply = self._put_off(error)
         if reply is None:
             self._first = self._first or to
+            self._accepted.append(written)
         self._latest = None
         return reply
 
@@ -267,7 +271,18 @@ class Transaction:
             quarantine=stop.kind if stop else None,
             no_sender=self.listener == OWN and owners.is_answer(self._said_first),
             added=self._left_out(),
+            on_top=self._came_for(),
         )
+
+    def _came_for(self) -> tuple[tuple[str, str], ...]:
+        """The address of a mailbox's mail that is not the mailbox's own, if nobody else gets to know it by that."""
+        if len(self._accepted) != 1 or len(self._recipients) != 1 or self._first is None:
+            return ()
+        (recipient,), (written,) = self._recipients, self._accepted
+        own = [place.mailbox.username for place in recipient.places] == ["@".join(self._first)]
+        if not recipient.places or (own and not recipient.onward):
+            return ()
+        return fields.came_for(written)
 
     def _left_out(self) -> tuple[tuple[str, str], ...]:
         """Fields that are missing from what our people send; what others wrote stays as it is."""
