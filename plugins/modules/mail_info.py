@@ -113,6 +113,10 @@ tenants:
         mailbox_quota: 20971520
         max_quota: mailbox_quota
         max_accounts: 50
+        max_messages: null
+        max_folders: null
+        max_filters: null
+        max_filters_size: null
         max_forwards: 6
         protocols: [pop3s, submission]
         cleartext_auth: false

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import re
 import uuid
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import ManageSieve, User, inbox, receive
+from .clients import ManageSieve, User, arrived, inbox, receive
 from .control import Control
 
 KIB = 1024
@@ -117,6 +118,49 @@ def test_filters_have_a_number_and_a_size(server: Server, user: User) -> None:
     assert filters.put("small", b"discard;").startswith("OK")
     filters.close()
     receive(server, "someone@outside.example", user.address)
+
+
+def test_a_plan_bounds_what_its_quota_does_not_count(server: Server, tenant: Control, user: User) -> None:
+    bounds = {"max_messages": 3, "max_folders": 4, "max_filters": 1, "max_filters_size": "1K"}
+    tenant.module("mail_tenant", name="e2e", overrides=bounds)
+    try:
+        with inbox(server, user) as session, contextlib.closing(ManageSieve(server)) as filters:
+            # However few bytes: a file each.
+            added = [session.append("INBOX", None, None, b"a:b") for _ in range(4)]
+            assert [status for status, _said in added] == ["OK"] * 3 + ["NO"]
+            assert b"OVERQUOTA" in added[-1][1][0]
+            assert session.select("INBOX")[1] == [b"3"]
+            assert arrived(server, user, receive(server, "someone@outside.example", user.address))
+            # As to bytes there is room in Trash for as many again, so that who is full can delete by copies.
+            assert session.copy("1:3", "Trash")[0] == "NO"
+            session.store("1", "+FLAGS", r"(\Deleted)")
+            session.expunge()
+            assert session.copy("1:*", "Trash")[0] == "OK"
+            made = [session.create(f"folder{number}")[0] for number in range(3)]
+            assert made == ["OK"] * 2 + ["NO"]
+            filters.login(user)
+            assert filters.put("big", b"#" + b"x" * 1024).startswith("NO")
+            assert filters.put("one", b"keep;").startswith("OK")
+            assert filters.put("two", b"keep;").startswith("NO")
+    finally:
+        tenant.module("mail_tenant", name="e2e", overrides={})
+    with inbox(server, user) as session:
+        assert session.append("INBOX", None, None, b"a:b")[0] == "OK"
+        assert session.create("folder3")[0] == "OK"
+
+
+def test_nobody_is_promised_a_special_use_of_his_own(session: imaplib.IMAP4) -> None:
+    """Dovecot 2.4 keeps none that CREATE or SETMETADATA gives, and its METADATA would have no bound."""
+    capabilities = set(session.capability()[1][0].split())
+    assert b"SPECIAL-USE" in capabilities
+    assert not capabilities & {b"CREATE-SPECIAL-USE", b"METADATA", b"METADATA-SERVER"}
+    # It reads USE, RFC 6154's or not, and makes a mailbox like any other.
+    assert session.xatom("CREATE", "Gesendet", r"(USE (\Sent))")[0] == "OK"
+    session.xatom("LIST", "(SPECIAL-USE)", '""', '"*"')
+    assert "Gesendet" not in names(session.response("LIST")[1])
+    for entry in ("/private/specialuse", "/private/comment"):
+        status, said = session.xatom("SETMETADATA", "Gesendet", f'({entry} "x")')
+        assert (status, said[0][:8]) == ("NO", b"[CANNOT]"), said
 
 
 def test_mailboxes_have_a_number(session: imaplib.IMAP4) -> None:

@@ -30,6 +30,11 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "max_quota": "mailbox_quota",  # bytes that a file may give one account; the text: no more than the others have
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
     "max_forwards": 6,  # targets of one address (VM-8); None: MAX_TARGETS
+    # What one account has that its quota does not count; None: what the host's settings say, with Dovecot.
+    "max_messages": None,  # mails, from where none can be put there by IMAP
+    "max_folders": None,  # mailboxes that it makes
+    "max_filters": None,  # Sieve scripts
+    "max_filters_size": None,  # bytes of all of them
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
     "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted

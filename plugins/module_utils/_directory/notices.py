@@ -77,6 +77,10 @@ BEGIN
         -- No threshold was crossed: there is none any more.
         RETURN;
     END IF;
+    -- Notices arrive past every quota, and their reader may cross a threshold as often as there is time.
+    IF (SELECT count(*) FROM directory.notice n
+        WHERE n.account_id = of_account AND n.kind LIKE 'quota%' AND n.created_at > now() - interval '1 day') >= 24
+    THEN RETURN; END IF;
     PERFORM v1.add_notice(
         what, mailbox.tenant_id, of_account,
         jsonb_build_object('account', mailbox.address, 'percent', now_at, 'quota', mailbox.quota),

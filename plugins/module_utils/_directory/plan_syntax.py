@@ -33,6 +33,7 @@ from .syntax import (
     protocols,
     quota,
     shown,
+    size,
     unknown_key,
 )
 
@@ -213,11 +214,32 @@ def _names(written: Mapping[str, Any]) -> str:
     return ", ".join(written) or "none"
 
 
+def _host_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
+    """What also reads null, for what a setting of the host says; not 0, which Dovecot takes for no limit."""
+
+    def limit(value: object) -> int | None:
+        if value is None:
+            return None
+        try:
+            found = convert(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; null for the host's setting") from None
+        if found == 0:
+            raise ValueError("0 is too few: 1 or more, whole; null for the host's setting")
+        return found
+
+    return limit
+
+
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
     "max_quota": _max_quota,
     "max_accounts": no_limit_or(count),
     "max_forwards": no_limit_or(count),
+    "max_messages": _host_or(count),
+    "max_folders": _host_or(count),
+    "max_filters": _host_or(count),
+    "max_filters_size": _host_or(size),
     "protocols": protocols,
     "cleartext_auth": boolean,
     "legacy_auth": boolean,

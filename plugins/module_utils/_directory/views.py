@@ -65,6 +65,10 @@ ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 CREATE VIEW v1.tenant_settings AS
 SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        (s.settings ->> 'mailbox_quota')::bigint AS mailbox_quota,
+       (s.settings ->> 'max_messages')::bigint AS max_messages,
+       (s.settings ->> 'max_folders')::bigint AS max_folders,
+       (s.settings ->> 'max_filters')::bigint AS max_filters,
+       (s.settings ->> 'max_filters_size')::bigint AS max_filters_size,
        ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'protocols')) AS protocols,
        (s.settings ->> 'cleartext_auth')::boolean AS cleartext_auth,
        (s.settings ->> 'legacy_auth')::boolean AS legacy_auth,
@@ -390,7 +394,8 @@ SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
                     CROSS JOIN LATERAL (SELECT replace(a.address, '.', '[.]') AS address) o
                     WHERE a.account_id = ac.id) o
                 WHERE o.length <= 500))
-            END AS autoreply
+            END AS autoreply,
+       ts.max_messages, ts.max_folders, ts.max_filters, ts.max_filters_size
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;

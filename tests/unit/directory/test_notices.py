@@ -95,6 +95,17 @@ def test_a_crossing_is_told_once(see: See, steps: list[tuple[str, int]], expecte
     assert queued(see) == expected
 
 
+@pytest.mark.usefixtures("acme")
+def test_who_crosses_all_day_is_told_for_a_while(see: See) -> None:
+    for _time in range(20):
+        cross(see, "over", 90)
+        cross(see, "under", 90)
+    assert len(queued(see)) == 24
+    see("mailhosting", "UPDATE directory.notice SET created_at = now() - interval '25 hours' RETURNING id")
+    cross(see, "over", 100)
+    assert queued(see)[24:] == [("quota_exceeded", 100)]
+
+
 @pytest.mark.parametrize(
     ("thresholds", "over", "expected"),
     [

@@ -169,7 +169,8 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
     ]
     (row,) = see("dovecot", "SELECT * FROM v1.userdb")
     number = row[3].rpartition("/")[2]
-    assert row == ("taro", "acme.example", "taro@acme.example", f"{int(number) % 100:02}/{number}", 20 * MEBIBYTE, None)
+    home = f"{int(number) % 100:02}/{number}"
+    assert row == ("taro", "acme.example", "taro@acme.example", home, 20 * MEBIBYTE, None, *[None] * 4)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,16 @@ def test_the_nearest_quota_counts(
     attributes: dict[str, Any] = {} if quota is ... else {"quota": quota}
     declare(desired(tenant("acme", account("taro@acme.example", **attributes), plan=plan, overrides=overrides)))
     assert see("dovecot", "SELECT quota_storage_size FROM v1.userdb") == [(bytes_,)]
+
+
+def test_what_a_plan_limits_beside_the_quota_reaches_dovecot(declare: Declare, see: See) -> None:
+    limits = {"max_messages": 9, "max_folders": 8, "max_filters": 7, "max_filters_size": 6 << 32}
+    asked = f"SELECT {', '.join(limits)} FROM v1.mailbox('taro', 'acme.example')"  # noqa: S608 - names of the model
+    declare(desired(tenant("acme", "taro@acme.example")))
+    assert see("dovecot", asked) == [(None,) * 4]
+    plans = {"basic": {**PLANS["basic"], **limits}}
+    declare(desired(tenant("acme", "taro@acme.example", overrides={"max_folders": 5}), plans=plans))
+    assert see("dovecot", asked) == [(9, 5, 7, 6 << 32)]
 
 
 def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
