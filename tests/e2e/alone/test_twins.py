@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts of the image `converged`, which other scenarios begin with, are nobody's twins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+import testinfra
+
+from .. import identity
+from ..conftest import by_ssh
+
+
+@pytest.fixture(scope="module")
+def twins(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[testinfra.host.Host]:
+    command = ["ansible-inventory", "--list", *(f"--inventory={path}" for path in inventories)]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    names = listing["twins"]["hosts"]
+    return [by_ssh(listing["_meta"]["hostvars"][name], tmp_path_factory.mktemp(name)) for name in names]
+
+
+@pytest.fixture(scope="module")
+def identities(twins: list[testinfra.host.Host]) -> list[dict[str, str]]:
+    return [identity.of(twin) for twin in twins]
+
+
+@pytest.mark.parametrize("secret", [*identity.FILES, identity.CLUSTER])
+def test_each_has_its_own(secret: str, identities: list[dict[str, str]]) -> None:
+    one, other = (found[secret] for found in identities)
+    assert one != other
