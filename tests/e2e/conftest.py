@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import ipaddress
 import json
 import os
@@ -47,6 +48,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     others = [item for item in items if item.path.parent not in folders]
     items[:] = [item for item in items if item not in others]
     config.hook.pytest_deselected(items=others)
+
+
+#: Marks of tests whose clients are hung up on: one of the standard library that had no greeting yet leaves its socket
+#: to the garbage collector.
+HUNG_UP_ON = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("sockets_collected"),
+]
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """Here, where that is no fault, and not in the next test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

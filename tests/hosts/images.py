@@ -5,7 +5,8 @@
 
 `bare` is what a newly installed Debian 13 server has, `cached` the same with everything the roles install
 already downloaded (not installed), so that a converge does not wait for the network, and `converged` is a host
-that site.yml has set up for nobody, without what makes a host itself.
+that site.yml has set up for nobody, without what makes a host itself.  `released` is a host that the last release has
+set up for the scenario `upgrade`.
 
 An image's tag says of what it was made, so that checkouts which differ do not take each other's.
 """
@@ -17,16 +18,19 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import converged
+import released
 from podman import CHECKOUT, STATE, Failure, exclusive, podman, run
 
-KINDS = ("bare", "cached", "converged")
+#: Each leaves less to do than the one before.
+STEPS = ("bare", "cached", "converged")
+KINDS = (*STEPS, "released")
 #: Which image, when it need not be of one kind: what is there already and leaves the least to do; and the converged one
 #: that was used last, which may be of other roles.
 BEST, RECENT = "best", "recent"
@@ -35,8 +39,11 @@ REPOSITORY = "localhost/mailhosting-testhost"
 RECIPE_LABEL = "mailhosting.recipe"
 #: Of each kind so many stay, those that were used last.
 KEPT = 8
-#: What a converged host is made by.
-SOURCES = ("playbooks", "plugins", "roles", "tests/hosts/converged", "tests/hosts/converged.py")
+#: What the hosts of which site.yml was run are made by.
+SOURCES = {
+    "converged": ("playbooks", "plugins", "roles", "tests/hosts/converged", "tests/hosts/converged.py"),
+    "released": ("tests/releases", "molecule/upgrade/inventory", "tests/hosts/released.py", "tests/hosts/converged.py"),
+}
 SUITE = "trixie"
 #: Older package lists name versions that mirrors have dropped.
 FRESH = timedelta(days=7)
@@ -79,7 +86,7 @@ def choose(which: str) -> str:
     """The name of the image that is meant by a kind, `BEST` or `RECENT`; `BEST` builds `bare` at most."""
     if which == BEST:
         which = next(
-            kind for kind in reversed(KINDS) if kind == "bare" or is_fresh(f"{REPOSITORY}:{kind}-{recipe(kind)}")
+            kind for kind in reversed(STEPS) if kind == "bare" or is_fresh(f"{REPOSITORY}:{kind}-{recipe(kind)}")
         )
     if which == RECENT:
         which = "converged"
@@ -109,16 +116,15 @@ def last_used(name: str) -> float:
 def recipe(kind: str) -> str:
     """A digest of what the image `kind` is made of, and by."""
     parts: list[object] = [SUITE, PACKAGES, CUSTOMIZE, OLD]
-    if kind != "bare":
+    if kind in ("cached", "converged"):
         parts += [DOWNLOAD, role_packages()]
-    if kind == "converged":
-        parts += sources()
+    parts += sources(SOURCES.get(kind, ()))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def sources() -> Iterator[tuple[str, str]]:
-    """Every file of `SOURCES` with its digest."""
-    for folder in SOURCES:
+def sources(places: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Every file of these files and folders, with its digest."""
+    for folder in places:
         place = CHECKOUT / folder
         for path in sorted([place] if place.is_file() else place.rglob("*")):
             if path.is_file() and path.parent.name != "__pycache__":
@@ -156,7 +162,8 @@ def build(kind: str, name: str, *, rebuild: bool) -> None:
     elif kind == "cached":
         build_cached(name, ensure("bare", rebuild=rebuild), changes)
     else:
-        converged.build(name, ensure("cached", rebuild=rebuild), recipe(kind), changes)
+        by = {"converged": converged.build, "released": released.build}
+        by[kind](name, ensure("cached", rebuild=rebuild), recipe(kind), changes)
 
 
 def build_bare(name: str, changes: list[str]) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 import itertools
 import smtplib
 import threading
@@ -15,18 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from ..clients import Refused, User, log_in
+from ..conftest import HUNG_UP_ON
 
-# A client of the standard library that is hung up on before its greeting leaves its socket to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = HUNG_UP_ON
 
 LOGINS = ["submission", "submissions", "imap", "imaps", "pop3", "pop3s", "sieve"]
 RESTART = "systemctl reset-failed postgresql@17-main && systemctl restart postgresql@17-main"
@@ -36,13 +31,6 @@ BREAK = (
 )
 #: What mail programs take for a wrong password.
 WRONG = ("(535", "AUTHENTICATIONFAILED", "[AUTH]", "Authentication failed")
-
-
-@pytest.fixture(autouse=True)
-def _sockets_collected() -> Iterator[None]:
-    """Here, where that is no fault, and not in the next test."""
-    yield
-    gc.collect()
 
 
 def said(log_in_once: Callable[[], None]) -> str:

@@ -1,0 +1,349 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host of the last release is brought to the working tree by one run of site.yml, while mail comes and goes."""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import json
+import smtplib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pytest
+import testinfra
+from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
+from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import schema
+
+from .. import identity
+from ..clients import User, inbox, log_in, message, receive, send, subjects, submission, until
+from ..conftest import HUNG_UP_ON
+from ..control import Control
+from ..outside import Outside
+from . import mailboxes
+from .traffic import Client, Unknown, going_on
+
+pytestmark = HUNG_UP_ON
+
+TARO = User("taro@acme.example", "correct horse battery staple")
+HANAKO = User("hanako@acme.example", "mada mada dane")
+KEN = User("ken@acme.example", "not so secret 3")
+BILL = User("bill@bolt.example", "Tr0ub4dor&3")
+#: Her plan holds her mail at the third of one content.
+MIA = User("mia@crowd.example", "not so secret 5")
+LETTER = "Dear customer, our shop has a new address, and we would be glad to see you there one of these days.\n"
+USERS = (TARO, HANAKO, KEN, BILL)
+#: All of whose mail goes on to outside.
+MORI, MORI_OUTSIDE = "mori@acme.example", "mori@outside.example"
+PARTNER, PROBE = "partner@outside.example", "probe@outside.example"
+STRANGER = "stranger@outside.example"
+#: 日本語, and a folder in it.
+FOLDERS = ("Archive", "&ZeVnLIqe-", "&ZeVnLIqe-/2026", "Old")
+SUBSCRIBED = FOLDERS[:3]
+#: What everybody has and is subscribed to, since a release that may be a later one.
+USUAL = {b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash"}
+FLAGS = ("", r"\Seen", r"\Seen \Answered", r"\Flagged $Label1", r"\Draft", r"\Seen $Forwarded")
+SCRIPT = 'require "fileinto"; if header :contains "subject" "to be filed" { fileinto "Archive"; }'
+MIGRATED = 'runuser -u postgres -- psql -Atc "SELECT version FROM directory.migration ORDER BY 1" mailhosting'
+
+
+@dataclass
+class Ledger:
+    """What the host has taken: subject → whose inboxes it has to come to; and what it may have taken."""
+
+    accepted: dict[str, tuple[User, ...]] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def hand_in(self, session: smtplib.SMTP, sender: str, recipient: str, *inboxes: User) -> None:
+        """One mail in a session.  Raises: smtplib.SMTPException, OSError, Unknown."""
+        made = message(sender, recipient)
+        for code, text in (session.mail(sender), session.rcpt(recipient)):
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, text)
+        try:
+            code, text = session.data(made.as_bytes())
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            self.unknown.add(str(made["Subject"]))
+            raise Unknown(str(error)) from error
+        if code != 250:
+            raise smtplib.SMTPResponseException(code, text)
+        self.accepted[str(made["Subject"])] = inboxes
+
+
+class State(NamedTuple):
+    """What must outlast an upgrade."""
+
+    accounts: dict[User, mailboxes.Account]
+    scripts: str
+    queue: list[dict[str, Any]]
+    counted: dict[str, Any]
+    identity: dict[str, str]
+
+
+@dataclass
+class Upgrade:
+    """What came of it.  `waiting`: subjects of mail for mailboxes that lay in the queue meanwhile."""
+
+    before: State
+    after: State
+    ledger: Ledger
+    clients: list[Client]
+    waiting: dict[str, tuple[User, ...]]
+    migrated: list[int]
+    ended: float
+
+
+def fill(server: Server, user: User) -> None:
+    """Folders, subscriptions, and mail with flags and dates."""
+    with protocols.imap(server, "imaps") as session:
+        session.login(*user)
+        for folder in FOLDERS:
+            assert session.create(folder)[0] == "OK"
+        for folder in SUBSCRIBED:
+            assert session.subscribe(folder)[0] == "OK"
+        for number, folder in enumerate(("INBOX", *FOLDERS)):
+            for count, flags in enumerate(FLAGS):
+                made = message(STRANGER, user.address, size=1000 * count)
+                date = imaplib.Time2Internaldate(1_700_000_000 + 86_400 * number + count)
+                assert session.append(folder, f"({flags})", date, made.as_bytes())[0] == "OK"
+        # A UID that is gone must not come back.
+        session.select("INBOX")
+        session.store("2", "+FLAGS", r"(\Deleted)")
+        session.expunge()
+
+
+def queue(host: testinfra.host.Host, name: str) -> list[dict[str, Any]]:
+    """What lies in a queue of Postfix, without what changes by waiting."""
+    entries = [json.loads(line) for line in host.check_output("postqueue -j").splitlines()]
+    keys = ("queue_id", "arrival_time", "message_size", "sender")
+    return [
+        {key: entry[key] for key in keys} | {"to": [recipient["address"] for recipient in entry["recipients"]]}
+        for entry in sorted(entries, key=lambda entry: str(entry["queue_id"]))
+        if entry["queue_name"] == name
+    ]
+
+
+def limits(host: testinfra.host.Host) -> dict[str, Any]:
+    """What MIA has used of her limits, and what of her mail is held."""
+    shown = json.loads(host.check_output(f"mailhosting-limits show --json {MIA.address}"))
+    return {
+        kind: [{key: value for key, value in entry.items() if key != "seconds_left"} for entry in shown[kind]]
+        for kind in ("windows", "holds")
+    }
+
+
+def read_state(server: Server, host: testinfra.host.Host) -> State:
+    scripts = host.check_output(f"doveadm sieve list -u {BILL.address}; doveadm sieve get -u {BILL.address} mine")
+    accounts = {user: mailboxes.read(server, user) for user in USERS}
+    return State(accounts, scripts, queue(host, "hold"), limits(host), identity.of(host))
+
+
+def wait_in_queue(server: Server, host: testinfra.host.Host) -> dict[str, tuple[User, ...]]:
+    """Mail that the host has taken and put aside: that for mailboxes by subject → whose inboxes it has to come to."""
+    host.check_output("postconf -e defer_transports=lmtp,smtp && postfix reload")
+    taken = {
+        receive(server, STRANGER, HANAKO.address): (HANAKO,),
+        receive(server, STRANGER, KEN.address): (KEN, TARO),
+        receive(server, STRANGER, "anybody@acme.example"): (TARO,),
+        send(server, BILL, "sales@acme.example"): (TARO, HANAKO),
+    }
+    send(server, BILL, PARTNER)
+    receive(server, STRANGER, MORI)
+    assert until(lambda: len(queue(host, "deferred")) == len(taken) + 2)
+    host.check_output("postsuper -h ALL deferred && postconf -X defer_transports && postfix reload")
+    return taken
+
+
+def clients(server: Server, ledger: Ledger) -> list[Client]:
+    """A server outside, people who send, and people who read."""
+
+    def stranger(recipient: str, *inboxes: User) -> Callable[[], None]:
+        def act() -> None:
+            with protocols.smtp(server, "smtp") as session:
+                ledger.hand_in(session, STRANGER, recipient, *inboxes)
+
+        return act
+
+    def sender(protocol: str, recipient: str, *inboxes: User) -> Callable[[], None]:
+        def act() -> None:
+            with submission(server, BILL, protocol) as session:
+                ledger.hand_in(session, BILL.address, recipient, *inboxes)
+
+        return act
+
+    seen: set[bytes] = set()
+
+    def reader() -> None:
+        with inbox(server, HANAKO) as session:
+            now = set(session.uid("SEARCH", "ALL")[1][0].split())
+        if lost := seen - now:
+            raise imaplib.IMAP4.error(f"gone: {lost}")
+        seen.update(now)
+
+    return [
+        Client("25, to a mailbox", stranger(HANAKO.address, HANAKO)),
+        Client("25, to one who has it sent on", stranger(KEN.address, KEN, TARO), pace=2),
+        Client("587, to an alias", sender("submission", "sales@acme.example", TARO, HANAKO)),
+        Client("465", sender("submissions", TARO.address, TARO), pace=2),
+        Client("IMAP, reading", reader, pace=1),
+        Client("POP3", lambda: log_in(server, "pop3", KEN), pace=1),
+        Client("ManageSieve", lambda: log_in(server, "sieve", TARO), pace=2),
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def upgrade(server: Server, host: testinfra.host.Host, control: Control) -> Upgrade:
+    """Give the host of the last release something to lose, and bring it to the working tree."""
+    for user in USERS:
+        fill(server, user)
+    host.check_output(f"doveadm sieve put -u {BILL.address} -a mine <<'END'\n{SCRIPT}\nEND")
+    for _ in range(4):
+        made = message(MIA.address, BILL.address)
+        made.set_content(LETTER)
+        with submission(server, MIA) as session:
+            session.send_message(made)
+    waiting = wait_in_queue(server, host)
+    before = read_state(server, host)
+    migrated = [int(line) for line in host.check_output(f"cd / && {MIGRATED}").splitlines()]
+
+    ledger = Ledger()
+    everybody = clients(server, ledger)
+    began = time.monotonic()
+    with going_on(everybody):
+        control.playbook("site")
+    print(f"\nsite.yml took {time.monotonic() - began:.0f} s;", *everybody, sep="\n  ")
+    ended = time.time()
+    return Upgrade(before, read_state(server, host), ledger, everybody, waiting, migrated, ended)
+
+
+def test_a_second_run_changes_nothing(control: Control) -> None:
+    assert " changed=0 " in control.playbook("site").splitlines()[-2]
+
+
+def test_verify_finds_it_in_order(upgrade: Upgrade, control: Control) -> None:
+    # Until then Postfix said that Dovecot was being restarted.
+    control.playbook("verify", verify_since=f"@{upgrade.ended:.0f}")
+
+
+def test_nobody_was_told_more_than_to_come_again(upgrade: Upgrade) -> None:
+    assert {client.name: client.refused for client in upgrade.clients if client.refused} == {}
+
+
+def test_everybody_was_served_meanwhile(upgrade: Upgrade) -> None:
+    assert {client.name: client.done for client in upgrade.clients if client.done < 10} == {}
+
+
+@pytest.fixture(scope="module")
+def released(upgrade: Upgrade, server: Server, host: testinfra.host.Host, outside: Outside) -> Outside:
+    """Where mail for outside comes to, once all that the release before had put aside goes on; but not MIA's."""
+
+    def is_reached() -> bool:
+        send(server, BILL, PROBE)
+        return until(lambda: bool(outside.mails_to(PROBE)), 2)
+
+    # Postfix takes a moment to find its way there.
+    assert until(is_reached)
+    ids = " ".join(entry["queue_id"] for entry in upgrade.before.queue if entry["sender"] != MIA.address)
+    host.check_output(f"for id in {ids}; do postsuper -H $id; done; postqueue -f")
+    return outside
+
+
+def unanswered(host: testinfra.host.Host) -> set[str]:
+    """Subjects of mail at whose last line Dovecot was stopped: it may be there, and is delivered again (RFC 1047)."""
+    said = "journalctl --quiet --output=cat --unit=postfix --grep="
+    cut_off = host.check_output(f"{said}'status=deferred .*end of (data|DATA command)' | cut -d: -f1").split()
+    ids = host.check_output(f"{said}'message-id=<.*@e2e.test>'").splitlines()
+    return {line.partition("<")[2].partition("@")[0] for line in ids if line.partition(":")[0] in cut_off}
+
+
+@pytest.mark.usefixtures("released")
+def test_every_mail_that_was_accepted_came_once(upgrade: Upgrade, server: Server, host: testinfra.host.Host) -> None:
+    ledger = upgrade.ledger
+    accepted = ledger.accepted | upgrade.waiting
+    expected = Counter((subject, user) for subject, users in accepted.items() for user in users)
+
+    def came() -> Counter[tuple[str, User]]:
+        """How often each mail of the ledger is in each inbox."""
+        sent = accepted.keys() | ledger.unknown
+        return Counter((subject, user) for user in USERS for subject in subjects(server, user) if subject in sent)
+
+    assert len(ledger.accepted) > 50
+    until(lambda: not expected - came(), 60)
+    found = came()
+    assert expected - found == Counter()
+    # Whoever got no answer to the last line may send it again, and that is another mail; but none comes twice.
+    doubled = {mail: count for mail, count in found.items() if count > 1}
+    assert max(doubled.values(), default=2) == 2
+    assert {subject for subject, _user in doubled} <= unanswered(host)
+
+
+@pytest.mark.parametrize("user", USERS, ids=lambda user: user.address)
+def test_mailboxes_are_what_they_were(upgrade: Upgrade, user: User) -> None:
+    before, after = upgrade.before.accounts[user], upgrade.after.accounts[user]
+    assert before.mails.keys() >= {b"INBOX", *(folder.encode() for folder in FOLDERS)}
+    assert {folder: after.validity.get(folder) for folder in before.validity} == before.validity
+    assert after.validity.keys() - before.validity.keys() <= USUAL
+    assert before.subscribed <= after.subscribed <= before.subscribed | USUAL
+    for folder, mails in before.mails.items():
+        kept = {uid: after.mails[folder].get(uid) for uid in mails}
+        assert kept == mails
+        # What has come since has come after.
+        assert min(after.mails[folder].keys() - mails.keys(), default=10**9) > max(mails, default=0)
+    assert after.uidls[: len(before.uidls)] == before.uidls
+
+
+def test_filters_are_what_they_were(upgrade: Upgrade, server: Server) -> None:
+    assert SCRIPT in upgrade.before.scripts
+    assert upgrade.after.scripts == upgrade.before.scripts
+    filed = message(STRANGER, BILL.address)
+    filed.replace_header("Subject", f"to be filed {filed['Subject']}")
+    with protocols.smtp(server, "smtp") as session:
+        session.send_message(filed)
+    assert until(lambda: len(mailboxes.read(server, BILL).mails[b"Archive"]) == len(FLAGS) + 1, 60)
+
+
+def test_what_waited_goes_out_and_bounces_find_their_way_back(
+    upgrade: Upgrade, server: Server, released: Outside
+) -> None:
+    assert upgrade.after.queue == upgrade.before.queue
+    assert released.mail_to(PARTNER).sender == BILL.address
+    # What goes on by a forward has its way from the release before, where there is no such server.
+    (rewritten,) = (entry["sender"] for entry in upgrade.before.queue if entry["to"] == [MORI_OUTSIDE])
+    assert rewritten.startswith("SRS0=")
+    receive(server, "", rewritten)
+    assert released.mail_to(STRANGER).sender == ""
+
+
+def test_what_was_counted_and_held_still_is(upgrade: Upgrade, server: Server, host: testinfra.host.Host) -> None:
+    assert [hold["mails"] for hold in upgrade.before.counted["holds"]] == [2]
+    assert [window["counted"] for window in upgrade.before.counted["windows"]] == [4]
+    assert upgrade.after.counted == upgrade.before.counted
+    there = len(mailboxes.read(server, BILL).mails[b"INBOX"])
+    host.check_output(f"mailhosting-limits release {MIA.address}")
+    assert until(lambda: len(mailboxes.read(server, BILL).mails[b"INBOX"]) == there + 2, 60)
+
+
+def test_the_host_is_itself(upgrade: Upgrade) -> None:
+    assert upgrade.after.identity == upgrade.before.identity
+
+
+def test_the_directory_is_of_this_release(upgrade: Upgrade, host: testinfra.host.Host) -> None:
+    versions = [int(line) for line in host.check_output(f"cd / && {MIGRATED}").splitlines()]
+    assert versions == [version for version, _sql in schema.MIGRATIONS]
+    assert versions[: len(upgrade.migrated)] == upgrade.migrated
+
+
+def test_everybody_logs_in_as_before(server: Server) -> None:
+    for protocol in ("pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"):
+        for user in USERS:
+            log_in(server, protocol, user)
+    # What came by APOP before is read back with the key of before.
+    for user in (TARO, HANAKO, KEN):
+        with contextlib.closing(protocols.pop3(server, "pop3s")) as maildrop:
+            maildrop.apop(*user)
