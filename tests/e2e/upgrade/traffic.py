@@ -18,8 +18,19 @@ from ..clients import Refused
 
 #: Seconds between one act's begin and the next one's, unless it is said otherwise.
 PACE = 0.3
-#: What an error may carry that asks a client to come again (RFC 5530, RFC 3206, RFC 5804).
-COME_AGAIN = ("[UNAVAILABLE]", "[INUSE]", "[SERVERBUG]", "[SYS/TEMP]", "[IN-USE]", "(TRYLATER)", "BYE", "EOF")
+#: What an error may carry that asks a client to come again (RFC 5530, RFC 3206, RFC 5804), or with which a server that
+#: is being stopped hangs up.
+COME_AGAIN = (
+    "[UNAVAILABLE]",
+    "[INUSE]",
+    "[SERVERBUG]",
+    "[SYS/TEMP]",
+    "[IN-USE]",
+    "(TRYLATER)",
+    "BYE",
+    "EOF",
+    "Server shutting down",
+)
 
 
 class Unknown(Exception):
