@@ -219,7 +219,7 @@ host:
       description: Whether any tenant has APOP and CRAM-MD5.
       type: bool
     max_message_size:
-      description: Bytes of the largest message that any tenant may send or get; 0 if one has no limit.
+      description: Bytes of the largest message that any tenant's plan says; 0 if none says one.
       type: int
     pop_before_smtp:
       description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.

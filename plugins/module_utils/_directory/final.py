@@ -74,13 +74,12 @@ def host_facts(settings: Settings) -> dict[str, Any]:
     effects = [effective(settings.plans.get(row.plan, {}), row.overrides) for row in kinds.values()]
     hostnames = {name for row in settings.domains.values() if row.tenant in live for name in row.hostnames}
     protocols = {protocol for effect in effects for protocol in effect["protocols"]}
-    sizes = [effect["max_message_size"] for effect in effects]
     return {
         "hostnames": sorted(hostnames),
         "all_address": any(effect["all_address"] == "tenant" for effect in effects),
         "cleartext_auth": any(effect["cleartext_auth"] for effect in effects),
         "legacy_auth": any(effect["legacy_auth"] for effect in effects),
-        "max_message_size": max((size for size in sizes if size), default=0) if all(sizes) else 0,
+        "max_message_size": max((effect["max_message_size"] or 0 for effect in effects), default=0),
         "pop_before_smtp": max(map(relay_seconds, effects), default=0),
         "pop_before_smtp_senders": max(map(relay_senders, effects), key=RELAY_SENDERS.index, default=RELAY_SENDERS[0]),
         "quota_notice": sorted({percent for effect in effects for percent in effect["quota_notice"]}),

@@ -247,6 +247,11 @@ def test_another_threshold_of_quotas_is_the_daemons_concern_and_one_that_somebod
     assert (result["host"]["quota_notice"], result["host_changed"]) == ([50, 90, 100], True)
 
 
+def test_the_largest_message_of_any_plan_is_the_hosts_whatever_others_say(sync: Run) -> None:
+    result = sync(desired(tenant("acme", overrides={"max_message_size": 90 << 20}), tenant("bolt")))
+    assert result["host"]["max_message_size"] == 90 << 20
+
+
 def test_without_a_directory_check_mode_takes_it_to_be_empty(sync: Run) -> None:
     options = {"host": "/nowhere"}
     result = sync(ONE, check=True, **options)

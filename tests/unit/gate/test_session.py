@@ -459,6 +459,15 @@ def test_sizes_are_told_at_mail_at_rcpt_and_at_the_end(gate: Gate, told: Told) -
     assert sent(gate, TARO.username, BILL.username, size=999) == "552"
 
 
+def test_the_hosts_size_is_that_of_a_plan_without_one(gate: Gate, told: Told) -> None:
+    """Another's plan may be larger: Postfix takes what that takes."""
+    told.tenants[ACME] = tenant(ACME, max_message_size=1000)
+    gate = replace(gate, message_size_limit=500)
+    assert begun(gate, declared_size=501).recipient(BILL.username) == TEXTS.message_size
+    assert begun(gate, declared_size=501).recipient(TARO.username) is None
+    assert [sent(gate, BILL.username, size=size) for size in (498, 499)] == ["250", "552"]
+
+
 def test_a_full_mailbox_is_refused_alone(gate: Gate, told: Told, server: Server) -> None:
     told.ends[TARO.username] = Destinations((Place(TARO, ACME, 5000),), ())
     told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 5000), Place(HANAKO, ACME, 0)), ())

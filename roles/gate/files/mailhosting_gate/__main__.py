@@ -71,6 +71,7 @@ def main() -> None:
             "receive": read_limits(settings["receive_limits"], "receive"),
         },
         zone=_zone(settings["timezone"]),
+        message_size_limit=settings["message_size_limit"],
     )
     Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)
 

@@ -86,6 +86,7 @@ class Gate:
     texts: Texts
     host_limits: Mapping[Direction, tuple[Limit, ...]]
     zone: tzinfo = UTC  # of the dates it writes
+    message_size_limit: int | None = None  # bytes, for tenants whose plan says none
 
     def may_log_in(self, client: str) -> Reply | None:
         """Asked before a login: of one that Dovecot cannot check Postfix says 535, that the password is wrong."""
@@ -370,9 +371,9 @@ class Transaction:
 
     def _too_large(self, tenants: Iterable[Tenant], size: int) -> Reply | None:
         for tenant in tenants:
-            if tenant.max_message_size is not None and size > tenant.max_message_size:
-                most = f"{size} octets, {tenant.max_message_size} at most"
-                return self._refuse(self.gate.texts.message_size, most, tenant)
+            limit = self.gate.message_size_limit if tenant.max_message_size is None else tenant.max_message_size
+            if limit is not None and size > limit:
+                return self._refuse(self.gate.texts.message_size, f"{size} octets, {limit} at most", tenant)
         return None
 
     # Who
