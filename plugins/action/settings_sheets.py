@@ -33,6 +33,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "dest": {"type": "path", "required": True},
     "hostname": {"type": "str", "required": True},
     "tls_names": {"type": "str", "choices": list(content.TLS_NAMES), "default": "shared"},
+    "challenge_auth": {"type": "str", "choices": list(content.CHALLENGE_AUTH), "default": "before_tls"},
     "message_size_limit": {"type": "int"},
     "with_password": {"type": "bool", "default": False},
     "provider_name": {"type": "str", "default": ""},
@@ -131,7 +132,9 @@ def _stop(problems: list[Problem]) -> None:
 def _wanted(
     accounts: list[selection.Chosen], options: dict[str, Any], languages: tuple[str, ...]
 ) -> list[folder.Wanted]:
-    host = content.Host(options["hostname"], options["message_size_limit"], options["tls_names"])
+    host = content.Host(
+        options["hostname"], options["message_size_limit"], options["tls_names"], options["challenge_auth"]
+    )
     unknown = sorted(set(options["languages"]).difference(languages))
     if unknown:
         raise page.PageError(f"languages: there are no texts in {', '.join(unknown)}; there are {', '.join(languages)}")

@@ -76,6 +76,14 @@ options:
     type: str
     choices: [shared, own]
     default: shared
+  challenge_auth:
+    description:
+      - Where the host's SMTP offers CRAM-MD5 to plans with C(legacy_auth).
+      - With V(before_tls) it stands on no sheet.
+    type: str
+    choices: [before_tls, everywhere]
+    default: before_tls
+    version_added: "0.2.0"
   message_size_limit:
     description: Bytes of the largest mail that the host takes. Not on the sheets if not given.
     type: int

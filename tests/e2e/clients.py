@@ -62,6 +62,16 @@ def log_in(server: Server, protocol: str, user: User) -> None:
         raise Refused(str(error)) from error
 
 
+def mechanisms(server: Server, protocol: str, *, tls: bool = True) -> set[str]:
+    """What SMTP on the port of `protocol` offers to log in by; without `tls` before STARTTLS."""
+    place = server.address, protocols.PORTS[protocol]
+    with protocols.smtp(server, protocol) if tls else smtplib.SMTP(*place, timeout=server.timeout) as session:
+        if tls and protocol == "smtp":
+            session.starttls(context=server.context)
+        session.ehlo()
+        return set(session.esmtp_features["auth"].split())
+
+
 class ManageSieve:
     """A session by ManageSieve (RFC 5804), under TLS."""
 

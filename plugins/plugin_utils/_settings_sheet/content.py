@@ -16,6 +16,7 @@ from ...module_utils._conversation import PORTS
 from ...module_utils._directory.model import UNSET, Account, Tenant, relay_seconds
 
 TLS_NAMES: Final = ("shared", "own")
+CHALLENGE_AUTH: Final = ("before_tls", "everywhere")
 
 # In the order of advice: TLS from the first byte before STARTTLS (RFC 8314 3).
 _RECEIVING: Final = ("imaps", "pop3s", "imap", "pop3")
@@ -53,6 +54,7 @@ class Sheet:
     sending: tuple[Service, ...]
     pop_before_smtp: int | None = None  # seconds that a POP login lets its address send
     legacy_auth: bool = False  # whether APOP and CRAM-MD5 work
+    challenge_auth: str = "everywhere"  # where SMTP offers CRAM-MD5: before_tls or everywhere
 
     @property
     def attachment_limit(self) -> int | None:
@@ -73,7 +75,9 @@ class Sheet:
         """What a program may send in place of the password, with the kinds of servers that take it."""
         services = self.receiving + self.sending if self.legacy_auth else ()
         kinds = {service.kind for service in services if service.authentication != "pop_before_smtp"}
-        offers = (("APOP", ("pop3",)), ("CRAM-MD5", ("imap", "smtp")))
+        # A way that ends with TLS is none to advise.
+        challenged = ("imap", "smtp") if self.challenge_auth == "everywhere" else ("imap",)
+        offers = (("APOP", ("pop3",)), ("CRAM-MD5", challenged))
         by_name = ((name, [kind.upper() for kind in servers if kind in kinds]) for name, servers in offers)
         return ", ".join(f"{name} ({', '.join(servers)})" for name, servers in by_name if servers)
 
@@ -90,6 +94,7 @@ class Host:
     name: str  # the shared name, in whose certificate it stands
     message_size_limit: int | None = None
     tls_names: str = "shared"  # which name the ports with TLS from the first byte get: shared or own
+    challenge_auth: str = "everywhere"  # where SMTP offers CRAM-MD5: before_tls or everywhere
 
 
 def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *, with_password: bool) -> Sheet:
@@ -108,6 +113,7 @@ def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *,
         pop_before_smtp=window,
         # Of a hash that somebody brought no secret is known.
         legacy_auth=plan["legacy_auth"] and account.password_hash is None,
+        challenge_auth=host.challenge_auth,
     )
 
 

@@ -22,7 +22,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, arrived, log_in, message, until
+from ..clients import Refused, User, arrived, log_in, mechanisms, message, until
 from ..control import Control
 from .guessing import banned, guess, limit
 
@@ -69,13 +69,21 @@ def apop(server: Server, user: User, protocol: str = "pop3") -> None:
         raise Refused(str(error)) from error
 
 
+def smtp_in_clear(server: Server, protocol: str) -> smtplib.SMTP:
+    """A session on 25 or 587 that has greeted, and never begins TLS."""
+    session = smtplib.SMTP(server.address, protocols.PORTS[protocol], timeout=server.timeout)
+    session.ehlo()
+    return session
+
+
 def cram_md5(server: Server, user: User, protocol: str) -> None:
+    """By SMTP before TLS, where it is offered."""
     try:
         if protocol.startswith("imap"):
             with protocols.imap(server, protocol) as mailbox:
                 mailbox.login_cram_md5(*user)
         else:
-            with protocols.smtp(server, protocol) as session:
+            with smtp_in_clear(server, protocol) as session:
                 session.user, session.password = user
                 session.auth("CRAM-MD5", session.auth_cram_md5)
     except (imaplib.IMAP4.error, smtplib.SMTPAuthenticationError) as error:
@@ -90,7 +98,7 @@ def test_every_way_to_log_in(server: Server, name: str) -> None:
     apop(server, user)
     apop(server, user, "pop3s")
     apop(server, user, "pop3 in clear")
-    for protocol in ("imap", "submission", "submissions", "smtp"):
+    for protocol in ("imap", "submission", "smtp"):
         cram_md5(server, user, protocol)
     for protocol in ("pop3", "pop3s", "imap", "submission", "submissions"):
         log_in(server, protocol, user)
@@ -103,6 +111,24 @@ def test_a_login_with_wide_letters_has_its_secret(server: Server) -> None:
     for way in (apop, partial(cram_md5, protocol="imap")):
         with pytest.raises(Refused):
             way(server, wide._replace(password="wrong"))
+
+
+def test_smtp_offers_under_tls_what_everybody_can_use(server: Server, taro: User) -> None:
+    """Programs such as PHPMailer take CRAM-MD5 where they see it, and nothing else then; most have no secret for it."""
+    for protocol in ("submission", "submissions", "smtp"):
+        assert mechanisms(server, protocol) == {"PLAIN", "LOGIN"}, protocol
+    for protocol in ("submission", "smtp"):
+        assert mechanisms(server, protocol, tls=False) == {"PLAIN", "LOGIN", "CRAM-MD5"}, protocol
+    for user in (SHA, HASH_ONLY, taro):
+        for protocol in ("submission", "submissions"):
+            with protocols.smtp(server, protocol) as session:
+                best = next(name for name in ("CRAM-MD5", "LOGIN", "PLAIN") if name in session.esmtp_features["auth"])
+                session.user, session.password = user
+                session.auth(best, getattr(session, f"auth_{best.lower().replace('-', '_')}"))
+    with protocols.smtp(server, "submission") as session:
+        session.user, session.password = SHA
+        with pytest.raises(smtplib.SMTPAuthenticationError, match="Invalid authentication mechanism"):
+            session.auth("CRAM-MD5", session.auth_cram_md5)
 
 
 @pytest.mark.requirement("WA-1")
@@ -126,7 +152,7 @@ def test_the_sender_belongs_to_whoever_logs_in_with_a_percent_sign(
     server: Server, host: testinfra.host.Host, bill: User, mechanism: str
 ) -> None:
     made = message(SHA.address, bill.address)
-    with protocols.smtp(server, "submission") as session:
+    with smtp_in_clear(server, "submission") as session:
         session.user, session.password = "sha%legacy.example", SHA.password
         session.auth(mechanism, getattr(session, f"auth_{mechanism.lower().replace('-', '_')}"))
         assert session.mail(bill.address)[0] == 250
@@ -152,14 +178,19 @@ def test_whoever_fails_is_told_the_same(server: Server, user: User) -> None:
 
 @pytest.mark.timing
 def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Server, taro: User) -> None:
-    """smtplib.login tries CRAM-MD5 first."""
-    for user in (HASH_ONLY, taro):
-        for _ in range(3):
-            with protocols.smtp(server, "submission") as session:
-                assert b"CRAM-MD5" in session.ehlo()[1]
-                start = time.monotonic()
-                session.login(*user)
-                assert time.monotonic() - start < 1
+    """smtplib.login tries CRAM-MD5 first.  Before TLS taro's plan takes no password."""
+    for _ in range(3):
+        with smtp_in_clear(server, "submission") as session:
+            assert b"CRAM-MD5" in session.ehlo()[1]
+            start = time.monotonic()
+            session.login(*HASH_ONLY)
+            assert time.monotonic() - start < 1
+        start = time.monotonic()
+        with pytest.raises(Refused):
+            cram_md5(server, taro, "submission")
+        with protocols.smtp(server, "submission") as session:
+            session.login(*taro)
+        assert time.monotonic() - start < 1
 
 
 def test_guessing_a_secret_is_slow(server: Server) -> None:

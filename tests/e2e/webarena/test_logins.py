@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, until
+from ..clients import User, mechanisms, until
 from .wire import ABE, BABA, KONDO, WADA, answer, empty, handed_in, in_maildrop, maildrop, session_of
 
 OUTSIDE = "x@outside.example"
@@ -40,6 +40,14 @@ def test_smtp_pop3_and_apop_and_no_imap(server: Server) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server.address, port), server.timeout)
     empty(server, BABA)
+
+
+def test_where_all_customers_have_it_cram_md5_is_offered_under_tls_too(server: Server) -> None:
+    for tls in (False, True):
+        assert mechanisms(server, "submission", tls=tls) == {"PLAIN", "LOGIN", "CRAM-MD5"}
+    with protocols.smtp(server, "submission") as session:
+        session.user, session.password = BABA
+        assert session.auth("CRAM-MD5", session.auth_cram_md5)[0] == 235
 
 
 def relay(server: Server, protocol: str, user: User) -> tuple[int, bytes]:

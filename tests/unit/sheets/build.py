@@ -42,11 +42,15 @@ def tenant(*hostnames: str, **domains: tuple[str, ...]) -> Tenant:
 
 
 def sheet(
-    owner: Tenant | None = None, tls_names: str = "shared", with_password: bool = False, **plan: Any
+    owner: Tenant | None = None,
+    tls_names: str = "shared",
+    with_password: bool = False,
+    challenge_auth: str = "everywhere",
+    **plan: Any,
 ) -> content.Sheet:
     """Taro's sheet under a plan with these keys."""
     owner = owner or tenant()
-    host = content.Host(SHARED, 50 << 20, tls_names)
+    host = content.Host(SHARED, 50 << 20, tls_names, challenge_auth)
     account = owner.accounts["taro@acme.example"]
     return content.sheet(owner, account, effective(plan, {}), host, with_password=with_password)
 

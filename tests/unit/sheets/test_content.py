@@ -82,6 +82,12 @@ def test_where_other_mechanisms_are_offered(protocols: list[str], window: int | 
     assert sheet(protocols=protocols, pop_before_smtp=window).other_mechanisms == ""
 
 
+def test_a_mechanism_that_smtp_has_before_tls_alone_is_on_no_sheet() -> None:
+    plan: dict[str, Any] = {"protocols": ["pop3", "imap", "submission"], "legacy_auth": True, "cleartext_auth": True}
+    shown = {where: sheet(challenge_auth=where, **plan).other_mechanisms for where in content.CHALLENGE_AUTH}
+    assert shown == {"before_tls": "APOP (POP3), CRAM-MD5 (IMAP)", "everywhere": "APOP (POP3), CRAM-MD5 (IMAP, SMTP)"}
+
+
 def test_a_hash_that_was_brought_has_no_secret_for_other_mechanisms() -> None:
     owner = tenant()
     owner.accounts["taro@acme.example"].password_hash = "{SSHA512}abc"
