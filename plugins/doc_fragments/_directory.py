@@ -23,7 +23,8 @@ options:
     default: /var/run/postgresql
 """
 
-    DOCUMENTATION = rf"""{PLACE}
+    DOCUMENTATION = r"""
+options:
   user:
     description: Database role to connect as. With peer authentication, C(root) may be C(mailhosting).
     type: str

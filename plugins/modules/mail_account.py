@@ -20,6 +20,7 @@ description:
     file declares.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
   - mailhosting.stack._directory.closing
   - mailhosting.stack._directory.holds

@@ -18,6 +18,7 @@ description:
   - An alias that was declared in files is changed there.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
 options:
   address:

@@ -37,6 +37,7 @@ description:
   - Each account that is closed is named in a warning.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
   - mailhosting.stack._directory.closing
 options:

@@ -14,6 +14,7 @@ description:
   - Returns what the directory holds, without any password or hash.
 extends_documentation_fragment:
   - mailhosting.stack._attributes.info
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
 options:
   gather_subset:

@@ -19,6 +19,7 @@ description:
     Dovecot between the steps.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
 requirements:
   - python3-cryptography on the host

@@ -16,6 +16,7 @@ description:
   - A tenant that was declared in files can only get holds here; everything else is changed in its files.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
   - mailhosting.stack._directory.closing
   - mailhosting.stack._directory.holds

@@ -17,6 +17,7 @@ description:
   - The rows of tenants that are gone stay.
 extends_documentation_fragment:
   - mailhosting.stack._attributes.info
+  - mailhosting.stack._directory.place
   - mailhosting.stack._directory
 options:
   tenant:
