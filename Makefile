@@ -140,7 +140,7 @@ timing: venv test-packages ## Tests of time, on the hosts that `make test` kept,
 timing-units:
 	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
 $(TIMED:%=timing-%): timing-%:
-	trap '$(HOSTS) down --run molecule-$*' EXIT; MAIL_TEST_TIMING=now $(MAKE) e2e S=$* T=tests/e2e
+	trap '$(HOSTS) down --run molecule-$*' EXIT; MAIL_TEST_TIMING=now $(MAKE) e2e S=$* T=$(or $(wildcard tests/e2e/$*),tests/e2e)
 
 .PHONY: count
 count: venv ## Whether each test ran once in the last `make test`
