@@ -141,6 +141,12 @@ def addresses(names: list[str]) -> list[str]:
     return found
 
 
+def address_towards(place: str) -> str:
+    """Which of this machine's addresses connections to `place` come from."""
+    (route,) = json.loads(run(["ip", "-json", "route", "get", place]))
+    return str(route["prefsrc"])
+
+
 def write(path: Path, text: str) -> None:
     """Write `path` unless it says so already."""
     if not path.exists() or path.read_text() != text:
@@ -152,7 +158,11 @@ def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
     known_hosts = home / "known_hosts"
     ssh_config = home / "ssh_config"
     write(known_hosts, "".join(f"{host},{place} {key}\n" for host, (place, key) in hosts.items()))
-    lines = [f"Host {host} {place}\n  HostName {place}" for host, (place, _key) in hosts.items()]
+    lines = [
+        # A test may have its clients come from an address that goes with it: no connection of ours begins there.
+        f"Host {host} {place}\n  HostName {place}\n  BindAddress {address_towards(place)}"
+        for host, (place, _key) in hosts.items()
+    ]
     lines += [
         "Host *",
         "  User root",
