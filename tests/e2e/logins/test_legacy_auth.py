@@ -11,9 +11,8 @@ import itertools
 import poplib
 import shlex
 import smtplib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from ..clients import Refused, User, arrived, log_in, mechanisms, message, until
 from ..control import Control
+from ..traffic import Client, going_on
 from .guessing import banned, guess, limit
 
 LEGACY = {
@@ -299,35 +299,6 @@ def test_keys_and_secrets_are_for_root_and_dovecot(host: testinfra.host.Host) ->
     assert host.file("/run/dovecot/dovecot.conf.binary").mode == 0o600
 
 
-class Again(threading.Thread):
-    """Logs in again and again, each time with a new connection, until told to stop."""
-
-    def __init__(self, log_in_once: Callable[[], None]) -> None:
-        super().__init__()
-        self.logins = 0
-        self.refused: list[str] = []
-        self.dropped: list[str] = []
-        self._log_in_once = log_in_once
-        self._over = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._log_in_once()
-                self.logins += 1
-            except Refused as error:
-                # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
-                hung_up = "shutting down" in str(error) or "EOF" in str(error)
-                (self.dropped if hung_up else self.refused).append(str(error))
-            except (OSError, smtplib.SMTPException) as error:
-                self.dropped.append(str(error))
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join()
-
-
 def set_password(host: testinfra.host.Host, user: User) -> None:
     done = host.run(f"echo {shlex.quote(user.password)} | mailhosting-password {user.address}")
     if done.rc:
@@ -344,17 +315,18 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
         apop(server, user)
 
     # Postfix's processes keep their connections to Dovecot from one client to the next.
-    clients = [Again(lambda: apop(server, SHA)), Again(lambda: cram_md5(server, SHA, "submission"))]
-    clients.append(Again(set_and_log_in))
-    try:
+    clients = [
+        Client("APOP", lambda: apop(server, SHA), pace=0.1),
+        Client("CRAM-MD5", lambda: cram_md5(server, SHA, "submission"), pace=0.1),
+        Client("new passwords", set_and_log_in, pace=0.1),
+    ]
+    with going_on(clients):
         control.playbook("rotate_legacy_key")
-    finally:
-        for client in clients:
-            client.stop()
     for client, least in zip(clients, (50, 50, 10), strict=True):
-        assert client.refused == []
-        assert client.logins > least
-        assert len(client.dropped) <= 2
+        assert client.refused == [], client
+        assert client.done > least, client
+        # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
+        assert len(client.put_off) <= 2, client
     after = host.file(KEYS).content_string
     assert after.count("\n") == before.count("\n") == 1
     assert after != before

@@ -26,8 +26,8 @@ from ..clients import User, inbox, log_in, message, receive, send, subjects, sub
 from ..conftest import HUNG_UP_ON
 from ..control import Control
 from ..outside import Outside
+from ..traffic import Client, Unknown, going_on
 from . import mailboxes
-from .traffic import Client, Unknown, going_on
 
 pytestmark = HUNG_UP_ON
 

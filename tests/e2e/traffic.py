@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..clients import Refused
+from .clients import Refused
 
 #: Seconds between one act's begin and the next one's, unless it is said otherwise.
 PACE = 0.3
