@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import email
 import shlex
 import socket
 import time
@@ -17,7 +18,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, inbox, log_in, message, reachable, until, valkey_cli
+from ..clients import Refused, User, arrived, fetched, inbox, log_in, message, reachable, until, valkey_cli
 from ..control import Control
 
 OUTSIDE = "someone@outside.example"
@@ -142,6 +143,31 @@ def test_a_login_opens_relaying_for_its_own_sender(server: Server, host: testinf
         code, text = session.data(message(user.address, OUTSIDE).as_bytes())
     assert code == 250
     host.check_output("postsuper -d " + text.decode().rsplit(maxsplit=1)[-1])
+
+
+def test_what_is_relayed_does_not_say_where_it_was_written(
+    server: Server, host: testinfra.host.Host, user: User, other: User
+) -> None:
+    log_in(server, "pop3s", user)
+    written = message(user.address, other.address)
+    with protocols.smtp(server, "smtp") as session:
+        session.ehlo("taros-pc")
+        session.mail(user.address)
+        assert [session.rcpt(to)[0] for to in (OUTSIDE, f"also-{OUTSIDE}", other.address)] == [250, 250, 250]
+        code, text = session.data(written.as_bytes())
+    assert code == 250
+    queue_id = text.decode().rsplit(maxsplit=1)[-1]
+    assert arrived(server, other, written["Subject"])
+    with inbox(server, other) as session:
+        received = email.message_from_bytes(fetched(session, "*", "BODY.PEEK[HEADER]")).get_all("Received", [])
+    host.check_output(f"postsuper -d {queue_id}")
+    own, above = received[-1], received[-2]
+    assert "taros-pc" not in own
+    assert own_address(server) not in own
+    assert own.startswith("from localhost (localhost [127.0.0.1])")
+    assert f" id {queue_id}" in own
+    assert "(POP before SMTP);" in above
+    assert sum("POP before SMTP" in line for line in received) == 1
 
 
 @pytest.mark.parametrize("protocol", ["pop3", "pop3s", "imap", "imaps"])

@@ -34,7 +34,7 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     said: list[str] = []
     added: list[tuple[Any, ...]] = []
     attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
-    attributes["addheader"] = lambda *field: added.append(field)
+    attributes["addheader"] = attributes["chgheader"] = lambda *field: added.append(field)
     found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said, "added": added}))()
     vars(found).update(attributes)
     found.connect("far.example", "inet", ("192.0.2.7", 4000))
@@ -85,3 +85,33 @@ def test_what_a_mail_came_for_stands_before_what_it_came_with(
     monkeypatch.setattr(Transaction, "end", lambda _mail: outcome)
     assert mail(conversation) == 0
     assert conversation.added == [("X-Original-To", " sales@acme.example", 0)]
+
+
+OWN_LINE = """ from my_pc (b [192.0.2.9]) (pc.home.example [192.0.2.7])
+	(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))
+	by mx1.example (Postfix) with ESMTPS id 4fX
+	for <x@far.example>; Sun, 29 Nov 2026 02:45:00 +0000 (UTC)"""
+
+
+@pytest.mark.parametrize(
+    ("queue_id", "first", "changed"),
+    [
+        ("4fX", OWN_LINE, True),
+        ("4f", OWN_LINE, False),
+        ("4fX", OWN_LINE.replace("\n", " "), False),
+        ("4fX", " by mx1.example (POP before SMTP) id 4fX; Sun, 29 Nov 2026", False),
+    ],
+    ids=["Postfix's own", "another host's", "not as Postfix writes it", "without a client"],
+)
+def test_a_received_line_of_postfixs_that_is_seen_loses_its_client(
+    conversation: Any, queue_id: str, first: str, changed: bool
+) -> None:
+    conversation.getsymval = {"{daemon_name}": "smtp", "i": queue_id}.get
+    conversation.envfrom("<taro@acme.example>", "SIZE=100")
+    conversation.envrcpt("<hanako@acme.example>")
+    conversation.header("Received", first)
+    conversation.header("Received", OWN_LINE)
+    assert conversation.eom() == 0
+    rest = OWN_LINE.partition("\n")[2]
+    found = [("Received", 1, f" from localhost (localhost [127.0.0.1])\n{rest}")]
+    assert conversation.added == (found if changed else [])

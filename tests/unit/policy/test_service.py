@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -88,6 +89,21 @@ def test_a_login_opens_relaying() -> None:
     rows = Rows([("hanako@acme.example", 1800, LONG_AGO), (TARO, 1800, LONG_AGO)])
     assert answer(RELAY, rows, logged_in(60)) == decision.PERMIT
     assert rows.asked == [("taro", "acme.example")]
+
+
+def test_what_is_relayed_has_a_line_above_postfixs_own_once_a_mail() -> None:
+    rows = Rows([(TARO, 1800, LONG_AGO)])
+    relaying = RELAY | {"policy_context": "relaying"}
+    assert answer(relaying, rows, logged_in(60)) == decision.PERMIT_RELAYING
+    assert answer(relaying, rows, Values()) == decision.NO_OPINION
+
+    relayed = RELAY | {"policy_context": "relayed@mx1.example", "instance": "1a2.3"}
+    answering = Service(rows, Values(), Arrivals())
+    action = asyncio.run(answering.answer(relayed, relayed | {"instance": "1a2.2"}))
+    assert re.fullmatch(
+        r"PREPEND Received: by mx1\.example \(POP before SMTP\); \w{3}, \d\d \w{3} \d{4} [0-9:]{8} \+0000", action
+    )
+    assert asyncio.run(answering.answer(relayed, relayed)) == decision.NO_OPINION
 
 
 @pytest.mark.parametrize(("at", "action"), [(1, decision.PERMIT), (2, decision.PERMIT), (3, decision.NO_OPINION)])

@@ -57,7 +57,7 @@ def main() -> None:
     _program, file, instance = sys.argv
     settings = json.loads(Path(file).read_text(encoding="utf-8"))
     Milter.factory = Conversation
-    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS)
+    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS | Milter.CHGHDRS)
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(settings["directory"])
     valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from email.utils import format_datetime
@@ -32,3 +33,14 @@ def came_for(recipient: str) -> tuple[tuple[str, str], ...]:
     text = recipient.removeprefix("<").removesuffix(">")
     # RFC 5322 2.1.1: a line has 998 octets.
     return (("X-Original-To", text),) if text.isascii() and text.isprintable() and len(text) < 900 else ()
+
+
+def without_client(received: str, queue_id: str) -> str | None:
+    """Postfix's own Received field of the mail `queue_id`, the host's loopback in its client's place; None for another.
+
+    Its first line says who the client is, and nothing else.
+    """
+    client, feed, rest = received.partition("\n")
+    if client.startswith(" from ") and re.search(rf"\sid {re.escape(queue_id)}[;\s]", rest):
+        return f"from localhost (localhost [127.0.0.1]){feed}{rest}"
+    return None

@@ -124,6 +124,8 @@ class Conversation(Milter.Base):
             self.addheader(name, f" {value}")  # HDR_LEADSPC
         for name, value in outcome.on_top:
             self.addheader(name, f" {value}", 0)
+        if outcome.received is not None:
+            self.chgheader("Received", 1, f" {outcome.received}")
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

@@ -103,7 +103,8 @@ class Outcome:
     """How a mail ends: refused by `reply`, or taken.
 
     Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender,
-    `added` which header fields it gets, by name and value, and `on_top` which it gets before those it came with.
+    `added` which header fields it gets, by name and value, `on_top` which it gets before those it came with, and
+    `received` what its first Received field becomes.
     """
 
     reply: Reply | None = None
@@ -111,6 +112,7 @@ class Outcome:
     no_sender: bool = False
     added: tuple[tuple[str, str], ...] = ()
     on_top: tuple[tuple[str, str], ...] = ()
+    received: str | None = None
 
 
 @dataclass
@@ -137,7 +139,8 @@ class Transaction:
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _fields: set[str] = field(default_factory=set)  # of those that every mail has
+    _fields: set[str] = field(default_factory=set)  # of those that every mail has, and Received
+    _received: str | None = None  # Postfix's own field without the client, where it is seen
     _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
     _unknown: int = 0
     _first: Address | None = None
@@ -187,8 +190,14 @@ class Transaction:
 
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
-        self._size += size
         known = name.lower()
+        if known == "received" and "received" not in self._fields:
+            # Postfix shows its own only below one of the policy service's: that of who relays after a login by POP.
+            self._fields.add(known)
+            self._received = fields.without_client(value, self.queue_id)
+            if self._received is not None:
+                return
+        self._size += size
         if known in fields.DEMANDED:
             self._fields.add(known)
         if self._said_first is None and known in (owners.REDIRECTED_FROM, owners.SUBMITTED):
@@ -273,6 +282,7 @@ class Transaction:
             no_sender=self.listener == OWN and owners.is_answer(self._said_first),
             added=self._left_out(),
             on_top=self._came_for(),
+            received=self._received,
         )
 
     def _came_for(self) -> tuple[tuple[str, str], ...]:

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.utils import format_datetime
 from typing import Final, NamedTuple
 
 from .protocol import Request
 
-#: policy_context of the two questions, as Postfix's configuration names them.
+#: policy_context of the questions, as Postfix's configuration names them.
 POP_BEFORE_SMTP: Final = "pop_before_smtp"
+RELAYING: Final = "relaying"
+#: Before the host's name.
+RELAYED: Final = "relayed@"
 ALL_MEMBERS: Final = "all_members"
 
-#: Actions of access(5).
+#: Actions of access(5); the second is a class of Postfix's configuration, which permits too.
 PERMIT: Final = "OK"
+PERMIT_RELAYING: Final = "relayed"
 NO_OPINION: Final = "DUNNO"
 #: Never a refusal for good, and never a permission, because something of ours is down.
 TRY_LATER: Final = "451 4.3.0 Temporary failure, try again later"
@@ -111,6 +117,11 @@ def opens(right: Right | None, login: Login, now: float) -> bool:
 def who_opened(rights: Mapping[str, Right], logins: Mapping[str, Login], now: float) -> tuple[str, Login] | None:
     """The first user, or @ and a domain, whose last login opens relaying by their right, and that login."""
     return next((found for found in logins.items() if opens(rights.get(found[0]), found[1], now)), None)
+
+
+def trace(host: str, now: datetime) -> str:
+    """A Received field above Postfix's own: Postfix hides the first one from the gate, which rewrites the second."""
+    return f"PREPEND Received: by {host} (POP before SMTP); {format_datetime(now)}"
 
 
 def members_only(domain: str) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from . import decision, protocol
@@ -55,10 +56,13 @@ class Service:
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer until the client leaves or says what is no request; it gets no answer to that."""
+        previous: protocol.Request | None = None
         try:
             while (block := await self._request(reader)) is not None:
-                writer.write(protocol.render(await self.answer(protocol.parse(block))))
+                request = protocol.parse(block)
+                writer.write(protocol.render(await self.answer(request, previous)))
                 await writer.drain()
+                previous = request
         except (protocol.Malformed, asyncio.LimitOverrunError) as error:
             LOG.warning("no request of Postfix's: %s", error)
         except OSError:
@@ -74,12 +78,21 @@ class Service:
                 raise protocol.Malformed("the client left in the middle of it") from error
             return None
 
-    async def answer(self, request: protocol.Request) -> str:
-        """The action for a request; TRY_LATER while it cannot be known."""
+    async def answer(self, request: protocol.Request, previous: protocol.Request | None = None) -> str:
+        """The action for a request; TRY_LATER while it cannot be known.
+
+        `previous` is the request before it, for Postfix asks each question by a connection of its own.
+        """
         try:
             match request.get("policy_context", ""):
                 case decision.POP_BEFORE_SMTP:
-                    return await self._relaying(request)
+                    return await self._relaying(request, decision.PERMIT)
+                case decision.RELAYING:
+                    return await self._relaying(request, decision.PERMIT_RELAYING)
+                case context if context.startswith(decision.RELAYED):
+                    if previous is not None and request.get("instance") == previous.get("instance"):
+                        return decision.NO_OPINION  # one more recipient of the same mail
+                    return decision.trace(context.removeprefix(decision.RELAYED), datetime.now(UTC))
                 case decision.ALL_MEMBERS:
                     return await self._membership(request)
                 case other:
@@ -88,7 +101,7 @@ class Service:
             LOG.warning("%s", error)
         return decision.TRY_LATER
 
-    async def _relaying(self, request: protocol.Request) -> str:
+    async def _relaying(self, request: protocol.Request, permission: str) -> str:
         username = await self._login_before(request)
         if username is None:
             return decision.NO_OPINION
@@ -96,7 +109,7 @@ class Service:
             "relaying from %s for %r, by the login of %s, to %r",
             request.get("client_address", ""), request.get("sender", ""), username, request.get("recipient", ""),
         )  # fmt: skip
-        return decision.PERMIT
+        return permission
 
     async def _login_before(self, request: protocol.Request) -> str | None:
         """The login by POP or IMAP that opens relaying for the client and the sender of a request."""
