@@ -62,7 +62,7 @@ check: venv test-packages ## Style and types, and the unit tests that name what 
 
 .PHONY: e2e
 e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which is made if need be and stays
-	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || molecule converge --scenario-name $(SCENARIO)
+	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || { molecule reset --scenario-name $(SCENARIO) && molecule converge --scenario-name $(SCENARIO); }
 	MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
 	  pytest --override-ini=cache_dir=.cache/pytest $(or $(T),$(error say which tests: T=tests/e2e/test_tls.py)) $(P)
 
