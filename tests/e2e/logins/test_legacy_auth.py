@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import itertools
+import json
 import poplib
 import shlex
 import smtplib
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from ..clients import Refused, User, arrived, log_in, mechanisms, message, until
-from ..control import Control
+from ..control import Control, tenants
 from ..traffic import Client, going_on
 from .guessing import banned, guess, limit
 
@@ -41,17 +43,26 @@ NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host) -> Iterator[None]:
+def host_with_legacy_auth(control: Control, files: Path) -> Iterator[None]:
+    """Another tenant's files have the daemons offer it: a run over files alone does what site.yml would do here."""
+    declared = {"plan": "basic", "overrides": LEGACY, "domains": {"old.example": None}}
+    file = files / "tenants" / "old.yml"
+    file.write_text(json.dumps(declared))
+    tenants(control, files)
+    yield
+    file.write_text(json.dumps(declared | {"state": "closed"}))
+    tenants(control, files, tenants_grace="0s")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tenant_with_legacy_auth(host_with_legacy_auth: None, control: Control, host: testinfra.host.Host) -> Iterator[None]:  # noqa: ARG001
     hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{HASH_ONLY.password}'").strip()
-    domains = [{"name": "legacy.example"}]
-    control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
+    control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=[{"name": "legacy.example"}])
     control.module("mail_account", address=SHA.address, password=SHA.password)
     control.module("mail_account", address=NEW.address, password=NEW.password)
     control.module("mail_account", address=HASH_ONLY.address, password_hash=hashed)
-    control.playbook("site")
     yield
     control.module("mail_tenant", name="legacy", state="absent", grace="0s")
-    control.playbook("site")
 
 
 @pytest.fixture(autouse=True)
