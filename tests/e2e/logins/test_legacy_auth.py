@@ -43,19 +43,12 @@ NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def host_with_legacy_auth(control: Control, files: Path) -> Iterator[None]:
-    """Another tenant's files have the daemons offer it: a run over files alone does what site.yml would do here."""
+def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host, files: Path) -> Iterator[None]:
+    # Another tenant's files have the daemons offer it: a run over files alone does what site.yml would do here.
     declared = {"plan": "basic", "overrides": LEGACY, "domains": {"old.example": None}}
     file = files / "tenants" / "old.yml"
     file.write_text(json.dumps(declared))
     tenants(control, files)
-    yield
-    file.write_text(json.dumps(declared | {"state": "closed"}))
-    tenants(control, files, tenants_grace="0s")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tenant_with_legacy_auth(host_with_legacy_auth: None, control: Control, host: testinfra.host.Host) -> Iterator[None]:  # noqa: ARG001
     hashed = host.check_output(f"doveadm pw -s SHA512-CRYPT -p '{HASH_ONLY.password}'").strip()
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=[{"name": "legacy.example"}])
     control.module("mail_account", address=SHA.address, password=SHA.password)
@@ -63,6 +56,8 @@ def tenant_with_legacy_auth(host_with_legacy_auth: None, control: Control, host:
     control.module("mail_account", address=HASH_ONLY.address, password_hash=hashed)
     yield
     control.module("mail_tenant", name="legacy", state="absent", grace="0s")
+    file.write_text(json.dumps(declared | {"state": "closed"}))
+    tenants(control, files, tenants_grace="0s")
 
 
 @pytest.fixture(autouse=True)
@@ -338,6 +333,8 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
         assert client.done > least, client
         # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
         assert len(client.put_off) <= 2, client
+        answered = [told for told in client.put_off if told.startswith("Refused")]
+        assert all("shutting down" in told or "EOF" in told for told in answered), client
     after = host.file(KEYS).content_string
     assert after.count("\n") == before.count("\n") == 1
     assert after != before
