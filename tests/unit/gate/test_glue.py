@@ -94,24 +94,32 @@ OWN_LINE = """ from my_pc (b [192.0.2.9]) (pc.home.example [192.0.2.7])
 
 
 @pytest.mark.parametrize(
-    ("queue_id", "first", "changed"),
+    ("queue_id", "fields", "number"),
     [
-        ("4fX", OWN_LINE, True),
-        ("4f", OWN_LINE, False),
-        ("4fX", OWN_LINE.replace("\n", " "), False),
-        ("4fX", " by mx1.example (POP before SMTP) id 4fX; Sun, 29 Nov 2026", False),
+        ("4fX", [OWN_LINE, OWN_LINE], 1),
+        ("4f", [OWN_LINE, OWN_LINE], None),
+        ("4fX", [OWN_LINE.replace("\n", " ")], None),
+        ("4fX", [" by mx1.example (POP before SMTP) id 4fX; Sun, 29 Nov 2026"], None),
+        # The policy service was restarted between two recipients, and forgot that it had said so.
+        ("4fX", [" by mx1.example (POP before SMTP); Sun, 29 Nov 2026", OWN_LINE], 2),
     ],
-    ids=["Postfix's own", "another host's", "not as Postfix writes it", "without a client"],
+    ids=[
+        "Postfix's own",
+        "another host's",
+        "not as Postfix writes it",
+        "without a client",
+        "below another of the policy service's",
+    ],
 )
 def test_a_received_line_of_postfixs_that_is_seen_loses_its_client(
-    conversation: Any, queue_id: str, first: str, changed: bool
+    conversation: Any, queue_id: str, fields: list[str], number: int | None
 ) -> None:
     conversation.getsymval = {"{daemon_name}": "smtp", "i": queue_id}.get
     conversation.envfrom("<taro@acme.example>", "SIZE=100")
     conversation.envrcpt("<hanako@acme.example>")
-    conversation.header("Received", first)
-    conversation.header("Received", OWN_LINE)
+    for received in fields:
+        conversation.header("Received", received)
     assert conversation.eom() == 0
     rest = OWN_LINE.partition("\n")[2]
-    found = [("Received", 1, f" from localhost (localhost [127.0.0.1])\n{rest}")]
-    assert conversation.added == (found if changed else [])
+    found = [("Received", number, f" from localhost (localhost [127.0.0.1])\n{rest}")]
+    assert conversation.added == (found if number else [])

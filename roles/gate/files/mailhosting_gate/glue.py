@@ -125,7 +125,8 @@ class Conversation(Milter.Base):
         for name, value in outcome.on_top:
             self.addheader(name, f" {value}", 0)
         if outcome.received is not None:
-            self.chgheader("Received", 1, f" {outcome.received}")
+            number, value = outcome.received
+            self.chgheader("Received", number, f" {value}")
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

@@ -104,7 +104,7 @@ class Outcome:
 
     Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender,
     `added` which header fields it gets, by name and value, `on_top` which it gets before those it came with, and
-    `received` what its first Received field becomes.
+    `received` which of its Received fields, from 1, becomes what.
     """
 
     reply: Reply | None = None
@@ -112,7 +112,7 @@ class Outcome:
     no_sender: bool = False
     added: tuple[tuple[str, str], ...] = ()
     on_top: tuple[tuple[str, str], ...] = ()
-    received: str | None = None
+    received: tuple[int, str] | None = None
 
 
 @dataclass
@@ -139,8 +139,9 @@ class Transaction:
     _reached: int = 0  # destinations of all recipients
     _tenants: dict[int, Tenant] = field(default_factory=dict)
     _size: int = 2  # the empty line after the header
-    _fields: set[str] = field(default_factory=set)  # of those that every mail has, and Received
-    _received: str | None = None  # Postfix's own field without the client, where it is seen
+    _fields: set[str] = field(default_factory=set)  # of those that every mail has
+    _received_fields: int = 0
+    _received: tuple[int, str] | None = None  # Postfix's own field without the client, where it is seen
     _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
     _unknown: int = 0
     _first: Address | None = None
@@ -191,11 +192,11 @@ class Transaction:
     def header(self, name: str, value: str, size: int) -> None:
         """A header field, and how many octets it has on the wire."""
         known = name.lower()
-        if known == "received" and "received" not in self._fields:
+        if known == "received" and self._received is None:
             # Postfix shows its own only below one of the policy service's: that of who relays after a login by POP.
-            self._fields.add(known)
-            self._received = fields.without_client(value, self.queue_id)
-            if self._received is not None:
+            self._received_fields += 1
+            if (changed := fields.without_client(value, self.queue_id)) is not None:
+                self._received = self._received_fields, changed
                 return
         self._size += size
         if known in fields.DEMANDED:
