@@ -62,7 +62,7 @@ check: venv test-packages ## Style and types, and the unit tests that name what 
 
 .PHONY: e2e
 e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which is made if need be and stays
-	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || { molecule reset --scenario-name $(SCENARIO) && molecule converge --scenario-name $(SCENARIO); }
+	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || { $(ANEW) && molecule converge --scenario-name $(SCENARIO); }
 	MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
 	  pytest --override-ini=cache_dir=.cache/pytest $(or $(T),$(error say which tests: T=tests/e2e/test_tls.py)) $(P)
 
@@ -97,9 +97,12 @@ PLACES = $(or $(wildcard molecule/$(SCENARIO)/inventory/hosts.yml inventories/$(
 # The scenarios with tests of time. `make test` keeps their hosts until nothing else runs.
 TIMED := default logins omakase webarena
 KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(SCENARIO),$(TIMED)),never)
+# Molecule keeps what it made in mind outside of this folder, and takes it for made when it is long gone.
+ANEW = $(HOSTS) down --run molecule-$(SCENARIO) && molecule reset --scenario-name $(SCENARIO)
 
 .PHONY: molecule
 molecule: venv packages ## A Molecule scenario, S=default, from creation to destruction; D=never keeps its hosts
+	$(ANEW)
 	molecule test --scenario-name $(SCENARIO) --destroy $(or $(D),$(KEEP),always)
 
 .PHONY: default
