@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import smtplib
+from collections.abc import Callable, Iterator
 
 import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, receive, until
+from .clients import User, arrived, reachable, receive, subjects, until
 
 
 def answers(server: Server, user: User) -> bool:
@@ -22,6 +24,26 @@ def answers(server: Server, user: User) -> bool:
         return arrived(server, user, receive(server, "someone@outside.example", user.address), 5)
     except (OSError, smtplib.SMTPException, imaplib.IMAP4.error):
         return False
+
+
+@contextlib.contextmanager
+def slow_deliveries(host: testinfra.host.Host, user: User) -> Iterator[Callable[[], bool]]:
+    """What is delivered to `user` is in the mailbox, but not answered for until the end; whether one waits so."""
+    # Dovecot writes sizes under it, after it has put the mail in place.
+    lock = host.check_output(f"doveadm mailbox path -u {user.address} INBOX") + "/dovecot-vsize.lock"
+    host.check_output(f"install -o vmail -g vmail -m 0600 /dev/null {lock}")
+    inode = host.check_output(f"stat --format=%i {lock}")
+    hold = f"import fcntl, signal; file = open('{lock}', 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); signal.pause()"
+    host.check_output(f'systemd-run --unit=e2e-lock --collect python3 -c "{hold}"')
+
+    def locks(kind: str) -> bool:
+        return bool(host.run(f"grep --quiet -- '^[0-9]*: {kind}.*:{inode} ' /proc/locks").succeeded)
+
+    try:
+        assert until(lambda: locks("POSIX"))
+        yield lambda: locks("->")
+    finally:
+        host.check_output("systemctl stop e2e-lock")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +72,28 @@ def test_a_killed_daemon_comes_back(server: Server, host: testinfra.host.Host, b
     assert until(lambda: host.run(f"systemctl is-active {unit}").stdout.strip() == "active", 30)
 
     assert until(lambda: answers(server, bill), 30)
+
+
+def test_a_mail_that_is_being_delivered_when_dovecot_is_stopped_comes_once(
+    server: Server, host: testinfra.host.Host, bill: User
+) -> None:
+    def is_stopped() -> bool:
+        return str(host.run("systemctl is-active dovecot").stdout).strip() == "inactive"
+
+    with slow_deliveries(host, bill) as one_waits:
+        subject = receive(server, "someone@outside.example", bill.address)
+        assert until(one_waits)
+        host.check_output("systemctl stop --no-block dovecot")
+        # It waits for that, and goes on with all else; what does not wait is let end.
+        goes_on = not until(lambda: not reachable(server, 993), 3)
+        assert goes_on or until(is_stopped)
+    try:
+        assert until(is_stopped)
+    finally:
+        host.check_output("systemctl reset-failed dovecot; systemctl start dovecot; postqueue -f")
+    assert until(lambda: f'"address": "{bill.address}' not in host.check_output("postqueue -j"), 60)
+    assert subjects(server, bill).count(subject) == 1
+    assert goes_on
 
 
 def test_without_the_directory_mail_is_put_off_and_nothing_is_refused_for_good(
