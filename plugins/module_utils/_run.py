@@ -129,12 +129,19 @@ def run(
 
 def _store(module: AnsibleModule, connection: Any) -> Store | None:
     try:
-        return Store(connection)
+        store = Store(connection)
     except NoDirectory as error:
         if not module.check_mode:
             raise
         module.warn(f"{error}; everything is reported as if the directory were empty")
         return None
+    try:
+        store.require_views()
+    except NoDirectory as error:
+        if not module.check_mode:
+            raise
+        module.warn(f"{error}; check mode takes it that this comes first")
+    return store
 
 
 def _write(

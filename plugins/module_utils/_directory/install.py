@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from . import views
 from .problems import DirectoryError
 from .schema import FOUNDATION, MIGRATIONS, OWNER, VERSION
-from .store import Place, connect, locked, understood, version
+from .store import Place, connect, locked, understood, version, view_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ def _inside(connection: Connection, database: str, check: bool) -> list[str]:
             "install the newer release of the collection again"
         )
     missing = [(number, sql) for number, sql in MIGRATIONS if number > found]
-    old_views = found == 0 or _view_digest(connection) != views.digest()
+    old_views = found == 0 or view_digest(connection) != views.digest()
     steps = [f"migrate to version {number}" for number, _sql in missing]
     steps += ["define the views"] if old_views else []
     if not check and steps:
@@ -142,11 +142,6 @@ def _define_views(connection: Connection, database: str) -> None:
         "ON CONFLICT (only_row) DO UPDATE SET sha256 = excluded.sha256",
         [views.digest()],
     )
-
-
-def _view_digest(connection: Connection) -> str | None:
-    row = connection.execute("SELECT sha256 FROM directory.view_text").fetchone()
-    return row[0] if row else None
 
 
 def _exists(connection: Connection, query: str, name: str) -> bool:

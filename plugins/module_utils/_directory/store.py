@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import legacy, statements, usage
+from . import legacy, statements, usage, views
 from .changes import Changes
 from .problems import DirectoryError
 from .rows import AccountRow, AliasRow, Current, DomainRow, FormerDomainRow, HoldRow, TenantRow
@@ -84,6 +84,12 @@ def version(connection: Connection) -> int:
     return found
 
 
+def view_digest(connection: Connection) -> str | None:
+    """`views.digest()` of the release that defined the database's views; the schema must be there."""
+    row = connection.execute("SELECT sha256 FROM directory.view_text").fetchone()
+    return row[0] if row else None
+
+
 @contextmanager
 def locked(connection: Connection, patience: int = 60) -> Iterator[None]:
     """Keep every other writer out; DirectoryError after `patience` seconds of waiting for one."""
@@ -123,6 +129,14 @@ class Store:
             raise NoDirectory(
                 f"the directory {was} and this release of mailhosting.stack needs version {VERSION}: "
                 "run the playbook mailhosting.stack.site"
+            )
+
+    def require_views(self) -> None:
+        """NoDirectory where another release defined the views: they may not answer what this one has daemons ask."""
+        if view_digest(self.connection) != views.digest():
+            raise NoDirectory(
+                "another release of mailhosting.stack than this one set the host up. Nothing was changed: "
+                "run the playbook mailhosting.stack.site first"
             )
 
     def load(self, tenants: frozenset[str] | None = None) -> Current:

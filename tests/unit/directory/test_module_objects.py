@@ -10,6 +10,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import to_document
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
 
 from .build import HASH, OTHER_HASH, account, alias, desired, forward, tenant
@@ -541,3 +544,45 @@ def test_an_automatic_replys_days_are_those_of_the_time_zone(run: Run, place: Pl
     assert {key: row(place).autoreply[key] for key in moments} == moments
     said = refused(run, "mail_account", address=TARO, autoreply=days, timezone="Asia/Edo")
     assert said == 'timezone: "Asia/Edo" is not a time zone that is known here, such as Asia/Tokyo or UTC'
+
+
+# a host that another release set up
+
+
+@pytest.fixture
+def of_another_release(acme: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - made before
+    """The directory's tables are this release's, and its views are not."""
+    monkeypatch.setattr(views, "REFUSAL", "550 5.2.1 Gone")
+
+
+@pytest.mark.usefixtures("of_another_release")
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("mail_tenant", {"name": "acme", "plan": "large"}),
+        ("mail_account", {"address": TARO}),
+        ("mail_alias", {"address": "info@acme.example", "targets": ["x@elsewhere.example"]}),
+        ("mail_directory", {"document": json.dumps(to_document(desired(tenant("bolt"))))}),
+        ("mail_legacy_keys", {"step": "add"}),
+        ("mail_info", {}),
+        ("mail_usage_info", {}),
+    ],
+)
+def test_a_host_of_another_release_wants_site_first(run: Run, see: See, module: str, options: dict[str, Any]) -> None:
+    there = "SELECT t.name, t.plan, a.local_part FROM directory.tenant t LEFT JOIN directory.address a ON true"
+    before = see("postgres", there)
+    said = run(module, **options)["msg"]
+    assert said.endswith("Nothing was changed: run the playbook mailhosting.stack.site first")
+    assert see("postgres", there) == before
+
+
+@pytest.mark.usefixtures("of_another_release")
+def test_check_mode_says_what_comes_after_site(run: Run, place: Place) -> None:
+    dry = run("mail_account", check=True, address=TARO)
+    (warning,) = [text for text in dry.pop("warnings") if "site" in text]
+    assert warning.endswith("run the playbook mailhosting.stack.site first; check mode takes it that this comes first")
+    install(place._replace(user="postgres"))
+    real = run("mail_account", address=TARO)
+    assert not [text for text in real.pop("warnings") if "site" in text]
+    assert dry == real
+    assert real["changed"]
