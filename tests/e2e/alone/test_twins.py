@@ -32,3 +32,10 @@ def identities(twins: list[testinfra.host.Host]) -> list[dict[str, str]]:
 def test_each_has_its_own(secret: str, identities: list[dict[str, str]]) -> None:
     one, other = (found[secret] for found in identities)
     assert one != other
+
+
+def test_nothing_calls_them_what_the_image_was_called(twins: list[testinfra.host.Host]) -> None:
+    for twin in twins:
+        assert (
+            twin.check_output("grep --recursive --files-with-matches image-host /etc/aliases* /var/cache || true") == ""
+        )
