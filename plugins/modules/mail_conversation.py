@@ -121,10 +121,20 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._conversation import Conversation, Login, Server, TLSContext
+from ..module_utils._directory import syntax
 
 
-def _login(given: dict[str, str] | None) -> Login | None:
-    return Login(**given) if given else None
+def _login(module: AnsibleModule, option: str) -> Login | None:
+    """The account of an option, its domain as the wire has it."""
+    given = module.params[option]
+    if given is None:
+        return None
+    address = ""
+    try:
+        address = syntax.target(given["address"])
+    except ValueError as error:
+        module.fail_json(msg=f"{option}: {error}")
+    return Login(address, given["password"])
 
 
 def main() -> None:
@@ -162,8 +172,8 @@ def main() -> None:
     conversation = Conversation(
         server=Server(given["address"], context, given["timeout"]),
         protocols=tuple(given["protocols"]),
-        sender=_login(given["sender"]),
-        recipient=_login(given["recipient"]),
+        sender=_login(module, "sender"),
+        recipient=_login(module, "recipient"),
         cleartext_auth=given["cleartext_auth"],
         delivery_timeout=given["delivery_timeout"],
     )

@@ -121,7 +121,7 @@ def target(text: str, lenient: Collection[str] = LENIENT_DOMAINS) -> str:
     In the `lenient` domains dots stand anywhere, and the local part may be written in quotes, which it has on the wire.
     """
     local_part, _at, after = text.rpartition("@")
-    if after.lower() not in lenient:
+    if (after.lower() if after.isascii() else domain(after)) not in lenient:
         return _address(text, _foreign_local_part)
     if len(local_part) > 2 and local_part[0] == local_part[-1] == '"':
         text = f"{local_part[1:-1]}@{after}"

@@ -141,6 +141,14 @@ def test_dots_stand_anywhere_where_a_carrier_let_them(local_part: str) -> None:
     )
 
 
+def test_a_carrier_may_be_written_by_either_spelling() -> None:
+    lenient = syntax.lenient_domains(["携帯.example"])
+    stored = f"a..b@{syntax.domain('携帯.example')}"
+    assert [syntax.target(text, lenient) for text in ("a..b@携帯.example", '"a..b"@携帯。example', stored)] == [
+        stored
+    ] * 3
+
+
 @pytest.mark.parametrize("text", ["a..b@acme.example", "ab.@sub.docomo.ne.jp", '"a..b"@acme.example'])
 def test_nobody_else_has_such_addresses(text: str) -> None:
     with pytest.raises(ValueError, match="is not a local part"):
