@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -103,6 +104,23 @@ def test_a_reply_says_what_the_account_wants_it_to(server: Server, outside: Outs
     assert reply.message["Auto-Submitted"].startswith("auto-replied")
     assert reply.sender == ""
     assert reply.recipients == [sender]
+
+
+def test_what_a_name_sends_that_was_anothers_says_it_as_people_write_it(
+    server: Server, outside: Outside, host: testinfra.host.Host, away: Replies
+) -> None:
+    sender, target, name = somebody(), somebody(), "successor@e2e.example"
+    away.tenant.module("mail_account", address=name)
+    away.tenant.module("mail_account", address="predecessor@e2e.example", renamed_from="successor")
+    away.tenant.module("mail_account", address=name, restore=False, autoreply={"body": "away"})
+    script = f'require "copy"; redirect :copy "{target}";'
+    host.check_output(f"doveadm sieve put -u {name} -a test <<'END'\n{script}\nEND")
+    receive(server, sender, name)
+    reply, sent_on = outside.mail_to(sender), outside.mail_to(target)
+    assert reply.message["From"] == name
+    assert sent_on.message["X-Sieve-Redirected-From"] == name
+    said = re.findall("@e2e.example", f"{reply.content!r} {sent_on.content!r}", re.IGNORECASE)
+    assert set(said) == {"@e2e.example"}
 
 
 @pytest.mark.usefixtures("outside")

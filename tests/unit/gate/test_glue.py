@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
+from mailhosting_gate.fields import Field
 from mailhosting_gate.session import Gate, Outcome, Transaction
 
 from .test_session import gate, told
@@ -34,8 +35,11 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     said: list[str] = []
     added: list[tuple[Any, ...]] = []
     attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
-    attributes["addheader"] = attributes["chgheader"] = lambda *field: added.append(field)
-    found = cast("Any", type("Heard", (Conversation,), {"gate": gate, "said": said, "added": added}))()
+    attributes["addheader"] = lambda *field: added.append(field)
+    changed: list[tuple[Any, ...]] = []
+    attributes["chgheader"] = lambda *field: changed.append(field)
+    heard = {"gate": gate, "said": said, "added": added, "changed": changed}
+    found = cast("Any", type("Heard", (Conversation,), heard))()
     vars(found).update(attributes)
     found.connect("far.example", "inet", ("192.0.2.7", 4000))
     yield found
@@ -122,4 +126,12 @@ def test_a_received_line_of_postfixs_that_is_seen_loses_its_client(
     assert conversation.eom() == 0
     rest = OWN_LINE.partition("\n")[2]
     found = [("Received", number, f" from localhost (localhost [127.0.0.1])\n{rest}")]
-    assert conversation.added == (found if number else [])
+    assert conversation.changed == (found if number else [])
+
+
+def test_a_field_is_changed_by_its_number(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = [("Received", 2, " for <taro@acme.example>"), ("From", 1, " <taro@acme.example>")]
+    outcome = Outcome(changed=tuple(Field(*change) for change in changes))
+    monkeypatch.setattr(Transaction, "end", lambda _mail: outcome)
+    assert mail(conversation) == 0
+    assert conversation.changed == changes

@@ -321,6 +321,41 @@ def test_an_answer_leaves_without_a_sender(
     assert mail.end().no_sender is no_sender
 
 
+REDIRECTED = ("X-Sieve-Redirected-From", " taro@Acme.example")
+THROUGH_DOVECOT = (("Delivered-To", " taro+box@Acme.example"), ("Received", " by LMTP\n\tfor <taro@Acme.example>; Sun"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "listener", "changed"),
+    [
+        ((("From", " <taro@Acme.example>"), SUBMITTED), "own", [("From", 1, " <taro@acme.example>")]),
+        ((("From", " <me@far.Example>"), SUBMITTED), "own", []),
+        # Of what its user says nothing is changed.
+        ((("From", " <taro+box@Acme.example>"), SUBMITTED), "own", [("From", 1, " <taro+box@acme.example>")]),
+        ((("From", " Taro <taro@ACME.example>"), SUBMITTED, ("Subject", " <taro@Acme.example>")), "own", []),
+        ((("From", " <taro@Acme.example>"), SUBMITTED), "smtp", []),
+        (
+            (("Received", " by another"), REDIRECTED, *THROUGH_DOVECOT, ("From", " <taro@Acme.example>")),
+            "own",
+            [
+                (REDIRECTED[0], 1, " taro@acme.example"),
+                ("Delivered-To", 1, " taro+box@acme.example"),
+                ("Received", 2, " by LMTP\n\tfor <taro@acme.example>; Sun"),
+            ],
+        ),
+        ((("X-Sieve-Redirected-From", " bill@bolt.example"), *THROUGH_DOVECOT), "own", []),
+    ],
+)
+def test_what_filters_send_says_a_name_as_people_write_it(
+    gate: Gate, headers: tuple[tuple[str, str], ...], listener: str, changed: list[tuple[str, int, str]]
+) -> None:
+    mail = begun(gate, sender=TARO.username, written=TARO.username, listener=listener)
+    assert mail.recipient(BILL.username) is None
+    for name, value in headers:
+        mail.header(name, value, 10)
+    assert list(mail.end().changed) == changed
+
+
 DEMANDED = ("Date", "From", "Message-ID")
 
 

@@ -6,13 +6,57 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 #: In lower case; RFC 5322 3.6 wants the first two, and everybody else the third.
 DEMANDED: Final = ("date", "from", "message-id")
+
+#: In lower case: by which account's filter a mail is sent on, and all that say for whom it came.
+REDIRECTED_FROM: Final = "x-sieve-redirected-from"
+REPEATING: Final = (REDIRECTED_FROM, "delivered-to", "received")
+
+
+class Field(NamedTuple):
+    """The `number`th field of a `name`, counted from 1."""
+
+    name: str
+    number: int
+    value: str
+
+
+@dataclass
+class Marked:
+    """What Dovecot says of itself in a filter's mail, as people write it: `plain` are the fields that say otherwise.
+
+    Of a name that had another holder the domain has capitals in the queue, which say whose it is.  Dovecot repeats them
+    in what is sent on, and in what an answer is from; `sender` is that of the answer's envelope, which has none.
+    """
+
+    sender: str
+    plain: list[Field] = field(default_factory=list)
+    _redirected: str = ""  # its domain
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def header(self, name: str, value: str) -> None:
+        """A field of the mail, in their order."""
+        known = name.lower()
+        self._seen[known] += 1
+        if known == REDIRECTED_FROM:
+            self._redirected = self._redirected or value.strip().rpartition("@")[2]
+        if known in REPEATING and self._redirected:
+            said, meant = f"@{self._redirected}", f"@{self._redirected.lower()}"
+        elif known == "from" and not self._redirected and value.strip().startswith("<"):
+            meant = f"@{self.sender.rpartition('@')[2].lower()}>"
+            said = value.rstrip()[-len(meant) :]
+        else:
+            return
+        if said != meant and said.lower() == meant:
+            self.plain.append(Field(name, self._seen[known], value.replace(said, meant)))
 
 
 def missing(seen: Collection[str], sender: str, unique: str, now: datetime) -> tuple[tuple[str, str], ...]:

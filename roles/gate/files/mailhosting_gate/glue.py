@@ -120,13 +120,12 @@ class Conversation(Milter.Base):
             self.quarantine(outcome.quarantine)
         if outcome.no_sender:
             self.chgfrom("<>")
+        for name, number, value in outcome.changed:
+            self.chgheader(name, number, value)
         for name, value in outcome.added:
             self.addheader(name, f" {value}")  # HDR_LEADSPC
         for name, value in outcome.on_top:
             self.addheader(name, f" {value}", 0)
-        if outcome.received is not None:
-            number, value = outcome.received
-            self.chgheader("Received", number, f" {value}")
         return self._answer(outcome.reply)
 
     def abort(self) -> int:

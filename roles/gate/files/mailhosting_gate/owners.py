@@ -9,12 +9,13 @@ import re
 from typing import Final
 
 from .directory import Directory
+from .fields import REDIRECTED_FROM
 from .model import Address
 from .valkey import Down, Valkey
 
-#: Fields, in lower case, that say it of what a filter sends: who sends it on, and that it is an answer (RFC 3834 5).
-#: Dovecot writes them before what others say, in what is sent on or by `vacation :mime`, so the first one counts.
-REDIRECTED_FROM: Final = "x-sieve-redirected-from"
+#: A field, in lower case, that says of what a filter sends that it is an answer (RFC 3834 5); REDIRECTED_FROM says who
+#: sends it on. Dovecot writes them before what others say, in what is sent on or by `vacation :mime`, so the first of
+#: them counts.
 SUBMITTED: Final = "auto-submitted"
 
 

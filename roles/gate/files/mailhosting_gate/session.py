@@ -104,7 +104,7 @@ class Outcome:
 
     Then `quarantine` says why it waits in the queue, if it does, `no_sender` whether its envelope loses the sender,
     `added` which header fields it gets, by name and value, `on_top` which it gets before those it came with, and
-    `received` which of its Received fields, from 1, becomes what.
+    `changed` which of those say something else.
     """
 
     reply: Reply | None = None
@@ -112,7 +112,7 @@ class Outcome:
     no_sender: bool = False
     added: tuple[tuple[str, str], ...] = ()
     on_top: tuple[tuple[str, str], ...] = ()
-    received: tuple[int, str] | None = None
+    changed: tuple[fields.Field, ...] = ()
 
 
 @dataclass
@@ -141,7 +141,7 @@ class Transaction:
     _size: int = 2  # the empty line after the header
     _fields: set[str] = field(default_factory=set)  # of those that every mail has
     _received_fields: int = 0
-    _received: tuple[int, str] | None = None  # Postfix's own field without the client, where it is seen
+    _received: fields.Field | None = None  # Postfix's own field without the client, where it is seen
     _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
     _unknown: int = 0
     _first: Address | None = None
@@ -150,6 +150,7 @@ class Transaction:
 
     def __post_init__(self) -> None:
         self._inspectors: tuple[Inspector, ...] = (Watch(self.gate.valkey, self._note),)
+        self._marked = fields.Marked(self.written)
 
     def mail(self) -> Reply | None:
         """At MAIL: who sends, and whether a mail of the declared size may come from them."""
@@ -196,13 +197,15 @@ class Transaction:
             # Postfix shows its own only below one of the policy service's: that of who relays after a login by POP.
             self._received_fields += 1
             if (changed := fields.without_client(value, self.queue_id)) is not None:
-                self._received = self._received_fields, changed
+                self._received = fields.Field(name, self._received_fields, f" {changed}")
                 return
         self._size += size
         if known in fields.DEMANDED:
             self._fields.add(known)
-        if self._said_first is None and known in (owners.REDIRECTED_FROM, owners.SUBMITTED):
+        if self._said_first is None and known in (fields.REDIRECTED_FROM, owners.SUBMITTED):
             self._said_first = known, value.strip()
+        if self.listener == OWN:
+            self._marked.header(name, value)
         for inspector in self._inspectors:
             inspector.header(name, value)
 
@@ -283,7 +286,7 @@ class Transaction:
             no_sender=self.listener == OWN and owners.is_answer(self._said_first),
             added=self._left_out(),
             on_top=self._came_for(),
-            received=self._received,
+            changed=(*self._marked.plain, *([self._received] if self._received else [])),
         )
 
     def _came_for(self) -> tuple[tuple[str, str], ...]:
