@@ -166,5 +166,5 @@ def test_the_sample_of_settings_has_all_plan_keys() -> None:
 
 
 def test_every_module_of_the_directory_is_tested_here() -> None:
-    imports = "from ..module_utils._directory"
+    imports = "from ..module_utils._run"
     assert sorted(path.stem for path in (PLUGINS / "modules").glob("*.py") if imports in path.read_text()) == MODULES
