@@ -85,6 +85,7 @@ def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, s
             list(pool.map(lambda host: start(run_name, host, made_from, states.get(host)), hosts))
             host_keys = list(pool.map(lambda host: receive(run_name, host, public_key), hosts))
         places = addresses([container(run_name, host) for host in hosts])
+        keep_bridge(places[0])
         describe(home, dict(zip(hosts, zip(places, host_keys, strict=True), strict=True)))
     return dict(zip(hosts, places, strict=True))
 
@@ -141,10 +142,21 @@ def addresses(names: list[str]) -> list[str]:
     return found
 
 
-def address_towards(place: str) -> str:
-    """Which of this machine's addresses connections to `place` come from."""
+def route_to(place: str) -> dict[str, str]:
+    """How connections to `place` go: `dev`, and `prefsrc`, which of this machine's addresses they come from."""
     (route,) = json.loads(run(["ip", "-json", "route", "get", place]))
-    return str(route["prefsrc"])
+    return {key: str(route[key]) for key in ("dev", "prefsrc")}
+
+
+def keep_bridge(place: str) -> None:
+    """Have the bridge to `place` keep its hardware address.
+
+    Linux gives a bridge the lowest of its ports', unless it was set. When hosts came and went the others sent to the
+    address before until their ARP entry was too old, and a connection hung for up to 40 s.
+    """
+    device = route_to(place)["dev"]
+    (link,) = json.loads(run(["ip", "-json", "link", "show", "dev", device]))
+    run(["ip", "link", "set", "dev", device, "address", str(link["address"])])
 
 
 def write(path: Path, text: str) -> None:
@@ -160,7 +172,7 @@ def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
     write(known_hosts, "".join(f"{host},{place} {key}\n" for host, (place, key) in hosts.items()))
     lines = [
         # A test may have its clients come from an address that goes with it: no connection of ours begins there.
-        f"Host {host} {place}\n  HostName {place}\n  BindAddress {address_towards(place)}"
+        f"Host {host} {place}\n  HostName {place}\n  BindAddress {route_to(place)['prefsrc']}"
         for host, (place, _key) in hosts.items()
     ]
     lines += [

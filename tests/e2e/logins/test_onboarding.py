@@ -149,7 +149,8 @@ def test_a_vanished_file_closes_nobody(server: Server, onboard: Control, files: 
     for folder in ("tenants", "addresses", "secrets"):
         (files / folder / "corp.yml").rename(files / f"{folder}.away")
     try:
-        assert recap(tenants(onboard, files, tenants_purge=True))["changed"] == 0
+        output = tenants(onboard, files, "--diff", tenants_purge=True)
+        assert recap(output)["changed"] == 0, output
         log_in(server, "pop3s", CARA)
     finally:
         for folder in ("tenants", "addresses", "secrets"):
