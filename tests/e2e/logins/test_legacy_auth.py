@@ -58,6 +58,8 @@ def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host, files: 
     control.module("mail_tenant", name="legacy", state="absent", grace="0s")
     file.write_text(json.dumps(declared | {"state": "closed"}))
     tenants(control, files, tenants_grace="0s")
+    file.unlink()
+    tenants(control, files, tenants_purge=True)
 
 
 @pytest.fixture(autouse=True)
