@@ -62,7 +62,7 @@ def test_of_a_limit_the_contact_and_the_operator_are_told_once(
             return [fetched(session, number, "(BODY.PEEK[])").decode() for number in numbers]
 
     assert until(lambda: bool(texts()))
-    assert until(lambda: f"Limit: {limit}" in host.check_output("cat /var/mail/root"))
+    assert until(lambda: f"Limit: {limit}" in host.run("cat /var/mail/root").stdout)
     (text,) = texts()
     assert re.search(r"^Count: 1001\r?$", text, re.MULTILINE)
     assert "Auto-Submitted: auto-generated" in text
