@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= /usr/bin/python3
 VENV := .cache/venv
 TREE := .cache/tree/ansible_collections/mailhosting/stack
-PROGRAMS := .cache/programs/mailhosting_directory .cache/programs/_dovecot.py
+PROGRAMS := .cache/programs/mailhosting_directory .cache/programs/mailhosting_dovecot.py
 HOSTS := tests/hosts/testhosts
 # What the demo's hosts are, and where they are.
 DEMO := --inventory=inventories/demo/hosts.yml --inventory=.cache/hosts/demo/inventory.yml
@@ -196,7 +196,7 @@ $(TREE):
 
 # What roles install on hosts under another name than it has here: programs are checked against it.
 .cache/programs/mailhosting_directory: SOURCE := plugins/module_utils/_directory
-.cache/programs/_dovecot.py: SOURCE := plugins/module_utils/_dovecot.py
+.cache/programs/mailhosting_dovecot.py: SOURCE := plugins/module_utils/_dovecot.py
 $(PROGRAMS):
 	@mkdir -p $(@D)
 	@ln -sfn ../../$(SOURCE) $@

@@ -20,9 +20,9 @@ PACKAGES, SOCKET = sys.argv[1:3]
 SECONDS, CORE, WHOLE = float(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "whole"
 sys.path.insert(0, PACKAGES)
 
-from mailhosting_gate.counters import Counters  # noqa: E402
-from mailhosting_gate.model import Allowed, Charge, Limit, Mailbox, Party, Room, Tally  # noqa: E402
-from mailhosting_gate.valkey import Valkey  # noqa: E402
+from mailhosting.common.valkey import Valkey  # noqa: E402
+from mailhosting.gate.counters import Counters  # noqa: E402
+from mailhosting.gate.model import Allowed, Charge, Limit, Mailbox, Party, Room, Tally  # noqa: E402
 
 TENANTS, ACCOUNTS = 1000, 10
 PLENTY = 10**12

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from common import CHECKOUT, Figure, Host, at_least, publish
 
 BENCH = CHECKOUT / "tests" / "bench"
-PACKAGE = CHECKOUT / "roles" / "gate" / "files" / "mailhosting_gate"
+PACKAGE = CHECKOUT / "roles" / "programs" / "files" / "mailhosting"
 SECONDS, ROUNDS, CONNECTIONS = "6", 3, "10"
 #: The core of what is measured, and that of who asks.
 CORE, OTHER = "0", "1"
@@ -29,7 +29,7 @@ PREPARE = f"""
 export DEBIAN_FRONTEND=noninteractive
 systemctl mask --quiet postfwd policyd-rate-limit
 apt-get -qq update
-apt-get -qq install --no-install-recommends postfwd policyd-rate-limit valkey-server >/dev/null 2>&1
+apt-get -qq install --no-install-recommends postfwd policyd-rate-limit python3-hiredis valkey-server >/dev/null 2>&1
 mkdir -p {WORK}/valkey
 install -d -o policyd-rate-limit {WORK}/policyd
 base64 -d <<'PACKAGE' | tar -xz -C {WORK}

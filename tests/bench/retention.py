@@ -18,7 +18,7 @@ READ = ACCOUNTS * MAILS * 3 // 4
 NIGHT = """
 day=$(date --utc --date='{days} days' +%F)
 start=$(date +%s.%N)
-cd / && runuser -u vmail -- python3 /usr/local/lib/mailhosting/retention.py run --state={state} --today=$day
+cd / && runuser -u vmail -- /usr/lib/mailhosting/run retention run --state={state} --today=$day
 end=$(date +%s.%N)
 python3 -c "print($end - $start)"
 """

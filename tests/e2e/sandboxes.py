@@ -207,7 +207,7 @@ SANDBOXES: Final = {
         {
             **WRITING,
             "reach a port": REACHING_A_PORT,
-            "change its own program": writing("/usr/lib/mailhosting/policy/mailhosting_policy/decision.py"),
+            "change its own program": writing("/usr/lib/mailhosting/mailhosting/policy/decision.py"),
             "read mailboxes": READING_MAILBOXES,
             "read Postfix's configuration": Act("cat /etc/postfix/main.cf"),
             "read Dovecot's configuration": READING_DOVECOT,

@@ -22,7 +22,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from .clients import User, arrived, inbox, message, receive, subjects
 from .control import Control
 
-PROGRAM = "/usr/local/lib/mailhosting/retention.py"
+PROGRAM = "/usr/lib/mailhosting/run retention"
 OUTSIDE = "someone@outside.example"
 
 
@@ -37,7 +37,7 @@ class Nights:
         """The nights from day `first` (default: that one only) to day `last`; what the last one said."""
         start = datetime.now(tz=UTC).date()
         days = [start + timedelta(days=day) for day in range(last if first is None else first, last + 1)]
-        command = f"python3 {PROGRAM} {do} --state={self.state} --today=$day"
+        command = f"{PROGRAM} {do} --state={self.state} --today=$day"
         script = f"cd /; for day in {' '.join(map(str, days))}; do {command} || exit 1; done"
         return str(self._host.check_output(f"runuser -u vmail -- sh -c '{script}'").splitlines()[-1])
 

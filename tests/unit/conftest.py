@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place
+
+# No compiled copies of programs are left, which would be shipped to hosts.
+sys.dont_write_bytecode = True
 
 SUPERUSER = "postgres"
 _TEMPLATE = "directory_template"

@@ -158,7 +158,7 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     assert until(lambda: in_maildrop(server, ABE) == 2 * LIMIT + 3)
     assert in_maildrop(server, BOSS) == 2
     # The command left nothing that the next run would find changed.
-    assert host.check_output("find /usr/lib/mailhosting/gate -name '*.pyc'") == ""
+    assert host.check_output("find /usr/lib/mailhosting -name '*.pyc'") == ""
 
 
 @pytest.mark.requirement("MV-5")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import socket
 import sys
 import threading
@@ -26,18 +26,13 @@ from hypothesis import strategies as st
 from .build import account, desired, tenant
 from .conftest import Declare
 
-PROGRAM = Path(__file__).parents[3] / "roles/password/files/password_service.py"
 TARO = "taro@acme.example"
 OLD, NEW = "the old password", "the new password"
 
 
 def _load() -> ModuleType:
-    sys.modules["mailhosting_directory"] = _directory  # as the role directory installs it
-    spec = importlib.util.spec_from_file_location("password_service", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules["mailhosting_directory"] = _directory  # as the role programs installs it
+    module = importlib.import_module("mailhosting.password.__main__")
     vars(module)["PENALTY"] = 0
     return module
 

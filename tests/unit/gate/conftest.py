@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program's package is found where the role has it, and a Valkey of the test run's own runs."""
+"""A Valkey of the test run's own runs."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,11 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, str(Path(__file__).parents[3] / "roles" / "gate" / "files"))
-
 if TYPE_CHECKING:
-    from mailhosting_gate.valkey import Valkey
+    from mailhosting.common.valkey import Valkey
 
     from .server import Server
 
@@ -45,7 +41,7 @@ def server(running_server: Server) -> Server:
 
 @pytest.fixture
 def valkey(server: Server) -> Iterator[Valkey]:
-    from mailhosting_gate.valkey import Valkey
+    from mailhosting.common.valkey import Valkey
 
     with closing(Valkey(server.path, "gate")) as client:
         yield client

@@ -20,12 +20,13 @@ SENDERS, MAILS, MOST, POOL = map(int, sys.argv[3:])
 sys.dont_write_bytecode = True
 sys.path.insert(0, PACKAGES)
 
-from mailhosting_gate.counters import Counters  # noqa: E402
-from mailhosting_gate.directory import Directory  # noqa: E402
-from mailhosting_gate.model import Address, Destinations, Limit, Mailbox, Owner, Place, Tenant  # noqa: E402
-from mailhosting_gate.owners import address  # noqa: E402
-from mailhosting_gate.session import GROWTH, Gate, Reply, Texts, Transaction  # noqa: E402
-from mailhosting_gate.valkey import Valkey  # noqa: E402
+from mailhosting.common.address import Address  # noqa: E402
+from mailhosting.common.address import parse as address  # noqa: E402
+from mailhosting.common.valkey import Valkey  # noqa: E402
+from mailhosting.gate.counters import Counters  # noqa: E402
+from mailhosting.gate.directory import Directory  # noqa: E402
+from mailhosting.gate.model import Destinations, Limit, Mailbox, Owner, Place, Tenant  # noqa: E402
+from mailhosting.gate.session import GROWTH, Gate, Reply, Texts, Transaction  # noqa: E402
 
 TARO = Mailbox(11, "taro@acme.example")
 ACME = Tenant(

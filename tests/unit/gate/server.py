@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mailhosting_gate.valkey import Down, Refusal, Reply, Valkey, Word
+from mailhosting.common.errors import ValkeyError
+from mailhosting.common.valkey import Refusal, Reply, Valkey, Word
 
 ROLE = Path(__file__).parents[3] / "roles" / "valkey"
 
@@ -55,7 +56,7 @@ class Server:
         for _attempt in range(300):
             try:
                 self.ask("PING")
-            except Down:
+            except ValkeyError:
                 if self.process.poll() is not None:
                     break
                 time.sleep(0.02)

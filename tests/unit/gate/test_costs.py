@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mailhosting_gate.costs import MOST_ROOMS, HostLimits, Mail, charges, rooms, tallies
-from mailhosting_gate.model import (
+from mailhosting.gate.costs import MOST_ROOMS, HostLimits, Mail, charges, rooms, tallies
+from mailhosting.gate.model import (
     HOST,
     Destinations,
     Direction,

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailhosting_gate.counters import Counters
-from mailhosting_gate.model import (
+from mailhosting.common.valkey import Valkey
+from mailhosting.gate.counters import Counters
+from mailhosting.gate.model import (
     HOST,
     Allowed,
     Charge,
@@ -33,11 +34,10 @@ from mailhosting_gate.model import (
     Verdict,
     Window,
 )
-from mailhosting_gate.valkey import Valkey
 
 from .server import Server
 
-PACKAGES = Path(__file__).parents[3] / "roles" / "gate" / "files"
+PACKAGES = Path(__file__).parents[3] / "roles" / "programs" / "files"
 TENANT = Party("tenant", 7, "send")
 BOTH: tuple[Direction, ...] = ("send", "receive")
 HOUR = Limit("messages", 3, 3600, 7200, BOTH)

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from mailhosting_gate import crowds
-from mailhosting_gate.content import Fingerprint
-from mailhosting_gate.crowds import Hold, Rule
-from mailhosting_gate.model import Address, Owner
-from mailhosting_gate.reports import remember_sender
-from mailhosting_gate.valkey import Down, Reply, Valkey
+from mailhosting.common.address import Address
+from mailhosting.common.errors import ValkeyError
+from mailhosting.common.valkey import Reply, Valkey
+from mailhosting.gate import crowds
+from mailhosting.gate.content import Fingerprint
+from mailhosting.gate.crowds import Hold, Rule
+from mailhosting.gate.model import Owner
+from mailhosting.gate.reports import remember_sender
 
 from .server import Server
 
@@ -222,10 +224,10 @@ def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
 
 def test_what_valkey_refuses_is_no_answer(valkey: Valkey) -> None:
     valkey.ask(["SET", KEYS[0], "x"])
-    with pytest.raises(Down, match="WRONGTYPE"):
+    with pytest.raises(ValkeyError, match="WRONGTYPE"):
         crowds.mail(valkey, SENDER, RULE, content(), 1)
     valkey.ask(["SET", "mh:1:mass:tenant:7", "x"])
-    with pytest.raises(Down, match="WRONGTYPE"):
+    with pytest.raises(ValkeyError, match="WRONGTYPE"):
         crowds.stopped_tenants(valkey)
 
 
@@ -247,7 +249,7 @@ def test_nothing_is_said_to_be_done_that_valkey_refuses(
             call(valkey)
             assert "it is not remembered who sent it: Valkey: NOPERM" in caplog.text
         else:
-            with pytest.raises(Down, match="NOPERM"):
+            with pytest.raises(ValkeyError, match="NOPERM"):
                 call(valkey)
 
 

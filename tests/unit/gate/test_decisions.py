@@ -11,12 +11,13 @@ import re
 from typing import Any
 
 import pytest
-from mailhosting_gate import session
-from mailhosting_gate.crowds import Rule
-from mailhosting_gate.decisions import MOST, About, describe, write
-from mailhosting_gate.model import Address, Destinations, MassMail, Place
-from mailhosting_gate.owners import address
-from mailhosting_gate.session import Gate
+from mailhosting.common.address import Address
+from mailhosting.common.address import parse as address
+from mailhosting.gate import session
+from mailhosting.gate.crowds import Rule
+from mailhosting.gate.decisions import MOST, About, describe, write
+from mailhosting.gate.model import Destinations, MassMail, Place
+from mailhosting.gate.session import Gate
 
 from .server import Server
 from .test_glue import conversation

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, connect
-from mailhosting_gate import crowds
-from mailhosting_gate.content import Fingerprint
-from mailhosting_gate.crowds import Rule
-from mailhosting_gate.valkey import Valkey
+from mailhosting.common.valkey import Valkey
+from mailhosting.gate import crowds
+from mailhosting.gate.content import Fingerprint
+from mailhosting.gate.crowds import Rule
 
 from .test_limits_command import Run, Task, ids, run, settings, task
 

@@ -21,13 +21,13 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
 from ansible_collections.mailhosting.stack.plugins.modules import mail_limits
-from mailhosting_gate.counters import Counters
-from mailhosting_gate.model import HOST, Charge, Direction, Limit, Party, Scope
-from mailhosting_gate.valkey import Valkey
+from mailhosting.common.valkey import Valkey
+from mailhosting.gate.counters import Counters
+from mailhosting.gate.model import HOST, Charge, Direction, Limit, Party, Scope
 
 from .server import Server
 
-COMMAND = Path(__file__).parents[3] / "roles" / "gate" / "files" / "limits_command.py"
+RUN = Path(__file__).parents[3] / "roles" / "programs" / "files" / "start.py"
 LIMIT = Limit("messages", 2, 86400, 5400, ("send", "receive"))
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,7 +79,7 @@ def run(settings: Settings) -> Run:
     """The command as a process."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command: list[str | Path] = [sys.executable, "-B", COMMAND, settings.path, *arguments]
+        command: list[str | Path] = [sys.executable, RUN, "cli.limits", settings.path, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return call
@@ -238,7 +238,7 @@ def task(
 ) -> Task:
     """`task(check=False, **options)`: the module's result."""
     program = tmp_path / "mailhosting-limits"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -B {COMMAND} {settings.path} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {RUN} cli.limits {settings.path} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from mailhosting_gate.counters import Counters
-from mailhosting_gate.crowds import Rule
-from mailhosting_gate.directory import Directory
-from mailhosting_gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
-from mailhosting_gate.owners import address
-from mailhosting_gate.reports import Report, remember_sender
-from mailhosting_gate.session import Gate, Outcome
-from mailhosting_gate.stops import Crowd, Envelope, Stop
-from mailhosting_gate.valkey import Valkey
+from mailhosting.common.address import parse as address
+from mailhosting.common.valkey import Valkey
+from mailhosting.gate.counters import Counters
+from mailhosting.gate.crowds import Rule
+from mailhosting.gate.directory import Directory
+from mailhosting.gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
+from mailhosting.gate.reports import Report, remember_sender
+from mailhosting.gate.session import Gate, Outcome
+from mailhosting.gate.stops import Crowd, Envelope, Stop
 
 from .server import Server
 from .test_session import ACME, BILL, BOLT, HANAKO, TARO, TEXTS, Told, at_most, begun, tenant

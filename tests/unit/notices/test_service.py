@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from mailhosting_notices import service as program
-from mailhosting_notices import usage
-from mailhosting_notices.directory import Notice
-from mailhosting_notices.mail import Sender
-from mailhosting_notices.people import Recipient, recipients
-from mailhosting_notices.post import Refused, TryLater, quoted
-from mailhosting_notices.settings import Settings
+from mailhosting.notices import service as program
+from mailhosting.notices import usage
+from mailhosting.notices.directory import Notice
+from mailhosting.notices.mail import Sender
+from mailhosting.notices.people import Recipient, recipients
+from mailhosting.notices.post import Refused, TryLater, quoted
+from mailhosting.notices.settings import Settings
 
 TARO, HANAKO, ROOT = "taro@acme.example", "hanako@acme.example", "root@mx1.example"
 FACTS = {"account": HANAKO, "percent": 90, "quota": 1 << 20}
@@ -157,6 +156,6 @@ def test_usage_as_dovecot_prints_it() -> None:
         {"username": TARO, "quota_name": "user", "type": "MESSAGE", "value": "3", "limit": "-", "percent": "0"},
         {"username": HANAKO, "quota_name": "user", "type": "STORAGE", "value": "error", "limit": "error"},
     ]
-    assert usage.parse(json.dumps(rows)) == {TARO: 9609}
-    assert usage.parse("") == {}
+    assert usage.used(rows) == {TARO: 9609}
+    assert usage.used([]) == {}
     assert [list(batch) for batch in usage.batches(["a"] * 1001)] == [["a"] * 500, ["a"] * 500, ["a"]]

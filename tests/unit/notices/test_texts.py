@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailhosting_notices import settings, texts
-from mailhosting_notices.mail import Sender, compose
-from mailhosting_notices.texts import Text
+from mailhosting.notices import settings, texts
+from mailhosting.notices.mail import Sender, compose
+from mailhosting.notices.texts import Text
 
 OWN = "Subject: Full\n\n{account} is full.\n"
 SENDER = Sender("ヴァリオ・サポートセンター", "support@variosecure.example")

@@ -9,10 +9,10 @@ import pytest
 from ansible_collections.mailhosting.stack.tests.check import lintable, unit_tests
 
 SOURCES = {
-    "tests/unit/conftest.py": "from mailhosting_gate.costs import charges",
-    "tests/unit/gate/conftest.py": "from mailhosting_gate.valkey import Valkey",
-    "tests/unit/gate/test_costs.py": "from mailhosting_gate.costs import charges",
-    "tests/unit/gate/test_plan.py": "from mailhosting_gate import plan",
+    "tests/unit/conftest.py": "from mailhosting.gate.costs import charges",
+    "tests/unit/gate/conftest.py": "from mailhosting.common.valkey import Valkey",
+    "tests/unit/gate/test_costs.py": "from mailhosting.gate.costs import charges",
+    "tests/unit/gate/test_plan.py": "from mailhosting.gate import plan",
     "tests/unit/policy/test_service.py": "x = costs_of_it  # costs, plan",
     "tests/unit/roles/test_paths.py": "PROGRAM = FOLDER / 'retention.py'\nmodule('mail_info')",
 }
@@ -21,12 +21,12 @@ SOURCES = {
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ("roles/gate/files/mailhosting_gate/costs.py", ["tests/unit/gate/test_costs.py"]),
-        ("roles/gate/files/mailhosting_gate/valkey.py", ["tests/unit/gate"]),
+        ("roles/programs/files/mailhosting/gate/costs.py", ["tests/unit/gate/test_costs.py"]),
+        ("roles/programs/files/mailhosting/gate/valkey.py", ["tests/unit/gate"]),
         ("tests/unit/gate/test_plan.py", ["tests/unit/gate/test_plan.py"]),
         ("tests/unit/gate/conftest.py", ["tests/unit/gate"]),
         ("roles/gate/tasks/main.yml", ["tests/unit/roles"]),
-        ("roles/gate/files/mailhosting_gate/__init__.py", []),
+        ("roles/programs/files/mailhosting/gate/__init__.py", []),
         ("roles/retention/templates/program/retention.py", ["tests/unit/roles/test_paths.py"]),
         ("plugins/modules/mail_info.py", ["tests/unit/roles/test_paths.py"]),
         ("tests/conftest.py", []),
@@ -38,7 +38,7 @@ def test_unit_tests_are_those_that_name_what_changed(changed: str, expected: lis
 
 
 def test_a_folder_stands_for_all_in_it() -> None:
-    changed = [f"roles/gate/files/mailhosting_gate/{name}.py" for name in ("costs", "valkey")]
+    changed = [f"roles/programs/files/mailhosting/gate/{name}.py" for name in ("costs", "valkey")]
     assert unit_tests(changed, SOURCES) == ["tests/unit/gate"]
 
 

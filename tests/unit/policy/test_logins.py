@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from mailhosting_policy import logins
-from mailhosting_policy.logins import Logins, read
-from mailhosting_policy.sources import Down
+from mailhosting.common.errors import ValkeyError
+from mailhosting.policy import logins
+from mailhosting.policy.logins import Logins, read
 
 TARO = "mh:1:login:192.0.2.7/taro@acme.example"
 
@@ -72,7 +72,7 @@ class Memory:
         if self.hangs is not None:
             await self.hangs.wait()
         if self.down:
-            raise Down("Valkey")
+            raise ValkeyError("Valkey")
         self.values.update(values)
         self.times.update({key: float(value.partition(" ")[0]) for key, value in values.items()})
 
@@ -176,7 +176,7 @@ def test_logins_wait_while_valkey_is_down(monkeypatch: pytest.MonkeyPatch) -> No
         memory.down = True
         dovecot.stats.sendall(line(NOW))
         await until(lambda: memory.writes > 2)
-        with pytest.raises(Down):
+        with pytest.raises(ValkeyError):
             await dovecot.logins.written()
         dovecot.stats.sendall(line(NOW + 1) + line(NOW, "ken@acme.example"))
         await until(lambda: len(dovecot.logins._waiting) == 2)
@@ -195,7 +195,7 @@ def test_however_many_ask_a_valkey_that_is_down_is_tried_at_its_pace(monkeypatch
         memory.down = True
         dovecot.stats.sendall(line(NOW))
         for _ in range(20):
-            with pytest.raises(Down):
+            with pytest.raises(ValkeyError):
                 await dovecot.logins.written()
         tried = memory.writes
         await asyncio.sleep(0.5)
@@ -232,7 +232,7 @@ def test_what_waits_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPat
         memory.down = True
         for number in range(25):
             dovecot.stats.sendall(line(NOW, f"u{number}@acme.example"))
-            with pytest.raises(Down):
+            with pytest.raises(ValkeyError):
                 await dovecot.logins.written()
             assert len(dovecot.logins._waiting) <= 10
         memory.down = False

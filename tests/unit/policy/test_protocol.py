@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from mailhosting_policy.protocol import Malformed, parse, render
+from mailhosting.policy.protocol import Malformed, parse, render
 
 
 def test_a_request_is_its_attributes() -> None:

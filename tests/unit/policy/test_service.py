@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mailhosting_policy import decision, service, sources
-from mailhosting_policy.service import Service
-from mailhosting_policy.sources import Directory, Down, Valkey
+from mailhosting.common.asynchronous import AsyncDirectory, AsyncValkey
+from mailhosting.common.errors import DirectoryError, SourceError, ValkeyError
+from mailhosting.policy import decision, service
+from mailhosting.policy.memory import Memory
+from mailhosting.policy.service import Service
 
 TARO = "taro@acme.example"
 LONG_AGO = float("-inf")
@@ -34,12 +36,12 @@ ALL = RELAY | {"policy_context": "all_members", "sasl_username": TARO, "recipien
 class Rows:
     """A directory that answers every query alike."""
 
-    rows: list[tuple[object, ...]] | Down
+    rows: list[tuple[object, ...]] | SourceError
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     async def ask(self, _query: str, *arguments: str) -> list[tuple[object, ...]]:
         self.asked.append(arguments)
-        if isinstance(self.rows, Down):
+        if isinstance(self.rows, SourceError):
             raise self.rows
         return self.rows
 
@@ -48,12 +50,12 @@ class Rows:
 class Values:
     """A Valkey that holds these keys."""
 
-    values: dict[str, bytes] | Down = field(default_factory=dict)
-    asked: list[list[str]] = field(default_factory=list)
+    values: dict[str, bytes] | SourceError = field(default_factory=dict)
+    asked: list[Sequence[str]] = field(default_factory=list)
 
-    async def get(self, keys: list[str]) -> list[bytes | None]:
+    async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         self.asked.append(keys)
-        if isinstance(self.values, Down):
+        if isinstance(self.values, SourceError):
             raise self.values
         return [self.values.get(key) for key in keys]
 
@@ -118,7 +120,7 @@ def test_a_login_that_is_on_its_way_opens_it_too(at: int, action: str) -> None:
 
 def test_while_a_login_cannot_be_written_mail_is_put_off() -> None:
     def is_down() -> None:
-        raise Down("Valkey")
+        raise ValkeyError("Valkey")
 
     assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), logged_in(60), Arrivals(is_down, 1)) == decision.TRY_LATER
 
@@ -153,10 +155,10 @@ def test_the_null_sender_is_not_even_looked_up() -> None:
 
 @pytest.mark.parametrize("request_", [RELAY, ALL], ids=["relay", "all"])
 def test_while_the_directory_is_down_mail_is_put_off(request_: dict[str, str]) -> None:
-    assert answer(request_, Rows(Down("directory")), logged_in(60)) == decision.TRY_LATER
+    assert answer(request_, Rows(DirectoryError("directory")), logged_in(60)) == decision.TRY_LATER
 
 
-@pytest.mark.parametrize("values", [Values(Down("Valkey")), Values({f"mh:1:login:192.0.2.7/{TARO}": b"soon"})])
+@pytest.mark.parametrize("values", [Values(ValkeyError("Valkey")), Values({f"mh:1:login:192.0.2.7/{TARO}": b"soon"})])
 def test_while_valkey_is_down_or_confused_mail_is_put_off(values: Values) -> None:
     assert answer(RELAY, Rows([(TARO, 1800, LONG_AGO)]), values) == decision.TRY_LATER
 
@@ -294,15 +296,15 @@ MGET = b"*2\r\n$4\r\nMGET\r\n$1\r\nk\r\n"
 SET = b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n17\r\n$4\r\nEXAT\r\n$4\r\n1817\r\n"
 
 
-def get(valkey: Valkey) -> Coroutine[Any, Any, list[bytes | None]]:
+def get(valkey: Memory) -> Coroutine[Any, Any, list[bytes | None]]:
     return valkey.get(["k"])
 
 
-def remember(valkey: Valkey) -> Coroutine[Any, Any, None]:
+def remember(valkey: Memory) -> Coroutine[Any, Any, None]:
     return valkey.remember({"k": "17"}, 1800)
 
 
-def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], Coroutine[Any, Any, Any]] = get) -> Any:
+def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Memory], Coroutine[Any, Any, Any]] = get) -> Any:
     """What becomes of `answers` to everything that was sent; None says nothing."""
 
     async def exchange() -> Any:
@@ -319,7 +321,11 @@ def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Valkey], C
 
         server = await asyncio.start_unix_server(talk, tmp_path / "socket")
         try:
-            return await ask(Valkey(str(tmp_path / "socket"), "policy", "secret"))
+            return await ask(
+                Memory(
+                    AsyncValkey(str(tmp_path / "socket"), "policy", "secret", patience=0.1 if answers is None else 1)
+                )
+            )
         finally:
             server.close()
             await asyncio.sleep(0.05)  # the other side sees it
@@ -338,7 +344,7 @@ def test_valkey_remembers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answers", [b"", b"+OK\r\n", b"+OK\r\n-OOM command not allowed\r\n", b"+OK\r\n$-1\r\n"])
 def test_what_valkey_has_not_taken_is_said(tmp_path: Path, answers: bytes) -> None:
-    with pytest.raises(Down, match="Valkey"):
+    with pytest.raises(ValkeyError, match="Valkey"):
         valkey_says(tmp_path, answers, remember)
 
 
@@ -356,40 +362,39 @@ def test_what_valkey_has_not_taken_is_said(tmp_path: Path, answers: bytes) -> No
     ],
 )
 def test_valkeys_errors_are_not_values(tmp_path: Path, answers: bytes) -> None:
-    with pytest.raises(Down, match="Valkey"):
+    with pytest.raises(ValkeyError, match="Valkey"):
         valkey_says(tmp_path, answers)
 
 
-def test_a_hung_valkey_is_down_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PATIENCE", 0.1)
-    with pytest.raises(Down, match="does not answer"):
+def test_a_hung_valkey_is_down_after_its_time(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="does not answer"):
         valkey_says(tmp_path, None)
 
 
 def test_no_valkey_is_down(tmp_path: Path) -> None:
-    with pytest.raises(Down, match="Valkey"):
-        asyncio.run(Valkey(str(tmp_path / "none"), "policy").get(["k"]))
+    with pytest.raises(ValkeyError, match="Valkey"):
+        asyncio.run(Memory(AsyncValkey(str(tmp_path / "none"), "policy")).get(["k"]))
 
 
 def test_no_directory_is_down(tmp_path: Path) -> None:
-    with pytest.raises(Down, match="directory"):
-        asyncio.run(Directory(f"host={tmp_path} dbname=x").ask("SELECT 1"))
+    with pytest.raises(SourceError, match="directory"):
+        asyncio.run(AsyncDirectory(f"host={tmp_path} dbname=x").ask("SELECT 1"))
 
 
-async def close(directory: Directory) -> None:
+async def close(directory: AsyncDirectory) -> None:
     assert directory._connection is not None
     await directory._connection.close()
 
 
 def test_the_directory_is_asked_over_one_connection_and_anew_when_that_is_gone(cluster: str) -> None:
     async def ask() -> None:
-        directory = Directory(f"host={cluster} user=postgres dbname=postgres")
+        directory = AsyncDirectory(f"host={cluster} user=postgres dbname=postgres")
         (first,) = await directory.ask("SELECT pg_backend_pid(), %s", "a")
         assert first == ((await directory.ask("SELECT pg_backend_pid(), %s", "a"))[0])
-        with pytest.raises(Down):
+        with pytest.raises(SourceError):
             await directory.ask("SELECT pg_terminate_backend(pg_backend_pid())")
         assert (await directory.ask("SELECT 1")) == [(1,)]
-        with pytest.raises(Down, match="nothing"):
+        with pytest.raises(SourceError, match="nothing"):
             await directory.ask("SELECT nothing")
         assert (await directory.ask("SELECT 2")) == [(2,)]
         await close(directory)
@@ -398,13 +403,13 @@ def test_the_directory_is_asked_over_one_connection_and_anew_when_that_is_gone(c
 
 
 @pytest.mark.timing
-def test_a_query_that_hangs_ends_and_the_next_is_answered(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_hangs_ends_and_the_next_is_answered(cluster: str) -> None:
     async def ask() -> None:
-        directory = Directory(f"host={cluster} user=postgres dbname=postgres")
+        directory = AsyncDirectory(f"host={cluster} user=postgres dbname=postgres")
         await directory.ask("SELECT 1")
-        monkeypatch.setattr(sources, "PATIENCE", 0.3)
+        directory.patience = 0.3
         start = time.monotonic()
-        with pytest.raises(Down, match="does not answer"):
+        with pytest.raises(SourceError, match="does not answer"):
             await directory.ask("SELECT pg_sleep(30)")
         assert time.monotonic() - start < 1
         assert (await directory.ask("SELECT 1")) == [(1,)]

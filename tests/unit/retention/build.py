@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mailhosting_retention.plan import Mail, Mailboxes
+from mailhosting.retention.plan import Mail, Mailboxes
 
 DAY = 86400
 NOW = 1000 * DAY

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from mailhosting_retention import plan
+from mailhosting.retention import plan
 
 from .build import DAY, MAILBOXES, NOW, mail
 

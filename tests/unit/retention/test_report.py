@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from mailhosting_retention import report
-from mailhosting_retention.run import Outcome
+from mailhosting.retention import report
+from mailhosting.retention.run import Outcome
 
 from .build import DAY
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mailhosting_retention import run
-from mailhosting_retention.run import Outcome, ReadMail
+from mailhosting.common import doveadm
+from mailhosting.common.doveadm import Said
+from mailhosting.common.errors import DoveadmError
+from mailhosting.retention import run
+from mailhosting.retention.run import Outcome, ReadMail
 
 from .build import DAY, MAILBOXES, NOW, mail
 
@@ -64,8 +66,8 @@ class Host:
         self.fails: str | None = None
         self.expunged: list[str] = []
         self.sender = "Someone <someone@outside.example>"
-        monkeypatch.setattr(run, "doveadm", self.doveadm)
-        monkeypatch.setattr("mailhosting_retention.run.time.sleep", self.sleep)
+        monkeypatch.setattr(doveadm, "ask", self.doveadm)
+        monkeypatch.setattr("mailhosting.retention.run.time.sleep", self.sleep)
 
     def execute(self, _query: str, _values: object) -> list[tuple[Any, ...]]:
         return [] if self.held else [(*self.account, self.rules, [self.account[1], "info@acme.example"])]
@@ -78,14 +80,14 @@ class Host:
     def sleep(self, seconds: int) -> None:
         self.slept += seconds
 
-    def doveadm(self, users: Any, *arguments: str) -> str:
+    def doveadm(self, users: Any, *arguments: str) -> Said:
         assert list(users) == [self.account[1]]
         if arguments[0] == self.fails:
-            raise run.DoveadmFailed(f"{arguments[0]} failed", "[")
+            raise DoveadmError(f"{arguments[0]} failed")
         if arguments[0] == "expunge":
             self.expunged.append(" ".join(arguments[1:]))
-            return ""
-        return json.dumps(
+            return Said([], "")
+        return Said(
             [
                 {
                     "user": found.user,
@@ -98,7 +100,8 @@ class Host:
                     "size.virtual": str(found.size),
                 }
                 for found in self.mails.values()
-            ]
+            ],
+            "",
         )
 
     def run(self, read_mail: ReadMail, after: int, *, dry_run: bool = False) -> Outcome:
@@ -197,11 +200,11 @@ def test_a_hold_placed_while_dovecot_lists_is_kept(
     live.run(read_mail, 0)
     listing = live.doveadm
 
-    def hold(*arguments: Any) -> str:
+    def hold(*arguments: Any) -> Said:
         live.held = True
         return listing(*arguments)
 
-    monkeypatch.setattr(run, "doveadm", hold)
+    monkeypatch.setattr(doveadm, "ask", hold)
     outcome = live.run(read_mail, 15 * DAY)
 
     assert (live.expunged, outcome.mails.total()) == ([], 0)

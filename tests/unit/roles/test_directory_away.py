@@ -6,31 +6,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import struct
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
+from mailhosting.mailboxes import directory_away as away
 
-PROGRAM = Path(__file__).resolve().parents[3] / "roles/dovecot/files/directory_away.py"
 SOCKET = ".s.PGSQL.5432"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("directory_away", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-away = load()
 ENCODING = away.message(b"S", b"client_encoding\0UTF8\0")
 #: What PostgreSQL says to whom it lets in, to whom it does not yet, and to a question.
 LETS_IN = away.message(b"R", bytes(4)) + ENCODING + away.READY

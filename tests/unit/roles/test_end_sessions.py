@@ -5,28 +5,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-PROGRAM = Path(__file__).parents[3] / "roles/dovecot/files/end_sessions.py"
+from mailhosting.mailboxes import end_sessions
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """It, where Dovecot runs, and doveadm adds what it is given to the file `kicked`."""
-    spec = importlib.util.spec_from_file_location("end_sessions", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
     (tmp_path / "kicked").touch()
-    monkeypatch.setattr(loaded, "ANVIL", tmp_path / "kicked")
-    monkeypatch.setattr(loaded, "DOVEADM", ("sh", "-c", f'echo "$1" >>{tmp_path}/kicked; echo 2 kicked', "doveadm"))
-    return loaded
+    monkeypatch.setattr(end_sessions, "ANVIL", tmp_path / "kicked")
+    monkeypatch.setattr(
+        end_sessions, "DOVEADM", ("sh", "-c", f'echo "$1" >>{tmp_path}/kicked; echo 2 kicked', "doveadm")
+    )
+    return end_sessions
 
 
 def said(program: ModuleType, monkeypatch: pytest.MonkeyPatch, line: str) -> int:

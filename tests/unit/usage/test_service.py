@@ -11,8 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from mailhosting_usage.model import Account, Down, NoValkey
-from mailhosting_usage.service import AGAIN, Service, Times
+from mailhosting.common.errors import DirectoryError, DoveadmError, ValkeyUnavailableError
+from mailhosting.usage.model import Account
+from mailhosting.usage.service import AGAIN, Service, Times
 
 TARO = Account(1, "taro@acme.example", 10)
 HANAKO = Account(2, "hanako@acme.example", 10)
@@ -49,7 +50,7 @@ class Directory:
 
     def _up(self) -> None:
         if self.down:
-            raise Down("the directory: away")
+            raise DirectoryError("the directory: away")
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Valkey:
 
     def _up(self) -> None:
         if self.down:
-            raise NoValkey("Valkey: away")
+            raise ValkeyUnavailableError("Valkey: away")
 
     def state(self) -> tuple[str, str | None]:
         self._up()
@@ -125,7 +126,7 @@ class Mailboxes:
 
     def measure(self, accounts: Iterable[Account]) -> dict[Account, int]:
         if self.down:
-            raise Down("doveadm: away")
+            raise DoveadmError("doveadm: away")
         self.asked.append(list(accounts))
         measured = {account: self.sizes[account] for account in self.asked[-1] if account in self.sizes}
         self.meanwhile()
@@ -217,7 +218,7 @@ def test_a_valkey_that_was_away_is_compared(settled: Any, what: str) -> None:
 
 def test_comparing_that_fails_is_not_tried_at_every_look(settled: Any) -> None:
     def fall_silent() -> None:
-        raise NoValkey("Valkey: timeout")
+        raise ValkeyUnavailableError("Valkey: timeout")
 
     settled.valkey.run_id = "two"
     settled.mailboxes.meanwhile = fall_silent

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter program_digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils import _programs
+
+DOCUMENTATION = r"""
+name: program_digest
+author: mailhosting.stack authors
+version_added: "0.2.0"
+short_description: Says of which files a program on mail hosts is made
+description:
+  - A SHA-256 of a program's own files, and of all that these import of the collection's.
+  - A unit that has it changes when the program does, and with it whatever restarts the unit.
+options:
+  _input:
+    description: A folder of roles/programs/files/mailhosting, such as V(gate).
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+# In the template of a unit: systemd leaves settings alone that begin with X-.
+X-Program={{ 'gate' | mailhosting.stack.program_digest }}
+"""
+
+RETURN = r"""
+_value:
+  description: 64 hexadecimal digits.
+  type: str
+"""
+
+
+def program_digest(program: str) -> str:
+    """The digest.  Raises: AnsibleFilterError for what is no program."""
+    try:
+        return _programs.digest(program)
+    except ValueError as error:
+        raise AnsibleFilterError(f"program_digest: {error}") from error
+
+
+class FilterModule:
+    """What ansible-core loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {"program_digest": program_digest}

@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the programs of a mail host are made of: a change of that is what they are restarted for, and nothing else.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+_COLLECTION: Final = Path(__file__).resolve().parents[2]
+#: The package's folder: a program is a folder in it, with what that has besides Python.
+PACKAGE: Final = _COLLECTION / "roles" / "programs" / "files" / "mailhosting"
+#: What is installed beside it, under the name by which programs import it.
+BESIDE: Final = {"mailhosting_directory": _COLLECTION / "plugins" / "module_utils" / "_directory"}
+
+
+def digest(program: str) -> str:
+    """A SHA-256 of everything that `program`, a folder of the package, is made of.  Raises: ValueError."""
+    found = sha256()
+    for file in sorted(made_of(program)):
+        found.update(f"{file.relative_to(_COLLECTION)}\0".encode())
+        found.update(sha256(file.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def made_of(program: str) -> set[Path]:
+    """The program's own files, and whatever they import of ours, directly or not.  Raises: ValueError."""
+    folder = PACKAGE / program
+    if not (folder / "__init__.py").is_file():
+        raise ValueError(f"there is no program {program!r}")
+    found: set[Path] = set()
+    new = set(_files(folder))
+    while new:
+        found |= new
+        new = {needed for file in new if file.suffix == ".py" for needed in _imported(file)} - found
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def _imported(file: Path) -> Iterator[Path]:
+    """The files of ours that a file imports by name."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            module = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for name in node.names:
+                yield from _module(module / name.name) or _module(module)
+        else:
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            for module_name in modules:
+                if beside := BESIDE.get(module_name.partition(".")[0]):
+                    yield from _files(beside)
+
+
+def _module(path: Path) -> list[Path]:
+    """The files of a module, a package's beginning, or what lies beside it under its name."""
+    beside = (path / "__init__.py", path.with_suffix(".py"), path.with_suffix(".lua"))
+    return [file for file in beside if file.is_file()]

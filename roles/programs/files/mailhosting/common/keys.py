@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys in Valkey: one line each, where they are made; roles/valkey says who may use which."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+_PREFIX: Final = "mh:1:"
+
+#: Which life of Valkey has the usage of every account; without it usage is not complete.
+USAGE_EPOCH: Final = f"{_PREFIX}usage:epoch"
+#: A set: usernames whose usage somebody missed.
+USAGE_WANTED: Final = f"{_PREFIX}usage:wanted"
+#: What precedes an account's keys of usage.
+USAGE: Final = f"{_PREFIX}usage:"
+
+
+def usage_storage(account_id: int | str, username: str) -> str:
+    """Bytes in use: what Dovecot's dict adds to the prefix that its configuration has."""
+    return f"{USAGE}{account_id}/{username}/quota/storage"
+
+
+def usage_messages(account_id: int | str, username: str) -> str:
+    """Messages in a mailbox, as Dovecot's dict calls it."""
+    return f"{USAGE}{account_id}/{username}/quota/messages"
+
+
+def account_of_storage(key: str) -> tuple[int, str] | None:
+    """The account's id and username of a key of `usage_storage`; None for another key."""
+    number, _slash, username = key.removeprefix(USAGE).removesuffix("/quota/storage").partition("/")
+    return (int(number), username) if number.isdecimal() and username else None
+
+
+def day(of: date | str, tenant_id: int | str) -> str:
+    """A hash: what a tenant sent and received on a day (UTC, ISO 8601)."""
+    return f"{_PREFIX}day:{of}:{tenant_id}"
+
+
+def login(client: str, username: str) -> str:
+    """When `username` last logged in from an address by POP or IMAP; @ and a domain is whoever of it was last.
+
+    A slash between them: neither has one, while IPv6 addresses and local parts have colons.
+    """
+    return f"{_PREFIX}login:{client}/{username}"
+
+
+def total(tenant_id: int) -> str:
+    """Bytes in all mailboxes of a tenant."""
+    return f"{_PREFIX}total:{tenant_id}"
+
+
+def room(scope: str, number: int) -> str:
+    """A hash: what was accepted for a mailbox, or a tenant's, and has not arrived."""
+    return f"{_PREFIX}room:{scope}:{number}"
+
+
+def rate(scope: str, number: int, direction: str, unit: str, per: int) -> str:
+    """A hash: what was counted in a window of `per` seconds."""
+    return f"{_PREFIX}rate:{scope}:{number}:{direction}:{unit}:{per}"
+
+
+def rates(scope: str, number: int, direction: str = "") -> str:
+    """The pattern of somebody's windows, in one direction or both."""
+    return f"{_PREFIX}rate:{scope}:{number}:{direction}{':' if direction else ''}*"
+
+
+def pause(scope: str, number: int, direction: str) -> str:
+    """A hash: the limit that paused somebody, since when, and for how long."""
+    return f"{_PREFIX}pause:{scope}:{number}:{direction}"
+
+
+#: The pattern of all pauses.
+PAUSES: Final = f"{_PREFIX}pause:*"
+
+
+def mass(sender: str) -> str:
+    """A hash: how many recipients one content had; the sender is `account:ID` or `tenant:ID`."""
+    return f"{_PREFIX}mass:{sender}"
+
+
+#: The pattern of what tenants receive of one content.
+MASS_OF_TENANTS: Final = mass("tenant:*")
+
+
+def unknown(sender: str) -> str:
+    """Recipients of a sender that nobody is."""
+    return f"{_PREFIX}unknown:{sender}"
+
+
+def sent(queue_id: str) -> str:
+    """Which account sent a mail from an address that is not its own."""
+    return f"{_PREFIX}sent:{queue_id}"

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemd hands to a program, and what a program tells systemd."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+#: The first file descriptor that is passed (sd_listen_fds(3)).
+_FIRST: Final = 3
+
+
+def passed() -> list[tuple[str, int]]:
+    """Name and file descriptor of all that systemd opened for this process, in its order."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    # A connection that came as standard input is named too, before the others, and not counted.
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")[-count:] if count else []
+    return list(zip(names, range(_FIRST, _FIRST + len(names)), strict=True))
+
+
+def passed_file(name: str) -> int | None:
+    """The file descriptor that is called `name`."""
+    return dict(passed()).get(name)
+
+
+def passed_text(name: str) -> str:
+    """The text of the file that systemd opened as `name` (OpenFile=); empty without one.  It can be read once."""
+    number = passed_file(name)
+    if number is None:
+        return ""
+    with os.fdopen(number, encoding="utf-8") as file:
+        return file.read()
+
+
+def notify(state: bytes, *descriptors: int) -> None:
+    """Send a message of sd_notify(3), with file descriptors to keep.  Nothing where nobody listens."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+        line.connect(f"\0{path[1:]}" if path.startswith("@") else path)
+        socket.send_fds(line, [state], descriptors)
+
+
+def ready() -> None:
+    """Say that the program answers from now on (Type=notify)."""
+    notify(b"READY=1")

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run one instance of the gate: the arguments are a JSON file with settings, and the name of its socket."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import Milter
+
+from ..common.systemd import passed_text
+from ..common.valkey import Valkey
+from .counters import Counters
+from .directory import Directory
+from .glue import Conversation
+from .plan import read_limits
+from .session import Gate, Reply, Texts
+
+
+def _reply(code: str, enhanced: str | None, words: str) -> Reply:
+    """A reply as libmilter takes it, which reads a percent sign in it as the beginning of something."""
+    return Reply(code, enhanced, words.replace("%", "%%"))
+
+
+def _zone(name: str) -> tzinfo:
+    """The zone of this name; UTC where this host does not know it: old names are a package of their own in Debian."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        logging.getLogger(__name__).warning("dates are written in UTC: %s", error)
+        return UTC
+
+
+def main() -> None:
+    """Serve until something ends the process."""
+    _program, file, instance = sys.argv
+    settings = json.loads(Path(file).read_text(encoding="utf-8"))
+    Milter.factory = Conversation
+    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS | Milter.CHGHDRS)
+    Milter.set_exception_policy(Milter.TEMPFAIL)
+    directory = Directory(settings["directory"])
+    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))
+    Conversation.gate = Gate(
+        directory=directory,
+        valkey=valkey,
+        counters=Counters(valkey, directory.mailboxes),
+        texts=Texts(**{name: _reply(*reply) for name, reply in settings["texts"].items()}),
+        host_limits={
+            "send": read_limits(settings["send_limits"], "send"),
+            "receive": read_limits(settings["receive_limits"], "receive"),
+        },
+        zone=_zone(settings["timezone"]),
+        message_size_limit=settings["message_size_limit"],
+    )
+    Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

@@ -1,0 +1,377 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits, pools and counts of the day, in Valkey: a mail is checked, and later counted everywhere at once or nowhere.
+
+Nothing is held between the two, so a mail that is given up, or a process that dies, has nothing to give back.
+
+Keys, which begin with `mh:1:`; all but Dovecot's expire, and times are Unix's:
+
+- `rate:SCOPE:ID:DIRECTION:UNIT:PER`: hash n, most, since; a window that lasts PER seconds.
+- `pause:SCOPE:ID:DIRECTION`: hash limit (as `_limit_text` writes it), since, length in seconds.
+- `usage:ID/USERNAME/quota/storage`: bytes in a mailbox, by Dovecot; `usage:epoch` and `usage:wanted` below.
+- `total:TENANT`: bytes in all its mailboxes; UNKNOWN before those in some of them, where others are not known.
+- `room:SCOPE:ID`: hash base, reserved, since, newer, older; what was accepted and has not arrived (counters.lua).
+- `day:YYYY-MM-DD:TENANT`: hash of counts by name, of a day in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ..common import keys as names
+from ..common.errors import ValkeyError
+from ..common.valkey import Script, Valkey, Word, sound, unexpected
+from .model import (
+    Allowed,
+    Charge,
+    Direction,
+    Limit,
+    Mailbox,
+    Party,
+    Pause,
+    Refused,
+    Room,
+    Scope,
+    Tally,
+    Unit,
+    Verdict,
+    Window,
+)
+
+LOG: Final = logging.getLogger(__name__)
+
+#: Milliseconds that a tenant's usage is taken for true; that it could not be told, likewise.
+TOTAL_LASTS: Final = 5000
+UNKNOWN_LASTS: Final = 1000
+UNKNOWN: Final = "?"
+#: Seconds that the counts of a day are kept.
+DAY_LASTS: Final = 40 * 86400
+
+_SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
+#: Keys of an MGET or SCAN: others are served in between.
+_CHUNK: Final = 1000
+
+
+class Counters:
+    """Answers of the one script; safe for many threads.  ValkeyError from every method but `refused`.
+
+    `accounts_of` says whose usage makes up a tenant's.  It is asked every 5 s at most; what it raises passes through.
+    """
+
+    def __init__(self, valkey: Valkey, accounts_of: Callable[[int], Iterable[Mailbox]]) -> None:
+        self._valkey: Final = valkey
+        self._accounts_of: Final = accounts_of
+        self._summing: Final = defaultdict[int, threading.Lock](threading.Lock)
+
+    def check(self, charges: Sequence[Charge], rooms: Sequence[Room] = ()) -> Verdict:
+        """Whether a mail might pass at this moment.  Counts nothing; if a window is used up its pause begins."""
+        return self._decide(_Plan(charges, rooms, (), commit=False))
+
+    def commit(self, charges: Sequence[Charge], rooms: Sequence[Room], tallies: Sequence[Tally] = ()) -> Verdict:
+        """Whether a mail passes; if so it is counted, its bytes are reserved, and the day's counts go up."""
+        return self._decide(_Plan(charges, rooms, tallies, commit=True))
+
+    def refused(self, tallies: Sequence[Tally]) -> None:
+        """Add to the day's counts what was refused; a failure is only logged."""
+        commands: list[Sequence[Word]] = []
+        for key, counts in _counts_by_day(tallies).items():
+            commands += [("HINCRBY", key, field, count) for field, count in counts.items()]
+            commands.append(("EXPIRE", key, DAY_LASTS, "NX"))
+        try:
+            for reply in self._valkey.ask(*commands) if commands else []:
+                sound(reply)
+        except ValkeyError as error:
+            LOG.warning("refused mail is not counted: %s", error)
+
+    def pauses(self) -> list[Pause]:
+        """Who is paused."""
+        return self._read_pauses(self._scan(names.PAUSES))
+
+    def state(self, scope: Scope, number: int) -> tuple[list[Pause], list[Window]]:
+        """The pauses and windows of one host, tenant or account, both directions."""
+        parties = [Party(scope, number, direction) for direction in ("send", "receive")]
+        return self._read_pauses(map(_pause_key, parties)), self._read_windows(self._scan(names.rates(scope, number)))
+
+    def lift(self, party: Party) -> Pause | None:
+        """End the pause of a party, if there is one, and begin its windows anew: they would pause it at once."""
+        key = _pause_key(party)
+        lifted = self._read_pauses([key])
+        if not lifted:
+            return None
+        windows = self._scan(names.rates(party.scope, party.id, party.direction))
+        sound(*self._valkey.ask(("DEL", key, *windows)))
+        return lifted[0]
+
+    def _decide(self, plan: _Plan) -> Verdict:
+        answer = self._run(plan)
+        if answer[0] == b"total":
+            for number in answer[1:]:
+                self._sum(plan.rooms[number - 1].id)
+            answer = self._run(plan)
+        if answer[0] == b"total":
+            raise ValkeyError("Valkey: a sum is gone as soon as it is there")
+        return plan.verdict(answer)
+
+    def _run(self, plan: _Plan) -> list[Any]:
+        answer = _SCRIPT.run(self._valkey, plan.keys, plan.text)
+        if not answer:
+            raise unexpected(answer)
+        return answer
+
+    def _sum(self, tenant_id: int) -> None:
+        """See to it that there is a tenant's total.  One thread does it, the others find it done."""
+        with self._summing[tenant_id]:
+            (known,) = self._valkey.ask(("EXISTS", names.total(tenant_id)))
+            if not sound(known):
+                self._sum_up(tenant_id, list(self._accounts_of(tenant_id)))
+
+    def _sum_up(self, tenant_id: int, mailboxes: Sequence[Mailbox]) -> None:
+        deadline = time.monotonic() + self._valkey.patience
+        total = 0
+        unknown: list[str] = []
+        for at in range(0, len(mailboxes), _CHUNK):
+            chunk = mailboxes[at : at + _CHUNK]
+            (reply,) = self._valkey.ask(("MGET", *map(_usage_key, chunk)), deadline=deadline)
+            for mailbox, value in zip(chunk, sound(reply), strict=True):
+                used = _number(value)
+                total += used or 0
+                if used is None:
+                    unknown.append(mailbox.username)
+        # Of two sums the first is kept: none may replace a newer one.
+        value, lasts = (f"{UNKNOWN}{total}", UNKNOWN_LASTS) if unknown else (total, TOTAL_LASTS)
+        if unknown:
+            LOG.warning(
+                "tenant %d: not known how much is in %d of %d mailboxes", tenant_id, len(unknown), len(mailboxes)
+            )
+        commands: list[Sequence[Word]] = [("SET", names.total(tenant_id), value, "NX", "PX", lasts)]
+        commands += [("SADD", names.USAGE_WANTED, *unknown[at : at + _CHUNK]) for at in range(0, len(unknown), _CHUNK)]
+        for reply in self._valkey.ask(*commands, deadline=deadline):
+            sound(reply)
+
+    def _scan(self, pattern: str) -> list[str]:
+        keys: set[str] = set()
+        cursor = b"0"
+        while True:
+            (reply,) = self._valkey.ask(("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", _CHUNK))
+            cursor, found = sound(reply)
+            keys.update(key.decode() for key in found)
+            if cursor == b"0":
+                return sorted(keys)
+
+    def _read(self, keys: Iterable[str], *fields: str) -> Iterator[tuple[list[str], int, list[bytes | None]]]:
+        """Of each of `keys` that is there: its parts, the seconds left, the values of `fields`."""
+        for key in keys:
+            left, values = self._valkey.ask(("PTTL", key), ("HMGET", key, *fields))
+            if (milliseconds := sound(left)) > 0:
+                yield key.split(":")[3:], _seconds(milliseconds), sound(values)
+
+    def _read_pauses(self, keys: Iterable[str]) -> list[Pause]:
+        pauses = []
+        for parts, left, (limit, since, length) in self._read(keys, "limit", "since", "length"):
+            with suppress(ValueError):
+                seconds = min(left, _number(length) or 0)
+                pauses.append(Pause(_party(parts), _read_limit(limit), _number(since) or 0, seconds))
+        return pauses
+
+    def _read_windows(self, keys: Iterable[str]) -> list[Window]:
+        windows = []
+        for parts, left, (counted, most, since) in self._read(keys, "n", "most", "since"):
+            with suppress(ValueError):
+                party, unit, per = _party(parts[:3]), _unit(parts[3]), int(parts[4])
+                seconds = min(left, per)
+                windows.append(
+                    Window(party, unit, per, _number(counted) or 0, _number(most), _number(since) or 0, seconds)
+                )
+        return windows
+
+
+class _Plan:
+    """One question to the script; what is named twice is asked once, with the sum of what it costs."""
+
+    def __init__(
+        self, charges: Iterable[Charge], rooms: Iterable[Room], tallies: Iterable[Tally], *, commit: bool
+    ) -> None:
+        self.charges: Final = _merged_charges(charges)
+        self.rooms: Final = _merged_rooms(rooms)
+        self._numbers: Final[dict[str, int]] = {names.USAGE_EPOCH: 1, names.USAGE_WANTED: 2}
+        self._windows: Final[list[dict[str, int]]] = []
+        self._window_numbers: Final[dict[str, int]] = {}
+        # The limits that are asked about, by party: not those that cannot be exceeded.
+        self._limits: Final[list[list[Limit]]] = []
+        plan = {
+            "commit": commit,
+            "parties": [self._party(charge) for charge in self.charges],
+            "windows": self._windows,
+            "rooms": [self._room(room) for room in self.rooms],
+            "tallies": [
+                {"key": self._number(key), "counts": counts, "keep": DAY_LASTS}
+                for key, counts in _counts_by_day(tallies).items()
+            ],
+        }
+        self.text: Final = json.dumps(plan, separators=(",", ":"))
+        self.keys: Final = list(self._numbers)
+
+    def verdict(self, answer: Sequence[Any]) -> Verdict:
+        """What the script's answer means."""
+        match answer:
+            case [b"allowed", *unknown]:
+                return Allowed(tuple(self.rooms[number - 1] for number in unknown))
+            case [b"paused", number, text, left]:
+                return Refused("paused", self.charges[number - 1].party, _read_limit(text), _seconds(left))
+            case [b"exceeded", number, which, left, began]:
+                limit = self._limits[number - 1][which - 1]
+                return Refused(
+                    "exceeded", self.charges[number - 1].party, limit, _seconds(left) if left >= 0 else None, began == 1
+                )
+            case [b"full", number]:
+                return Refused("full", self.rooms[number - 1])
+        raise unexpected(answer)
+
+    def _number(self, key: str) -> int:
+        return self._numbers.setdefault(key, len(self._numbers) + 1)
+
+    def _party(self, charge: Charge) -> dict[str, Any]:
+        limits = [limit for limit in charge.limits if limit.most is not None and getattr(charge, limit.unit) > 0]
+        self._limits.append(limits)
+        return {
+            "pause": self._number(_pause_key(charge.party)),
+            "limits": [self._limit(charge, limit) for limit in limits],
+        }
+
+    def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
+        most = cast("int", limit.most)
+        stopped = (Party(charge.party.scope, charge.party.id, stop) for stop in limit.stops)
+        told = {
+            "window": self._window(charge, limit, most),
+            "most": most,
+            "stops": [self._number(_pause_key(party)) for party in stopped],
+            "text": _limit_text(limit),
+        }
+        return told if limit.pause is None else {**told, "pause": limit.pause}
+
+    def _window(self, charge: Charge, limit: Limit, most: int) -> int:
+        """The number of a limit's window; two limits may have the same."""
+        key = _rate_key(charge.party, limit)
+        number = self._window_numbers.setdefault(key, len(self._windows) + 1)
+        if number > len(self._windows):
+            amount = getattr(charge, limit.unit)
+            self._windows.append({"key": self._number(key), "amount": amount, "per": limit.per, "most": most})
+        window = self._windows[number - 1]
+        window["most"] = min(most, window["most"])
+        return number
+
+    def _room(self, room: Room) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "key": self._number(names.room(room.scope, room.id)),
+            "needed": room.needed,
+            "free": room.needed if room.free is None else room.free,
+            "quota": room.quota,
+        }
+        if room.mailbox is None:
+            return {**told, "usage": self._number(names.total(room.id)), "total": True}
+        return {**told, "usage": self._number(_usage_key(room.mailbox)), "username": room.mailbox.username}
+
+
+def _merged_charges(charges: Iterable[Charge]) -> list[Charge]:
+    merged: dict[Party, Charge] = {}
+    for charge in charges:
+        before = merged.get(charge.party)
+        merged[charge.party] = _sum_of(before, charge) if before else charge
+    return list(merged.values())
+
+
+def _sum_of(one: Charge, other: Charge) -> Charge:
+    limits = tuple(dict.fromkeys((*one.limits, *other.limits)))
+    return Charge(one.party, limits, one.messages + other.messages, one.recipients + other.recipients)
+
+
+def _merged_rooms(rooms: Iterable[Room]) -> list[Room]:
+    merged: dict[tuple[str, int], Room] = {}
+    for room in rooms:
+        before = merged.get((room.scope, room.id))
+        merged[room.scope, room.id] = replace(room, needed=room.needed + before.needed) if before else room
+    return list(merged.values())
+
+
+def _counts_by_day(tallies: Iterable[Tally]) -> dict[str, dict[str, int]]:
+    """What to add, by key of today and field."""
+    today = datetime.now(UTC).date().isoformat()
+    keys: dict[str, dict[str, int]] = {}
+    for tally in tallies:
+        counts = keys.setdefault(names.day(today, tally.tenant_id), {})
+        for field, count in tally.counts.items():
+            counts[field] = counts.get(field, 0) + count
+    return {key: counts for key, counts in keys.items() if counts}
+
+
+def _pause_key(party: Party) -> str:
+    return names.pause(party.scope, party.id, party.direction)
+
+
+def _rate_key(party: Party, limit: Limit) -> str:
+    return names.rate(party.scope, party.id, party.direction, limit.unit, limit.per)
+
+
+def _usage_key(mailbox: Mailbox) -> str:
+    return names.usage_storage(mailbox.account_id, mailbox.username)
+
+
+def _limit_text(limit: Limit) -> str:
+    pause = "-" if limit.pause is None else limit.pause
+    return f"{limit.unit} {limit.most} {limit.per} {pause} {','.join(limit.stops)}"
+
+
+def _read_limit(text: bytes | None) -> Limit | None:
+    """A limit as `_limit_text` writes it; None for what is none."""
+    try:
+        unit, most, per, pause, stops = (text or b"").decode().split(" ")
+        directions = tuple(_direction(stop) for stop in stops.split(",") if stop)
+        return Limit(_unit(unit), int(most), int(per), None if pause == "-" else int(pause), directions)
+    except ValueError:
+        return None
+
+
+def _party(parts: Sequence[str]) -> Party:
+    """A party from the end of a key; ValueError."""
+    scope, number, direction = parts
+    match scope:
+        case "host" | "tenant" | "account":
+            return Party(scope, int(number), _direction(direction))
+    raise ValueError(scope)
+
+
+def _direction(text: str) -> Direction:
+    match text:
+        case "send" | "receive":
+            return text
+    raise ValueError(text)
+
+
+def _unit(text: str) -> Unit:
+    match text:
+        case "messages" | "recipients":
+            return text
+    raise ValueError(text)
+
+
+def _number(text: bytes | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def _seconds(milliseconds: int) -> int:
+    """Whole seconds, never too few."""
+    return -(-milliseconds // 1000)

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mass mail, and mail to recipients that nobody is: counted in Valkey, each sender within windows of their own.
+
+A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
+until the window ends, and only it; after too many unknown recipients everything is.  `stops` says what becomes of it.
+ValkeyError from whatever asks Valkey, also if it refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from ..common import keys as names
+from ..common.valkey import Script, Valkey, sound, unexpected
+from .content import Fingerprint
+
+Kind = Literal["mass_mail", "unknown_recipients"]
+_KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipients": "unknown_recipients"}
+
+_SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
+
+#: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
+_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
+#: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
+_UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How many recipients of the same content, and how many unknown ones, are too many in `per` seconds; None: none."""
+
+    same_content: int | None
+    unknown_recipients: int | None
+    per: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """There is too much: `count` recipients were counted, and it ends in `seconds`.
+
+    Of all who are told of it, `begins` is true for one.
+    """
+
+    kind: Kind
+    count: int
+    begins: bool
+    seconds: int
+
+
+def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> Hold | None:
+    """Count a mail that would be taken; whether it is to be held.
+
+    `sender` is who sends, such as `account:17`.
+    """
+    if rule.same_content is None and rule.unknown_recipients is None:
+        return None
+    return _ask(valkey, sender, rule, 0, recipients, content)
+
+
+def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> None:
+    """The mail that was counted last is not taken."""
+    if content is not None and recipients:
+        _ask(valkey, sender, rule, 0, -recipients, content)
+
+
+def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
+    """Count recipients that nobody is; whether the sender's mail is to be held from now on."""
+    return None if rule.unknown_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
+
+
+def release(valkey: Valkey, sender: str) -> None:
+    """End the sender's holds, and begin to count anew."""
+    sound(*valkey.ask(("DEL", *_keys(sender))))
+
+
+def stopped_tenants(valkey: Valkey) -> dict[int, int]:
+    """Tenants that receive too much of some content now, and the seconds left."""
+    found: dict[int, int] = {}
+    cursor = b"0"
+    while True:
+        (reply,) = valkey.ask(("SCAN", cursor.decode(), "MATCH", names.MASS_OF_TENANTS, "COUNT", 1000))
+        cursor, keys = sound(reply)
+        for key in map(bytes.decode, keys):
+            begun, left = map(sound, valkey.ask(("HGET", key, "begun"), ("PTTL", key)))
+            if begun:
+                found[int(key.rpartition(":")[2])] = -(-left // 1000)
+        if cursor == b"0":
+            return found
+
+
+def says_unknown(status: str) -> bool:
+    """Whether an enhanced status code says that a recipient is nobody."""
+    return bool(_UNKNOWN_STATUS.match(status))
+
+
+def unknown_recipients(delivery_status: str) -> int:
+    """How many recipients a report on delivery (RFC 3464) says that nobody is."""
+    found = 0
+    for block in re.split(r"\n\s*\n", delivery_status):
+        fields = dict(re.findall(r"^([a-z-]{1,40}):\s*(.*(?:\r?\n[ \t].*)*)", block.lower(), re.MULTILINE))
+        status, diagnosis = fields.get("status", ""), fields.get("diagnostic-code", "")
+        if fields.get("action", "").strip() == "failed":
+            unclear = status.startswith("5.0.0") and _UNKNOWN_REPLY.match(diagnosis)
+            found += bool(says_unknown(status) or unclear)
+    return found
+
+
+def _keys(sender: str) -> tuple[str, str]:
+    return names.mass(sender), names.unknown(sender)
+
+
+def _ask(
+    valkey: Valkey, sender: str, rule: Rule, missed: int, recipients: int, content: Fingerprint | None
+) -> Hold | None:
+    limits = (rule.same_content or 0, rule.unknown_recipients or 0, rule.per)
+    digests: tuple[str | int, ...] = (content.quorum, *content.digests) if content else (0,)
+    answer = _SCRIPT.run(valkey, _keys(sender), *limits, missed, recipients, *digests)
+    match answer:
+        case []:
+            return None
+        case [bytes(kind), int(count), int(begins), int(milliseconds)] if kind in _KINDS:
+            return Hold(_KINDS[kind], count, bool(begins), -(-milliseconds // 1000))
+    raise unexpected(answer)

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate asks the directory: functions of schema v1, each over a connection that nobody else uses meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..common.address import Address
+from ..common.directory import Connections
+from .model import Destinations, Mailbox, Onward, Owner, Place, Tenant
+from .plan import read_tenant
+
+#: Seconds that a tenant's settings are taken for true.
+SETTINGS_LAST: Final = 1.0
+#: Addresses that one address leads to, at most: as many as Postfix expands.
+MOST_DESTINATIONS: Final = 20_000
+#: Connections that are kept open when nobody uses them.
+SPARE: Final = 16
+
+_OWNER: Final = """
+SELECT account_id, tenant_id, username, may_send, held, may_login, protocols, login_since FROM v1.gate_owner(%s, %s)
+"""
+_DESTINATIONS: Final = "SELECT account_id, tenant_id, username, quota, target FROM v1.gate_destinations(%s, %s, %s)"
+_TENANT: Final = "SELECT name, settings FROM v1.gate_tenant(%s)"
+_MAILBOXES: Final = "SELECT account_id, username FROM v1.gate_mailboxes(%s)"
+_RELAY_LOGINS: Final = "SELECT username FROM v1.relay_logins(%s, %s)"
+_NOTICE: Final = "SELECT v1.add_notice(%s, %s, %s, %s, %s)"
+_STOP: Final = "SELECT v1.gate_stop(%s, %s, %s)"
+_KEEP: Final = "SELECT v1.gate_keep(%s, %s, %s, %s, %s)"
+
+
+class Directory:
+    """Answers questions of any thread.  Every method raises DirectoryError."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._ask: Final = Connections(conninfo, spare=SPARE).ask
+        self._tenants: dict[int, tuple[float, Tenant | None]] = {}
+
+    def ping(self) -> None:
+        """Nothing, as long as the directory answers."""
+        self._ask("SELECT 1")
+
+    def owner(self, address: Address) -> Owner | None:
+        """Whose an address is; None for one elsewhere."""
+        rows = self._ask(_OWNER, *address)
+        return Owner(*rows[0]) if rows else None
+
+    def destinations(self, address: Address) -> Destinations:
+        """Where mail for an address ends.  One elsewhere ends there, and nobody of ours sends it on."""
+        places: list[Place] = []
+        onward: list[Onward] = []
+        for account_id, tenant_id, username, quota, target in self._ask(_DESTINATIONS, *address, MOST_DESTINATIONS):
+            if target is None:
+                places.append(Place(Mailbox(account_id, username), tenant_id, quota))
+            else:
+                onward.append(Onward(account_id, tenant_id))
+        return Destinations(tuple(places), tuple(onward))
+
+    def tenant(self, tenant_id: int) -> Tenant | None:
+        """What a tenant's plan says, as it was a second ago at the earliest; None for one that is gone."""
+        now = time.monotonic()
+        known = self._tenants.get(tenant_id)
+        if known and now - known[0] < SETTINGS_LAST:
+            return known[1]
+        rows = self._ask(_TENANT, tenant_id)
+        tenant = read_tenant(tenant_id, *rows[0]) if rows else None
+        self._tenants[tenant_id] = (now, tenant)
+        return tenant
+
+    def mailboxes(self, tenant_id: int) -> list[Mailbox]:
+        """All mailboxes of a tenant."""
+        return [Mailbox(*row) for row in self._ask(_MAILBOXES, tenant_id)]
+
+    def relay_logins(self, sender: Address) -> list[str]:
+        """The logins that may relay as a sender after they have logged in by POP or IMAP."""
+        return [username for (username,) in self._ask(_RELAY_LOGINS, *sender)]
+
+    def add_notice(
+        self, kind: str, tenant_id: int | None, account_id: int | None, facts: Mapping[str, Any], once: str
+    ) -> None:
+        """Have somebody told; a second time with the same `once` does nothing."""
+        self._ask(_NOTICE, kind, tenant_id, account_id, json.dumps(facts), once)
+
+    def stop(self, account_id: int, kind: str, facts: Mapping[str, Any]) -> None:
+        """Stop what an account sends, and have its people told, unless it is stopped."""
+        self._ask(_STOP, account_id, kind, json.dumps(facts))
+
+    def keep(self, queue_id: str, account_id: int | None, tenant_id: int | None, kind: str, at: float) -> None:
+        """Remember whose a mail is that waits in the queue since `at` (Unix time)."""
+        self._ask(_KEEP, queue_id, account_id, tenant_id, kind, at)

@@ -1,0 +1,167 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The milter: what Postfix says goes to a transaction, and its replies go back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import Milter
+
+from ..common.address import parse
+from .crowds import says_unknown
+from .decisions import About, describe, write
+from .reports import BOUNCE, Report
+from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+#: Who speaks for the host itself: what sendmail hands in comes by a listener of this name, and what no listener has.
+_LOCAL: Final = "local"
+#: Listeners that nobody uses without a login.
+_LOGINS: Final = ("submission", "submissions")
+
+
+@Milter.rejected_recipients
+@Milter.header_leading_space
+class Conversation(Milter.Base):
+    """A connection of Postfix's; one mail after the other comes by it."""
+
+    gate: Gate  # of the process
+
+    def __init__(self) -> None:
+        self._client = ""
+        self._port = 0
+        self._connected = time.time()
+        self._transaction: Transaction | None = None
+        self._report: Report | None = None
+        self._failed = False
+
+    def connect(self, _name: str, _family: str, client: Any) -> int:
+        """A client connects: (address, port), or nothing for what has neither."""
+        if isinstance(client, tuple) and len(client) > 1:
+            self._client, self._port = str(client[0]).removeprefix("IPv6:"), int(client[1] or 0)
+        if self.getsymval("{daemon_name}") in _LOGINS:
+            return self._answer(self._safely(lambda: self.gate.may_log_in(self._client), TRY_LATER))
+        return int(Milter.CONTINUE)
+
+    def envfrom(self, sender: str, *parameters: str) -> int:
+        """MAIL."""
+        sizes = [value for name, _is, value in (word.partition("=") for word in parameters) if name.upper() == "SIZE"]
+        size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
+        listener = self.getsymval("{daemon_name}") or _LOCAL
+        self._failed = False
+        if listener == BOUNCE and self._port == 0:
+            self._report = Report(self.gate.directory, self.gate.valkey)
+            return int(Milter.CONTINUE)
+        self._transaction = Transaction(
+            gate=self.gate,
+            queue_id="-",
+            client=self._client,
+            listener=_LOCAL if self._port == 0 and listener != OWN else listener,
+            login=self.getsymval("{auth_authen}") or None,
+            sender=parse(self.getsymval("{mail_addr}") or sender),
+            declared_size=size,
+            connected=self._connected,
+            written=self.getsymval("{mail_addr}") or "",
+            host=self.getsymval("j") or "localhost",
+        )
+        return self._answer(self._safely(self._transaction.mail, TRY_LATER, self._transaction))
+
+    def envrcpt(self, recipient: str, *_parameters: str) -> int:
+        """RCPT, also of recipients that Postfix has refused."""
+        transaction = self._transaction
+        if self._report is not None:
+            self._report.recipient(parse(recipient))
+        if transaction is None:
+            return int(Milter.CONTINUE)
+        transaction.queue_id = self.getsymval("i") or "-"
+        if self.getsymval("{rcpt_mailer}") == "error":
+            # The host is the enhanced status code then.
+            if says_unknown(self.getsymval("{rcpt_host}") or ""):
+                self._safely(transaction.unknown_recipient, None, transaction)
+            return int(Milter.CONTINUE)
+        # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
+        resolved = self.getsymval("{rcpt_addr}") or recipient
+        return self._answer(self._safely(lambda: transaction.recipient(resolved), TRY_LATER, transaction))
+
+    # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
+    @Milter.noreply
+    def header(self, name: str, value: str) -> int:
+        """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""
+        octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
+        self._read(lambda mail: mail.header(name, value, octets))
+        return int(Milter.CONTINUE)
+
+    @Milter.noreply
+    def body(self, chunk: bytes) -> int:
+        """A piece of the body."""
+        self._read(lambda mail: mail.body(chunk))
+        return int(Milter.CONTINUE)
+
+    def eom(self) -> int:
+        """The end of the mail."""
+        transaction, self._transaction = self._transaction, None
+        report, self._report = self._report, None
+        if report is not None and not self._failed:
+            report.queue_id = self.getsymval("i") or "-"
+            self._safely(report.end, None, report)
+        if transaction is None:
+            return int(Milter.CONTINUE)
+        transaction.queue_id = self.getsymval("i") or transaction.queue_id
+        put_off = Outcome(TRY_LATER)
+        outcome = put_off if self._failed else self._safely(transaction.end, put_off, transaction)
+        if outcome.quarantine is not None:
+            self.quarantine(outcome.quarantine)
+        if outcome.no_sender:
+            self.chgfrom("<>")
+        for name, number, value in outcome.changed:
+            self.chgheader(name, number, value)
+        for name, value in outcome.added:
+            self.addheader(name, f" {value}")  # HDR_LEADSPC
+        for name, value in outcome.on_top:
+            self.addheader(name, f" {value}", 0)
+        return self._answer(outcome.reply)
+
+    def abort(self) -> int:
+        """The client gave up, or begins anew."""
+        self._transaction = self._report = None
+        return int(Milter.CONTINUE)
+
+    def close(self) -> int:
+        """The connection ends."""
+        self._transaction = self._report = None
+        return int(Milter.CONTINUE)
+
+    def _read(self, give: Callable[[Transaction | Report], None]) -> None:
+        """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
+        mail = self._transaction or self._report
+        if mail is not None and not self._failed:
+            self._failed = self._safely(lambda: give(mail), TRY_LATER, mail) is not None
+
+    def _safely(self, ask: Callable[[], T], otherwise: U, mail: Transaction | Report | None = None) -> T | U:
+        """What is answered, and `otherwise` where that fails, which is written in a line."""
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001
+            if mail is not None:
+                mail.failed(error)
+            else:
+                write("put-off", describe(error), About(client=self._client), code=TRY_LATER.code, level=logging.ERROR)
+            return otherwise
+
+    def _answer(self, reply: Reply | None) -> int:
+        if reply is None:
+            return int(Milter.CONTINUE)
+        self.setreply(reply.code, reply.enhanced, reply.text)
+        return int(Milter.TEMPFAIL if reply.code.startswith("4") else Milter.REJECT)
+
+
+def _octets(value: str) -> int:
+    """Octets of a field's body on the wire."""
+    return len(value.encode("utf-8", "surrogateescape")) + value.count("\n")

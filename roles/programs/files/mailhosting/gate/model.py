@@ -1,0 +1,202 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is limited, whom it concerns, and what the answer is.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from .crowds import Rule
+
+Scope = Literal["host", "tenant", "account"]
+Direction = Literal["send", "receive"]
+Unit = Literal["messages", "recipients"]
+
+#: The id of the one party of scope `host`.
+HOST: Final = 0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` messages or recipients within a window of `per` seconds, which begins with its first message.
+
+    Who exceeds it is paused in the directions `stops`: for `pause` seconds, after which a new window begins, or (None)
+    until the window ends.  A mail beyond `most` by itself is refused and pauses nobody: it has used nothing up.  So a
+    `most` of 0 lets nothing pass; None lets everything pass.
+    """
+
+    unit: Unit
+    most: int | None
+    per: int
+    pause: int | None
+    stops: tuple[Direction, ...]
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who sends or receives."""
+
+    scope: Scope
+    id: int
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a mail costs a party, and what the party is limited to."""
+
+    party: Party
+    limits: tuple[Limit, ...]
+    messages: int
+    recipients: int
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """Names the usage that Dovecot writes."""
+
+    account_id: int
+    username: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """The bytes that a mail needs in a mailbox, or in all mailboxes of a tenant together, out of `quota` bytes.
+
+    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs no Room.  It is full unless all
+    that is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
+    """
+
+    scope: Literal["account", "tenant"]
+    id: int
+    quota: int
+    needed: int
+    mailbox: Mailbox | None = None
+    free: int | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is added to a tenant's counts of the day, by name: `sent_messages`, `received_bytes` and so on."""
+
+    tenant_id: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """It may pass.  How full `unknown` are could not be told; they were left out."""
+
+    unknown: tuple[Room, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """It may not pass, and counted nowhere.
+
+    `limit` is the one that is exceeded, or was when the pause began.  `seconds_left` is when it may be tried again;
+    None where time changes nothing: a mail beyond the limit by itself, or no room.  `began`: this very answer began the
+    pause, so whoever gets it tells of it.
+    """
+
+    kind: Literal["paused", "exceeded", "full"]
+    subject: Party | Room
+    limit: Limit | None = None
+    seconds_left: int | None = None
+    began: bool = False
+
+
+Verdict = Allowed | Refused
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A party that is paused, since when (Unix time) and by which limit; None where that cannot be read."""
+
+    party: Party
+    limit: Limit | None
+    since: int
+    seconds_left: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a party has used of a window, of how much, and when it began (Unix time)."""
+
+    party: Party
+    unit: Unit
+    per: int
+    counted: int
+    most: int | None
+    since: int
+    seconds_left: int
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
+
+    `held` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
+    `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).
+    """
+
+    account_id: int | None
+    tenant_id: int
+    username: str | None
+    may_send: bool
+    held: str | None = None
+    may_login: bool = False
+    protocols: Sequence[str] = ()
+    login_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A mailbox that a mail ends in; `quota` is in bytes, 0 for none."""
+
+    mailbox: Mailbox
+    tenant_id: int
+    quota: int
+
+
+@dataclass(frozen=True)
+class Onward:
+    """One address elsewhere; who of ours sends mail on to it: None for who wrote to it themselves."""
+
+    account_id: int | None
+    tenant_id: int | None
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Where the mail for a recipient ends."""
+
+    places: tuple[Place, ...]
+    onward: tuple[Onward, ...]
+
+
+@dataclass(frozen=True)
+class MassMail:
+    """When what an account sends, or a tenant receives, is mass mail, and whether it then waits in the queue."""
+
+    sent: Rule
+    received: Rule | None
+    hold: bool
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """What a tenant's plan says; sizes are bytes, None is no limit."""
+
+    id: int
+    name: str
+    max_message_size: int | None
+    quota: int | None
+    send_limits: tuple[Limit, ...]
+    receive_limits: tuple[Limit, ...]
+    account_send_limits: tuple[Limit, ...]
+    mass_mail: MassMail | None

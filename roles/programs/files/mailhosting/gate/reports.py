@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A bounce of Postfix's own, on its way to whoever sent what cannot be delivered: it is read, and never stopped."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..common import keys
+from ..common.address import Address
+from ..common.errors import DirectoryError, ValkeyError
+from ..common.valkey import Valkey, sound
+from .content import Reader
+from .crowds import unknown_recipients
+from .decisions import About, Decision, describe, write
+from .directory import Directory
+from .model import Owner, Tenant
+from .stops import Crowd, count_unknown
+
+LOG: Final = logging.getLogger(__name__)
+
+#: How Postfix's listener for what it sends itself is called.
+BOUNCE: Final = "bounce"
+#: What Postfix says of the mail that it returns.
+_QUEUE_ID: Final = re.compile(r"^x-postfix-queue-id:[ \t]*(\w{1,40})\s*$", re.IGNORECASE | re.MULTILINE)
+#: Seconds that it is remembered who sent a mail: Postfix has given it up by then.
+_REMEMBERED: Final = 6 * 86400
+
+
+@dataclass
+class Report:
+    """What `Transaction` is of other mail."""
+
+    directory: Directory
+    valkey: Valkey
+    queue_id: str = "-"
+    _to: Address | None = None
+    _account: str | None = None
+    _reader: Reader = field(default_factory=Reader)
+
+    def recipient(self, to: Address | None) -> None:
+        """Whose mail it was about, as its envelope said."""
+        self._to = to
+
+    def header(self, name: str, value: str, _size: int) -> None:
+        """A header field."""
+        self._reader.header(name, value)
+
+    def body(self, chunk: bytes) -> None:
+        """A piece of the body."""
+        self._reader.body(chunk)
+
+    def end(self) -> None:
+        """Count the recipients that nobody is."""
+        status = self._reader.delivery_status()
+        recipients = unknown_recipients(status)
+        if self._to is None or not recipients:
+            return
+        try:
+            owner = self.directory.owner(self._to)
+            account_id = sent_by(self.valkey, status) or (owner.account_id if owner else None)
+            tenant = self.directory.tenant(owner.tenant_id) if owner else None
+            if tenant is None or account_id is None or owner is None:
+                return
+            username = owner.username if owner.account_id == account_id else None
+            self._account = username or str(account_id)
+            count_unknown(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
+        except DirectoryError as error:
+            self._note("unlimited", f"unknown recipients not counted: {error}", None)
+
+    def failed(self, error: Exception) -> None:
+        """Nobody expected it; the bounce goes on."""
+        write("unlimited", describe(error), self._about, level=logging.ERROR)
+
+    @property
+    def _about(self) -> About:
+        to = "@".join(self._to) if self._to else None
+        return About(queue_id=self.queue_id, account=self._account, sender="<>", to=to)
+
+    def _note(self, decision: Decision, reason: str, tenant: Tenant | None) -> None:
+        write(decision, reason, self._about, tenant=tenant)
+
+
+def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address | None) -> None:
+    """Who sent a mail from an address that is not their own: its bounce goes there."""
+    if owner.account_id is None or sender is None or owner.username == f"{sender.local_part}@{sender.domain}":
+        return
+    try:
+        sound(*valkey.ask(("SET", keys.sent(queue_id), owner.account_id, "EX", _REMEMBERED)))
+    except ValkeyError as error:
+        LOG.warning("%s: it is not remembered who sent it: %s", queue_id, error)
+
+
+def sent_by(valkey: Valkey, status: str) -> int | None:
+    """The account that sent what a bounce is about, if that was remembered."""
+    found = _QUEUE_ID.search(status)
+    try:
+        (value,) = valkey.ask(("GET", keys.sent(found[1]))) if found else (None,)
+    except ValkeyError:
+        return None
+    return int(value) if isinstance(value, bytes) and value.isdigit() else None

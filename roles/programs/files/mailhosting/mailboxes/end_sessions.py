@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mailboxes.end_sessions: end all sessions by IMAP, POP3 and ManageSieve of one login, whose password was changed.
+
+Standard input has the login in one line.  Says `ended` when there are none any more; else what it has against it
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+#: Whoever is logged in is known here; without it Dovecot does not run, and nobody is.
+ANVIL = Path("/run/dovecot/anvil")
+DOVEADM = ("doveadm", "-c", "/usr/local/lib/mailhosting/doveadm.conf", "kick")
+#: Seconds that Dovecot has to answer.
+PATIENCE = 4
+#: What doveadm takes for this login alone: * and ? stand for others, a hyphen begins an option.
+LOGIN = re.compile(r"(?!-)[^\s*?\\]{1,255}@[^\s*?\\]{1,255}\n")
+
+
+def main() -> int:
+    """Read, end, and say so; the exit code."""
+    line = sys.stdin.readline(1024)
+    if not LOGIN.fullmatch(line):
+        print("<4>asked to end sessions of what is no login", file=sys.stderr)
+        return 1
+    if ANVIL.exists():
+        try:
+            subprocess.run([*DOVEADM, line.rstrip("\n")], check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+        except (subprocess.SubprocessError, OSError) as error:
+            print(f"<4>{error}", file=sys.stderr)
+            return 1
+    print("ended", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

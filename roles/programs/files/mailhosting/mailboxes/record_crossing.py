@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mailboxes.record_crossing USERNAME over|under PERCENT: what Dovecot's quota says of a mailbox, into the directory.
+
+Runs as vmail, for a moment, and Dovecot does not wait for it.  What is lost because the directory is away for longer
+is found at night, when all mailboxes are compared with their quotas.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psycopg
+
+from ..common.directory import CONNINFO
+from ..common.errors import one_line
+
+#: Seconds before each attempt.
+PAUSES = (0, 2, 10, 30)
+
+
+def record(username: str, direction: str, percent: int) -> None:
+    """Tell the directory; psycopg.Error if it is away."""
+    local_part, _at, domain = username.rpartition("@")
+    with psycopg.connect(CONNINFO, user="vmail", connect_timeout=5, autocommit=True) as connection:
+        connection.execute(
+            "SELECT v1.record_crossing(%s, %s, %s, %s::integer)", [local_part, domain, direction, percent]
+        )
+
+
+def main(username: str, direction: str, percent: str) -> int:
+    """The exit code; what is printed goes to Dovecot's log."""
+    reason = ""
+    for pause in PAUSES:
+        time.sleep(pause)
+        try:
+            record(username, direction, int(percent))
+        except psycopg.Error as error:
+            reason = one_line(error)
+        else:
+            return 0
+    print(f"{username} {direction} {percent} % is not recorded: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

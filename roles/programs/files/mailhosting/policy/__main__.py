@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the service on the sockets that systemd hands over; settings come from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from ..common.asynchronous import AsyncDirectory, AsyncValkey
+from ..common.errors import ValkeyError
+from ..common.systemd import notify, passed, passed_text, ready
+from . import protocol
+from .logins import Logins
+from .memory import Memory
+from .service import Service
+
+
+def keep(connection: socket.socket) -> None:
+    """Have systemd hold a connection too, until its other side is gone: what is said meanwhile waits in it."""
+    notify(b"FDSTORE=1\nFDNAME=stats", connection.fileno())
+
+
+async def serve() -> None:
+    """Answer until systemd ends it."""
+    # Those of its units, and connections that an earlier process had systemd keep.
+    sockets = [(name, socket.socket(fileno=number)) for name, number in passed() if name != "valkey"]
+    password = passed_text("valkey")
+    valkey = Memory(AsyncValkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"], password))
+    of_domains = os.environ["POLICY_POP_BEFORE_SMTP_SENDERS"] == "tenant"
+    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep, of_domains=of_domains)
+    service = Service(AsyncDirectory(os.environ["POLICY_DIRECTORY"]), valkey, logins)
+    answering = []
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    for name, handed in sockets:
+        match name:
+            case "requests":
+                answering.append(await asyncio.start_server(service.converse, sock=handed, limit=protocol.MAX_REQUEST))
+            case "logins":
+                logins.listen(handed)
+            case "stats":
+                logins.hear(handed)
+    ready()
+    await ended.wait()
+    with suppress(ValkeyError):
+        await logins.end()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    if not passed():
+        sys.exit("policy: start it by mailhosting-policy.socket")
+    asyncio.run(serve())

@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""retention run | dry-run | report: remove the mail that its plan keeps no longer, and say what went.
+
+Runs as vmail, nightly.  The directory's view v1.retention says whose mail goes, and when; Dovecot lists it and removes
+it, hundreds of accounts a process.  When a mail was read is known to nobody, so a table remembers the first run that
+found it read, by the account's number and the mail's GUID, which stay when the one is renamed and the other moved.  A
+mail found unread is forgotten there, and so is all mail of an account under a legal hold: their time begins anew.
+
+Ends with 1 when some account could not be looked at or some mail not be removed; the next run does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import psycopg
+
+from ..common.directory import CONNINFO
+from .plan import Mailboxes
+from .report import last_report, report_lines, table, write_report
+from .run import ReadMail, Run
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """One run and its report; the exit code."""
+    dry_run = arguments.do == "dry-run"
+    shift = 86400 * (arguments.today - datetime.now(tz=UTC).date()).days if arguments.today else 0
+    os.umask(0o077)
+    with (arguments.state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is under way", file=sys.stderr)
+            return 1
+        began = time.time()
+        with psycopg.connect(CONNINFO, autocommit=True) as directory:
+            read_mail = ReadMail(arguments.state / "read.sqlite")
+            mailboxes = Mailboxes.read(arguments.mailboxes.read_text())
+            run = Run(directory, read_mail, mailboxes, dry_run=dry_run, clock=lambda: int(time.time()) + shift)
+            outcome = run.all()
+        moment = datetime.fromtimestamp(began + shift, tz=UTC)
+        lines = report_lines(outcome, moment, time.time() - began, dry_run=dry_run)
+        name = f"{moment:%Y-%m-%dT%H%M%SZ}{'-dry-run' if dry_run else ''}"
+        write_report(arguments.state / "reports", lines, name, arguments.keep_reports, time.time())
+        print("\n".join(table(lines)))
+    return 1 if outcome.errors else 0
+
+
+def main() -> int:
+    """Do as the arguments say; the exit code."""
+    parser = argparse.ArgumentParser(description="Remove the mail that its plan keeps no longer.")
+    parser.add_argument("do", choices=["run", "dry-run", "report"], help="report: print the last one")
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/mailhosting/retention"), help="folder")
+    parser.add_argument(
+        "--mailboxes",
+        type=Path,
+        default=Path("/usr/local/lib/mailhosting/retention_mailboxes.json"),
+        help="names of mailboxes",
+    )
+    parser.add_argument("--keep-reports", type=int, default=90, metavar="DAYS")
+    parser.add_argument(
+        "--today", type=date.fromisoformat, metavar="DATE", help="for tests: as if it were this day (UTC)"
+    )
+    arguments = parser.parse_args()
+    if arguments.do != "report":
+        return remove(arguments)
+    try:
+        print("\n".join(table(last_report(arguments.state / "reports"))))
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

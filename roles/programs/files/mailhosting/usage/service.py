@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is missing is filled in, what is wrong is corrected, what is to be kept is collected: when it is due."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from ..common.errors import SourceError, ValkeyError, ValkeyUnavailableError
+from .model import Account
+
+if TYPE_CHECKING:
+    from .sources import Directory, Mailboxes, Valkey
+
+LOG: Final = logging.getLogger(__name__)
+
+#: Accounts that are measured at a time; between two times whoever waits for one is served.
+BATCH: Final = 500
+#: Days that counters live in Valkey, and the seconds of one.
+DAYS: Final = 40
+DAY: Final = 86400
+#: Seconds until what failed is tried again.
+AGAIN: Final = 30
+
+
+@dataclass(frozen=True)
+class Times:
+    """When what is due."""
+
+    collect: int  # seconds between two collections
+    compare_at: str  # HH:MM, the host's time
+
+
+@dataclass
+class Service:
+    """Call `look` every few seconds."""
+
+    directory: Directory
+    valkey: Valkey
+    mailboxes: Mailboxes
+    times: Times
+    _run_id: str = ""  # of the Valkey that was looked at last; empty: it may have missed something since
+    _not_before: dict[str, float] = field(default_factory=dict)  # Unix time by what is to be done
+    _failed: dict[str, str] = field(default_factory=dict)  # what was said last, by what could not be done
+    _collected: float = 0
+
+    def look(self, now: float) -> None:
+        """Do what is due.  `now`: Unix time."""
+        self._try("look", now, lambda: self._look(now), now, now)
+        if now >= self._not_before.get("collect", 0):
+            self._try("collect", now, lambda: self._collect(now), now + self.times.collect)
+
+    def _look(self, now: float) -> None:
+        run_id, epoch = self.valkey.state()
+        # What Dovecot had to say while there was no Valkey, or no answer from it, is lost.  One that just failed waits.
+        if run_id != self._run_id and self._not_before.get("compare", 0) > now + AGAIN:
+            self._not_before["compare"] = now
+        self._run_id = run_id
+        self._try("wanted", now, self._wanted, now)
+        if epoch is None:
+            self._try("build", now, self._build, now)
+        else:
+            self._try("compare", now, self._compare, self._next_compare(now))
+
+    def _try(self, what: str, now: float, do: Callable[[], None], then: float, again: float | None = None) -> None:
+        """Do it if it is due, next time not before `then`, or when it fails `again` (default: AGAIN seconds)."""
+        if now < self._not_before.get(what, 0):
+            return
+        try:
+            do()
+        except SourceError as error:
+            if isinstance(error, ValkeyUnavailableError):
+                self._run_id = ""
+            if self._failed.get(what) != str(error):
+                LOG.warning("%s: %s", what, error)
+            self._failed[what] = str(error)
+            self._not_before[what] = now + AGAIN if again is None else again
+        else:
+            self._failed.pop(what, None)
+            self._not_before[what] = then
+
+    def _next_compare(self, now: float) -> float:
+        here = datetime.fromtimestamp(now).astimezone()
+        hour, _colon, minute = self.times.compare_at.partition(":")
+        at = here.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+        return (at if at > here else at + timedelta(days=1)).timestamp()
+
+    def _wanted(self) -> None:
+        names = self.valkey.wanted()
+        if names:
+            known = self.valkey.used(self.directory.accounts(names))
+            filled = self._fill([account for account, size in known.items() if size is None])
+            corrected = self._correct([account for account, size in known.items() if size is not None])
+            LOG.info("asked for %d: %d were missing, %d wrong", len(names), filled, corrected)
+
+    def _fill(self, accounts: Sequence[Account]) -> int:
+        """Measure and write those of `accounts` that Valkey does not have; how many."""
+        return self.valkey.fill(self.mailboxes.measure(accounts)) if accounts else 0
+
+    def _batches(self, accounts: Sequence[Account]) -> Iterator[Sequence[Account]]:
+        for start in range(0, len(accounts), BATCH):
+            yield accounts[start : start + BATCH]
+            self._wanted()
+
+    def _build(self) -> None:
+        """Fill in everything that is missing, and say that nothing is."""
+        run_id = self._run_id
+        accounts = self.directory.accounts()
+        filled = self._fill_all(accounts)
+        # A life of Valkey has a name of its own: what was counted in another has not been counted in this.
+        if self.valkey.state()[0] != run_id:
+            raise ValkeyUnavailableError("Valkey was restarted meanwhile")
+        if left := [account.username for account, size in self.valkey.used(accounts).items() if size is None]:
+            LOG.warning("usage of %d accounts is unknown, such as %s", len(left), left[0])
+        self.valkey.complete(secrets.token_hex(8))
+        LOG.info("usage of %d accounts is complete, of which %d were missing", len(accounts), filled)
+
+    def _fill_all(self, accounts: Sequence[Account]) -> int:
+        missing = [account for account, size in self.valkey.used(accounts).items() if size is None]
+        return sum(self._fill(batch) for batch in self._batches(missing))
+
+    def _compare(self) -> None:
+        """Correct what Valkey has wrong, and remove the keys of accounts that are gone."""
+        accounts = self.directory.accounts()
+        filled = self._fill_all(accounts)
+        corrected = 0
+        for batch in self._batches(accounts):
+            corrected += self._correct(batch)
+        gone = self.valkey.known() - {(account.id, account.username) for account in accounts}
+        # An account may have been made since.
+        gone -= {(account.id, account.username) for account in self.directory.accounts(name for _id, name in gone)}
+        forgotten = self.valkey.forget(gone)
+        LOG.info(
+            "compared %d accounts: %d were missing, %d wrong, %d gone", len(accounts), filled, corrected, forgotten
+        )
+
+    def _correct(self, accounts: Sequence[Account]) -> int:
+        """Replace what Valkey has wrong of `accounts`; how many."""
+        wrong = self._wrong(accounts) if accounts else {}
+        # A mail may have come between the two looks; who is wrong twice is wrong.
+        return self.valkey.correct(self._wrong(list(wrong))) if wrong else 0
+
+    def _wrong(self, accounts: Sequence[Account]) -> dict[Account, tuple[int, int]]:
+        """What Valkey had before the mailboxes were measured, and what they have."""
+        before = self.valkey.used(accounts)
+        measured = self.mailboxes.measure(accounts)
+        return {
+            account: (had, measured[account])
+            for account, had in before.items()
+            if had is not None and account in measured and had != measured[account]
+        }
+
+    def _epoch(self) -> str:
+        """The name of this life of Valkey.  Raises: ValkeyError while usage is not complete in it."""
+        epoch = self.valkey.state()[1]
+        if epoch is None:
+            raise ValkeyError("usage is not complete in Valkey yet")
+        return epoch
+
+    def _collect(self, now: float) -> None:
+        """Bring what is used and was counted into the directory; without Valkey, what can be."""
+        today = datetime.fromtimestamp(now, UTC).date()
+        try:
+            epoch = self._epoch()
+            accounts = self.directory.accounts()
+            # Those that are new.
+            self._fill_all(accounts)
+            used = self.valkey.used(accounts)
+            # What was counted while this did not run is there still.
+            days = [today - timedelta(days=back) for back in range(2 if now - self._collected < DAY else DAYS)]
+            counters = self.valkey.counters(days, self.directory.tenants())
+        except SourceError:
+            self.directory.record_day(today)
+            raise
+        self.directory.record(
+            {account.id: size for account, size in used.items() if size is not None}, today, counters, epoch
+        )
+        self._collected = now
+        LOG.info("collected what %d accounts use", len(used))

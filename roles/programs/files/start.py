@@ -1,0 +1,14 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""start.py PROGRAM ARGUMENTS: start a program of the package beside this file, such as `gate` or `cli.limits`."""
+
+import runpy
+import sys
+from pathlib import Path
+
+# Root runs some of them, and leaves no compiled copies that a later release's files would be older than.
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+del sys.argv[0]
+runpy.run_module(f"mailhosting.{sys.argv[0]}", run_name="__main__", alter_sys=True)
