@@ -34,7 +34,7 @@ class ActionModule(PipedAction):
         trees = options["trees"] or [options]
         contents = [self._contents(tree["src"], variables) for tree in trees]
         try:
-            if self._are_there(trees, contents):
+            if self._are_there(trees, contents, options["absent"]):
                 return {**result, "changed": False, "files": []}
         except _config_tree.TreeError as error:
             raise AnsibleActionFail(str(error)) from None
@@ -43,9 +43,9 @@ class ActionModule(PipedAction):
             return {**result, **self.execute_piped(arguments, variables)}
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
 
-    def _are_there(self, trees: list[dict[str, Any]], contents: list[dict[str, bytes]]) -> bool:
+    def _are_there(self, trees: list[dict[str, Any]], contents: list[dict[str, bytes]], absent: list[str]) -> bool:
         """Whether the host has all files as they shall be; it costs a quarter of what the module does."""
-        command = " && ".join(map(_tree_look.command, trees, contents))
+        command = " && ".join([*map(_tree_look.command, trees, contents), _tree_look.none_of(absent)])
         looked = self._low_level_execute_command(command)
         expected = [line for lines in map(_tree_look.expected, trees, contents) for line in lines]
         return looked["rc"] == 0 and sorted(looked["stdout"].splitlines()) == sorted(expected)

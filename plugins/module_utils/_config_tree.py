@@ -44,6 +44,7 @@ TREE: Final[dict[str, dict[str, Any]]] = {
 TASK: Final[dict[str, dict[str, Any]]] = {
     "trees": {"type": "list", "elements": "dict", "options": TREE},
     **{name: {**option, "required": False} for name, option in TREE.items()},
+    "absent": {"type": "list", "elements": "path", "default": []},
     # They may hold secrets; packed, nothing that is shown looks like them.
     "contents": {"type": "str", "no_log": True},
 }
@@ -279,6 +280,23 @@ def _swap(dest: str, tree: str, old: str, changes: list[Change]) -> None:
             undo.pop_all()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def left_over(paths: Sequence[str]) -> list[str]:
+    """Those of the absolute `paths` that are there: files, links, or folders.  TreeError for a path that is no such."""
+    for path in paths:
+        if path != os.path.normpath(path) or not os.path.isabs(path) or path.count(os.sep) < 2:
+            raise TreeError(f"absent: {path!r} is not the whole path of a file or folder below another")
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Remove files and links, and folders with all that is in them.  OSError where that fails."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def wanted_entries(

@@ -84,6 +84,14 @@ options:
   files: *files
   purge: *purge
   validate: *validate
+  absent:
+    description:
+      - Whole paths of files and folders that earlier releases had.
+      - They are removed with all that is in them once the trees are in place.
+    type: list
+    elements: path
+    default: []
+    version_added: "0.2.0"
   contents:
     description: The rendered files, packed; set by the action plugin.
     type: str
@@ -111,12 +119,12 @@ EXAMPLES = r"""
     validate: postfix -c {} check
   notify: Reload postfix
 
-- name: Install, configure and describe the service
+- name: Configure and describe the service, and remove the program of an earlier release
   mailhosting.stack.config_tree:
     trees:
-      - {src: files, dest: /usr/lib/mailhosting/gate, purge: [mailhosting_gate]}
       - {src: gate, dest: /etc/mailhosting/gate}
       - {src: systemd, dest: /etc/systemd/system}
+    absent: [/usr/lib/mailhosting/gate]
   notify: Restart the gate
 """
 
@@ -156,6 +164,15 @@ def main() -> None:
             result["changed"] |= bool(changes)
             result["files"] += [os.path.join(dest if several else "", change.path) for change in changes]
             differences += _config_tree.differences(dest, changes)
+        dest = "absent"
+        old = _config_tree.left_over(module.params["absent"])
+        if not module.check_mode:
+            _config_tree.remove(old)
+        result["changed"] |= bool(old)
+        result["files"] += old
+        differences += [
+            {"before_header": path, "after_header": path, "before": "(removed)\n", "after": ""} for path in old
+        ]
     except (_config_tree.TreeError, OSError) as error:
         module.fail_json(msg=f"{dest}: {error}", **result)
     if module._diff:

@@ -35,6 +35,11 @@ def command(options: Mapping[str, Any], contents: Mapping[str, bytes]) -> str:
     return f"({' && '.join(shlex.join(step) for step in steps)})"
 
 
+def none_of(paths: Iterable[str]) -> str:
+    """What fails where one of these paths is there."""
+    return " && ".join(f"test ! -e {path} -a ! -L {path}" for path in map(shlex.quote, paths)) or "true"
+
+
 def expected(options: Mapping[str, Any], contents: Mapping[str, bytes]) -> Iterator[str]:
     """Lines: folders, none of them a link; type, mode and owners of each file; its content; what else may be there.
 

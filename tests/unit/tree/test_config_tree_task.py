@@ -174,6 +174,37 @@ def test_trees_are_brought_one_after_the_other(role: Path, play: Play, tmp_path:
     assert "missing required arguments: src found in trees" in missing.stdout + missing.stderr
 
 
+def test_what_an_earlier_release_had_is_removed(role: Path, play: Play, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    tasks = role / "tasks/main.yml"
+    added = f"    absent: [{old / 'program'}, {old / 'single.py'}, {old / 'link'}]\n"
+    tasks.write_text(tasks.read_text().replace("    purge: [sql]\n", added))
+    assert "changed=1 " in play(PLAY.format()).stdout
+    assert "changed=0 " in play(PLAY.format()).stdout
+
+    (old / "program" / "deep").mkdir(parents=True)
+    (old / "program" / "deep" / "module.py").touch()
+    (old / "single.py").touch()
+    (old / "elsewhere").mkdir()
+    (old / "elsewhere" / "stays").touch()
+    (old / "link").symlink_to("elsewhere")
+    wanted = f"changed files={old / 'program'} {old / 'single.py'} {old / 'link'}"
+    assert wanted in play(PLAY.format(), "--check").stdout
+    assert (old / "program" / "deep" / "module.py").exists()
+    assert wanted in play(PLAY.format()).stdout
+    assert sorted(path.name for path in old.rglob("*")) == ["elsewhere", "stays"]
+    assert "changed=0 " in play(PLAY.format()).stdout
+
+
+@pytest.mark.parametrize("path", ["/usr", "relative/path", "/usr/lib/../bin"])
+def test_a_path_that_shall_be_absent_is_a_whole_one(role: Path, play: Play, path: str) -> None:
+    tasks = role / "tasks/main.yml"
+    tasks.write_text(tasks.read_text().replace("    purge: [sql]\n", f"    absent: ['{path}']\n"))
+    run = play(PLAY.format())
+    assert "failed=1 " in run.stdout, run
+    assert "is not the whole path of a file or folder below another" in run.stdout + run.stderr
+
+
 def test_what_is_there_already_needs_no_module(role: Path, play: Play, tmp_path: Path) -> None:
     """Nor Python on the host, whose owners are known by name."""
     names = {"uid": pwd.getpwuid(os.getuid()).pw_name, "gid": grp.getgrgid(os.getgid()).gr_name}

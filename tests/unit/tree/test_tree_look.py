@@ -112,6 +112,24 @@ def test_a_missing_tree_is_seen(tmp_path: Path) -> None:
     assert not is_there(options(tmp_path, files={}, purge=[]), {})
 
 
+def test_what_shall_be_absent_is_seen(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("old folder", "it's.py", "link")]
+
+    def look() -> int:
+        return subprocess.run(["sh", "-c", _tree_look.none_of(paths)], check=False).returncode
+
+    assert look() == 0
+    (tmp_path / "link").symlink_to("nowhere")
+    assert look() == 1
+    (tmp_path / "link").unlink()
+    (tmp_path / "it's.py").touch()
+    assert look() == 1
+    (tmp_path / "it's.py").unlink()
+    (tmp_path / "old folder").mkdir()
+    assert look() == 1
+    assert subprocess.run(["sh", "-c", _tree_look.none_of([])], check=False).returncode == 0
+
+
 def test_a_wrong_exception_is_an_error_though_all_is_there(dest: Path) -> None:
     with pytest.raises(_config_tree.TreeError, match=r"'nosuch\.cf' is not a file of the rendered tree"):
         is_there(options(dest, files={"nosuch.cf": {}}))
