@@ -323,6 +323,14 @@ def test_the_host_is_itself(upgrade: Upgrade) -> None:
     assert upgrade.after.identity == upgrade.before.identity
 
 
+def test_no_program_of_the_release_before_is_left(host: testinfra.host.Host) -> None:
+    found = host.check_output("cd /usr && ls lib/mailhosting local/lib/mailhosting").split()
+    of_this_release = {"mailhosting", "mailhosting_directory", "mailhosting_dovecot.py", "run", "start.py"}
+    assert of_this_release <= set(found)
+    assert {name for name in found if name.endswith(".py")} == {"mailhosting_dovecot.py", "start.py"}
+    assert not {"gate", "notices", "policy", "usage"} & set(found)
+
+
 def test_the_directory_is_of_this_release(upgrade: Upgrade, host: testinfra.host.Host) -> None:
     versions = [int(line) for line in host.check_output(f"cd / && {MIGRATED}").splitlines()]
     assert versions == [version for version, _sql in schema.MIGRATIONS]
