@@ -28,8 +28,8 @@ options:
 """
 
 EXAMPLES = r"""
-# In the template of a unit: systemd leaves settings alone that begin with X-.
-X-Program={{ 'gate' | mailhosting.stack.program_digest }}
+# For a line X-Program= in a unit: systemd leaves settings alone that begin with X-.
+gate_program: "{{ 'gate' | mailhosting.stack.program_digest }}"
 """
 
 RETURN = r"""
