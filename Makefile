@@ -137,10 +137,9 @@ acme: ## Certificates from a real ACME server
 upgrade: ## A host of the last release, brought to this tree while mail comes and goes
 	@$(MAKE) molecule S=upgrade
 
-# Two hosts at a time: these tests wait more than they work.
 .PHONY: timing timing-units $(TIMED:%=timing-%)
 timing: venv test-packages ## Tests of time, on the hosts that `make test` kept, which go then
-	@$(MAKE) --keep-going --jobs=2 --output-sync=target timing-units $(TIMED:%=timing-%)
+	@$(MAKE) --keep-going timing-units $(TIMED:%=timing-%)
 timing-units:
 	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
 $(TIMED:%=timing-%): timing-%:
