@@ -17,6 +17,8 @@ from typing import Final
 _COLLECTION: Final = Path(__file__).resolve().parents[2]
 #: The package's folder: a program is a folder in it, with what that has besides Python.
 PACKAGE: Final = _COLLECTION / "roles" / "programs" / "files" / "mailhosting"
+#: What starts every program.
+LAUNCHER: Final = frozenset(PACKAGE.parent / name for name in ("run", "start.py"))
 #: What is installed beside it, under the name by which programs import it.
 BESIDE: Final = {"mailhosting_directory": _COLLECTION / "plugins" / "module_utils" / "_directory"}
 
@@ -31,12 +33,12 @@ def digest(program: str) -> str:
 
 
 def made_of(program: str) -> set[Path]:
-    """The program's own files, and whatever they import of ours, directly or not.  Raises: ValueError."""
+    """The program's own files, what starts them, and whatever they import of ours.  Raises: ValueError."""
     folder = PACKAGE / program
     if not (folder / "__init__.py").is_file():
         raise ValueError(f"there is no program {program!r}")
     found: set[Path] = set()
-    new = set(_files(folder))
+    new = {*_files(folder), *LAUNCHER}
     while new:
         found |= new
         new = {needed for file in new if file.suffix == ".py" for needed in _imported(file)} - found

@@ -43,19 +43,10 @@ def said(log_in_once: Callable[[], None]) -> str:
 
 
 def refusals(server: Server, user: User, each: int) -> list[str]:
-    """What so many logins by every protocol come to, all at the same time; those that succeed are left out.
-
-    Who is put off tries once more, as programs do by themselves.
-    """
+    """What so many logins by every protocol come to, all at the same time; those that succeed are left out."""
     names = LOGINS * each
-
-    def words_for(name: str) -> str:
-        words = said(partial(log_in, server, name, user))
-        put_off = words and not any(wrong in words for wrong in WRONG)
-        return said(partial(log_in, server, name, user)) if put_off else words
-
     with ThreadPoolExecutor(len(names)) as clients:
-        words = list(clients.map(words_for, names))
+        words = list(clients.map(lambda name: said(partial(log_in, server, name, user)), names))
     return [f"{name}: {refusal}" for name, refusal in zip(names, words, strict=True) if refusal]
 
 

@@ -42,6 +42,13 @@ def test_a_change_of_the_floor_restarts_those_that_stand_on_it(monkeypatch: pyte
     assert {program for program in PROGRAMS if digest(program) != before[program]} == {"cli", "gate", "policy", "usage"}
 
 
+def test_a_change_of_what_starts_programs_restarts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {program: digest(program) for program in PROGRAMS}
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path.name == "run"))
+    assert not [program for program in PROGRAMS if digest(program) == before[program]]
+
+
 def test_what_is_no_program_has_no_digest() -> None:
     with pytest.raises(ValueError, match="there is no program 'gatekeeper'"):
         digest("gatekeeper")
