@@ -16,7 +16,7 @@ description:
   - Says who is stopped because of mass mail or of too many unknown recipients, and how many mails wait in the queue for
     that. An account stays stopped until it is released. Of what waits, the mail of O(name) and no other is let go on or
     deleted.
-  - Runs the command C(mailhosting-limits) of P(mailhosting.stack.gate#role) on the host, as root.
+  - Runs the command C(mailhosting limits) on the host, as root; the limits are those of P(mailhosting.stack.gate#role).
 options:
   name:
     description:
@@ -211,7 +211,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-_COMMAND = "mailhosting-limits"
+_COMMAND = "mailhosting"
 _COMMANDS = {"lifted": "lift", "released": "release", "dropped": "drop"}
 
 
@@ -253,7 +253,7 @@ def _run(module: AnsibleModule, *arguments: str) -> dict[str, list[dict[str, Any
     if program is None:
         module.fail_json(msg=f"{_COMMAND} is not on this host; the role mailhosting.stack.gate installs it")
     # Whatever the name is, it is no option.
-    code, out, error = module.run_command([program, arguments[0], "--json", "--", *arguments[1:]])
+    code, out, error = module.run_command([program, "limits", arguments[0], "--json", "--", *arguments[1:]])
     if code:
         module.fail_json(msg=error.strip() or f"{_COMMAND} failed with {code}")
     found: dict[str, list[dict[str, Any]]] = json.loads(out)

@@ -152,7 +152,7 @@ def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host: t
     sender = somebody()
     write_to(server, sender, USER.address)
     outside.mail_to(sender)
-    forget = f"mailhosting-autoreply forget {USER.address}"
+    forget = f"mailhosting autoreply forget {USER.address}"
     assert "answers everybody again" in host.check_output(forget)
     assert "nobody" in host.check_output(forget)
     write_to(server, sender, USER.address)
@@ -161,7 +161,7 @@ def test_it_can_be_cleared_on_the_host(server: Server, outside: Outside, host: t
 
 @pytest.mark.parametrize("arguments", ["", "forget", "forget nobody@e2e.example", "forget -A", "show away@e2e.example"])
 def test_the_command_says_what_it_cannot_do(host: testinfra.host.Host, arguments: str) -> None:
-    said = host.run(f"mailhosting-autoreply {arguments}")
+    said = host.run(f"mailhosting autoreply {arguments}")
     assert said.rc != 0
     assert "nobody@e2e.example" in said.stderr if "nobody" in arguments else "forget ADDRESS" in said.stderr
 

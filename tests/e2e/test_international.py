@@ -80,9 +80,9 @@ def test_commands_know_an_account_by_either_spelling(sensei: User, host: testinf
     names = sensei.address, f"sensei@{STORED}"
     assert len({host.check_output(f"doveadm user -f home {name}") for name in names}) == 1
     for name in names:
-        host.check_output(f"mailhosting-limits show {name}")
-        host.check_output(f"mailhosting-autoreply forget {name}")
-        host.check_output(f"echo another that is as long | mailhosting-password {name}")
+        host.check_output(f"mailhosting limits show {name}")
+        host.check_output(f"mailhosting autoreply forget {name}")
+        host.check_output(f"echo another that is as long | mailhosting password {name}")
 
 
 def test_mail_for_an_international_domain_arrives(server: Server, info: User) -> None:

@@ -123,7 +123,7 @@ def no_password(changes: Changes) -> str:
     give = "give `password`" if changes.origin == MODULE else "write one among the secrets"
     return (
         f"{len(found)} account{have} no password, so nobody can log in: {_named(found)}; {give}, "
-        "or set it with mailhosting-password ADDRESS on the host"
+        "or set it with mailhosting password ADDRESS on the host"
     )
 
 
@@ -163,7 +163,7 @@ def _without_secret(current: Current, options: Options, changes: Changes) -> lis
     text = (
         "legacy_auth: no secret that a key of this host opens, so neither APOP nor CRAM-MD5, for "
         f"{len(found)} account{'s' if len(found) > 1 else ''}: {_named(found)}; set their passwords again: "
-        "mailhosting-password ADDRESS, or update_password: always where the plain ones are in the files"
+        "mailhosting password ADDRESS, or update_password: always where the plain ones are in the files"
     )
     return [text]
 

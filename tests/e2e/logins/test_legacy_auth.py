@@ -308,7 +308,7 @@ def test_keys_and_secrets_are_for_root_and_dovecot(host: testinfra.host.Host) ->
 
 
 def set_password(host: testinfra.host.Host, user: User) -> None:
-    done = host.run(f"echo {shlex.quote(user.password)} | mailhosting-password {user.address}")
+    done = host.run(f"echo {shlex.quote(user.password)} | mailhosting password {user.address}")
     if done.rc:
         raise Refused(done.stderr)
 

@@ -159,10 +159,10 @@ def test_whoever_may_not_log_in_may_not_change_it(host: testinfra.host.Host, ten
 
 
 def test_the_operator_needs_no_old_one(server: Server, host: testinfra.host.Host) -> None:
-    command = f"printf '%s\\n' {shlex.quote(NEXT.password)} | mailhosting-password {USER.address}"
+    command = f"printf '%s\\n' {shlex.quote(NEXT.password)} | mailhosting password {USER.address}"
     assert "the password is set" in host.check_output(command)
     log_in(server, "pop3s", NEXT)
-    failed = host.run("echo a-new-password | mailhosting-password nobody@e2e.example")
+    failed = host.run("echo a-new-password | mailhosting password nobody@e2e.example")
     assert (failed.rc, failed.stderr.strip()) == (1, "there is no such account")
 
 
@@ -235,5 +235,5 @@ def test_the_next_run_of_files_leaves_a_user_s_own_password_alone(
         log_in(server, "pop3s", own)
         assert not may_log_in(server, "pop3s", hanako)
     finally:
-        command = f"printf '%s\\n' {shlex.quote(hanako.password)} | mailhosting-password {hanako.address}"
+        command = f"printf '%s\\n' {shlex.quote(hanako.password)} | mailhosting password {hanako.address}"
         host.check_output(command)

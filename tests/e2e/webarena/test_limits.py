@@ -93,7 +93,7 @@ def test_a_contract_that_receives_too_much_rests_and_others_do_not(server: Serve
     # It may send: this contract's pause is for what it receives.
     with submission(server, IKEDA) as session:
         assert answer(session, IKEDA.address, BABA.address)[0] == 250
-    assert "receiving: paused" in host.check_output("mailhosting-limits show nishi")
+    assert "receiving: paused" in host.check_output("mailhosting limits show nishi")
     assert until(lambda: handed_in(server, JINNO)[0] == 250, 30)
     assert 13 < time.monotonic() - began < 20
     # The contact was told, once.

@@ -62,7 +62,7 @@ def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[
 
     def begin_anew() -> None:
         for name in (KAI.address, LEE.address, "crowd"):
-            host.check_output(f"mailhosting-limits drop {name} && mailhosting-limits release {name}")
+            host.check_output(f"mailhosting limits drop {name} && mailhosting limits release {name}")
         empty(server, ABE, BABA, BOSS, KAI, LEE)
 
     def set_rule(**mass_mail: Any) -> None:
@@ -142,13 +142,13 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     assert _sends(server, KAI, LETTER)[0] == 250
     assert _held(crowd, KAI.address) == (3, "mass_mail", True)
 
-    assert "3 mails go on" in host.check_output(f"mailhosting-limits release {KAI.address}")
+    assert "3 mails go on" in host.check_output(f"mailhosting limits release {KAI.address}")
     assert until(lambda: in_maildrop(server, ABE) == 2 * (LIMIT - 1) + 3)
     assert _held(crowd, LEE.address) == (1, "mass_mail", True)
     assert _sends(server, KAI, LETTER)[0] == 250
     assert until(lambda: in_maildrop(server, ABE) == 2 * LIMIT + 2)
 
-    assert "1 mails deleted" in host.check_output(f"mailhosting-limits drop {LEE.address}")
+    assert "1 mails deleted" in host.check_output(f"mailhosting limits drop {LEE.address}")
     assert _sends(server, LEE, LETTER)[0] == 250
     assert _held(crowd, LEE.address) == (1, "mass_mail", True)
     assert crowd.module("mail_limits", name=LEE.address, state="dropped")["changed"]
@@ -216,7 +216,7 @@ def test_too_many_bounces_stop_an_account(
     # A bounce does not wait for the gate.
     host.check_output("systemctl stop mailhosting-gate@out")
     try:
-        host.check_output(f"mailhosting-limits release {KAI.address}")
+        host.check_output(f"mailhosting limits release {KAI.address}")
         assert until(lambda: in_maildrop(server, KAI) == 4)
     finally:
         host.check_output("systemctl start mailhosting-gate@out")
@@ -316,7 +316,7 @@ def test_what_is_held_is_in_the_queue_of_held_mail_alone(
     try:
         assert until(lambda: host.check_output(queue).count('"hold"') == 2)
         assert _held(crowd, KAI.address) == (1, "mass_mail", True)
-        host.check_output(f"mailhosting-limits drop {KAI.address}")
+        host.check_output(f"mailhosting limits drop {KAI.address}")
         left = [json.loads(line) for line in host.check_output(queue).splitlines()]
         assert [mail["sender"] for mail in left if mail["queue_name"] == "hold"] == [LEE.address]
     finally:

@@ -160,7 +160,7 @@ def test_a_filter_sends_on_also_what_came_from_somebody_who_may_send_no_more(
         write_to(server, YANO, user)
     outside.mail_to(redirect)
     assert charged() == {"naka": Sent(1, 1), MORI.address: Sent(1, 1)}
-    assert "paused" not in host.check_output(f"mailhosting-limits show {YANO.address}")
+    assert "paused" not in host.check_output(f"mailhosting limits show {YANO.address}")
     empty(server, BABA)
 
 
@@ -242,7 +242,7 @@ def test_an_account_has_several_limits_and_others_do_not_feel_them(server: Serve
         assert handed_in(server, WADA)[0] == 250
         assert answer(other, YANO.address, BABA.address)[0] == 250
         assert answer(other, YANO.address, BABA.address) == TOO_MANY
-    shown = host.check_output(f"mailhosting-limits show {WADA.address}")
+    shown = host.check_output(f"mailhosting limits show {WADA.address}")
     assert f"account {WADA.address}, sending: 3 of 3 messages in 1 d since" in shown
     assert all_arrived(host)
     empty(server, BABA, WADA)

@@ -124,7 +124,7 @@ def forget(host: testinfra.host.Host, *kinds: str) -> None:
 
 def windows(host: testinfra.host.Host, *names: str) -> dict[str, list[dict[str, Any]]]:
     """What each has used of its limits, as an operator sees it."""
-    said = host.check_output(f"for name in {' '.join(names)}; do mailhosting-limits show --json $name || exit; done")
+    said = host.check_output(f"for name in {' '.join(names)}; do mailhosting limits show --json $name || exit; done")
     return {name: json.loads(line)["windows"] for name, line in zip(names, said.splitlines(), strict=True)}
 
 

@@ -399,7 +399,7 @@ def test_who_has_no_password_is_named_until_there_is_one(sync: Run) -> None:
         (warning,) = sync(silent, check=check)["warnings"]
         assert warning == (
             "1 account has no password, so nobody can log in: taro@acme.example; write one among the secrets, or set "
-            "it with mailhosting-password ADDRESS on the host"
+            "it with mailhosting password ADDRESS on the host"
         )
     given = desired(tenant("acme", *(account(f"{name}@acme.example", password="x") for name in ("taro", "hanako"))))
     assert sync(given)["warnings"] == []

@@ -200,7 +200,7 @@ def test_who_has_no_password_is_named(run: Run) -> None:
 
     silent = (
         f"1 account has no password, so nobody can log in: {TARO}; give `password`, or set it with "
-        "mailhosting-password ADDRESS on the host"
+        "mailhosting password ADDRESS on the host"
     )
     assert said() == said(quota="5M") == [silent]
     # Nobody is to log in there.

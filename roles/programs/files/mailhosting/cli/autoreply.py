@@ -1,32 +1,51 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting-autoreply forget ADDRESS: have an account's automatic reply answer everybody again.  For root."""
+"""mailhosting autoreply: who an account's automatic reply has answered."""
 
 from __future__ import annotations
 
-import sys
+import argparse
+import shutil
+from typing import Final
 
 from mailhosting_dovecot import NotDone, forget_answered, has_home
 
+from . import host
+from .host import Answer, CommandError, Commands, Host, NotHereError
 
-def main(arguments: list[str]) -> int:
-    """Do what is asked and say how it went; the exit code."""
-    if len(arguments) != 2 or arguments[0] != "forget" or arguments[1].startswith("-"):
-        print((__doc__ or "").strip(), file=sys.stderr)
-        return 2
-    address = arguments[1]
+_TEXT: Final = """Have an account's automatic reply answer everybody again.  It answers each sender
+once in a few days, and forgets nobody when its text changes.  For root.
+
+example:
+  mailhosting autoreply forget taro@acme.example
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Put the subcommand among the others."""
+    usage = "mailhosting autoreply forget ADDRESS [--json]"
+    autoreply = host.add(commands, "autoreply", "have an automatic reply answer everybody again", _TEXT, usage=usage)
+    actions = autoreply.add_subparsers(metavar="forget", required=True, prog="mailhosting autoreply")
+    forget = host.add(actions, "forget", "forget whom ADDRESS has answered", _TEXT, usage=usage)
+    forget.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_json(forget)
+    forget.set_defaults(run=_forget)
+
+
+def _forget(options: argparse.Namespace, on: Host) -> Answer:
+    """Raises: CommandError."""
+    address: str = options.address
+    if shutil.which("doveadm") is None:
+        raise NotHereError(
+            "automatic replies are Dovecot's, and the role mailhosting.stack.dovecot is not on this host"
+        )
+    on.needs_root()
     try:
         if not has_home(address):
-            print(f"there is no account {address}", file=sys.stderr)
-            return 1
+            raise CommandError(f"there is no account {address}")
         forgotten = forget_answered(address, check=False)
     except NotDone as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{address} answers everybody again" if forgotten else f"nobody was remembered as answered by {address}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        raise CommandError(str(error)) from error
+    said = f"{address} answers everybody again" if forgotten else f"nobody was remembered as answered by {address}"
+    return Answer({"address": address, "forgotten": forgotten}, [said])

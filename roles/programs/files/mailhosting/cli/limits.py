@@ -1,12 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is paused by which limit or stopped for mass mail, and an end to it.
-
-A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or `host` for all of it.  Of a NAME,
-what it has used of its limits is shown too.  After a lift its limits begin anew, after a release what was counted of
-its mail.  For root.
-"""
+"""mailhosting limits: who is paused by which limit or stopped for mass mail, and an end to it."""
 
 from __future__ import annotations
 
@@ -14,40 +9,22 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from ..common.errors import ValkeyError
 from ..common.valkey import Valkey
 from ..gate import crowds, held_mail
 from ..gate.counters import Counters
-from ..gate.held_mail import Ask, Hold, QueueFailed
-from ..gate.model import HOST, Direction, Limit, Party, Pause, Scope, Window
-
-#: How root is called in the directory, and what else is not as in the gate's own connections.
-_DIRECTORY: Final[dict[str, Any]] = {
-    "user": "mailhosting",
-    "application_name": "mailhosting-limits",
-    "options": "",
-    "connect_timeout": "3",
-}
-
-# An account's id ends the path of its home.
-_TENANTS: Final = "SELECT tenant_id, tenant FROM v1.tenant_settings"
-_ACCOUNTS: Final = (
-    "SELECT account_id, username FROM (SELECT *, split_part(home, '/', 2)::bigint AS account_id FROM v1.userdb)"
-)
-_BY_ID: Final[tuple[tuple[Scope, str], ...]] = (
-    ("tenant", f"{_TENANTS} WHERE tenant_id = ANY(%s)"),
-    ("account", f"{_ACCOUNTS} AS account WHERE account_id = ANY(%s)"),
-)
-
-Subject = tuple[Scope, int]
+from ..gate.held_mail import Hold, QueueFailed
+from ..gate.model import Direction, Limit, Party, Pause, Scope, Window
+from . import host
+from .directory import Ask, Subject, ask, names_of, resolve
+from .host import Answer, CommandError, Commands, Host, NotHereError
+from .words import moment, span
 
 _DONE: Final = {"release": "released", "drop": "dropped"}
 _NOTHING: Final = {
@@ -59,38 +36,73 @@ _NOTHING: Final = {
 _KINDS: Final = {"mass_mail": "mass mail", "unknown_recipients": "too many unknown recipients"}
 
 
-class Failed(Exception):
-    """It cannot be done; the text says what and why."""
+_TEXT: Final = """\
+Who is paused by which limit, or stopped for mass mail, and an end to it.
+
+A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or
+`host` for all of it.  Of a NAME, what it has used of its limits is shown too.
+After a lift its limits begin anew, after a release what was counted of its mail.
+For root.
+
+examples:
+  mailhosting limits show                            everybody who is paused or stopped
+  mailhosting limits show taro@acme.example          and what it has used
+  mailhosting limits lift acme send                  tenant acme sends again
+  mailhosting limits release taro@acme.example       its held mail goes on
+  mailhosting limits drop taro@acme.example          its held mail is deleted
+"""
 
 
-def main(file: str, arguments: Sequence[str]) -> int:
-    """Do what is asked and print it; the exit code.  `file` has the gate's settings."""
-    options = _parse(arguments)
+def add_to(commands: Commands) -> None:
+    """Put the subcommand among the others."""
+    limits = host.add(commands, "limits", "who is paused by a limit or stopped for mass mail, and an end to it", _TEXT)
+    actions = limits.add_subparsers(dest="command", metavar="show|lift|release|drop", required=True)
+    show = actions.add_parser("show", help="all pauses, or those of NAME and what it has used")
+    show.add_argument("name", metavar="NAME", nargs="?", type=host.name)
+    lift = actions.add_parser("lift", help="end the pauses of NAME")
+    lift.add_argument("name", metavar="NAME", type=host.name)
+    lift.add_argument("direction", nargs="?", choices=get_args(Direction), help="only of what it sends or receives")
+    goes_on = "let an account send again; its mail, or the mail for a tenant, goes on"
+    release = actions.add_parser("release", help=goes_on)
+    deletes = "delete the mail of NAME that waits; an account stays stopped until a release"
+    drop = actions.add_parser("drop", help=deletes)
+    for action in (release, drop):
+        action.add_argument("name", metavar="NAME", type=host.name)
+    for action in (show, lift, release, drop):
+        host.add_json(action)
+        action.set_defaults(run=_answer)
+
+
+def _answer(options: argparse.Namespace, on: Host) -> Answer:
+    """Raises: CommandError, ValkeyError."""
     try:
-        settings = _settings(file)
-        ask = partial(_ask, settings["directory"])
-        password = _password(settings["valkey_password_file"])
-        with closing(Valkey(settings["valkey_socket"], settings["valkey_user"], password)) as valkey:
-            found = _run(valkey, ask, options)
-    except (Failed, ValkeyError, QueueFailed) as error:
-        print(error, file=sys.stderr)
-        return 1
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(_sentences(found)))
-    return 0
+        with closing(valkey_of(on)) as valkey:
+            found = _run(valkey, partial(ask, settings(on)["directory"]), options)
+    except QueueFailed as error:
+        raise CommandError(str(error)) from error
+    return Answer(found, list(_sentences(found)))
 
 
-def _settings(file: str) -> dict[str, str]:
-    names = ("directory", "valkey_socket", "valkey_user", "valkey_password_file")
+def settings(on: Host) -> dict[str, str]:
+    """Where the gate finds the directory and Valkey.  Raises: CommandError."""
+    file, names = on.gate_settings, ("directory", "valkey_socket", "valkey_user", "valkey_password_file")
     try:
-        settings = json.loads(Path(file).read_text(encoding="utf-8"))
-        return {name: settings[name] for name in names}
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {name: found[name] for name in names}
+    except FileNotFoundError as error:
+        raise NotHereError(
+            f"{file}: there is none. Limits are the gate's, and the role mailhosting.stack.gate is not on this host"
+        ) from error
     except OSError as error:
-        raise Failed(f"{file}: {error.strerror}") from error
+        raise CommandError(f"{file}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise Failed(f"{file}: not the gate's settings; the role mailhosting.stack.gate writes them") from error
+        raise CommandError(f"{file}: not the gate's settings; the role mailhosting.stack.gate writes them") from error
+
+
+def valkey_of(on: Host) -> Valkey:
+    """Valkey, as the gate.  Raises: CommandError."""
+    found = settings(on)
+    return Valkey(found["valkey_socket"], found["valkey_user"], _password(found["valkey_password_file"]))
 
 
 def _password(file: str) -> str:
@@ -100,26 +112,7 @@ def _password(file: str) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise Failed(f"{file}: {error.strerror}; this is for root") from error
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mailhosting-limits", description=__doc__)
-    as_json = argparse.ArgumentParser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="for programs")
-    commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser("show", parents=[as_json], help="all pauses, or those of NAME and what it has used")
-    show.add_argument("name", metavar="NAME", nargs="?")
-    lift = commands.add_parser("lift", parents=[as_json], help="end the pauses of NAME")
-    lift.add_argument("name", metavar="NAME")
-    lift.add_argument("direction", nargs="?", choices=get_args(Direction), help="only of what it sends or receives")
-    goes_on = "let an account send again; its mail, or the mail for a tenant, goes on"
-    release = commands.add_parser("release", parents=[as_json], help=goes_on)
-    deletes = "delete the mail of NAME that waits; an account stays stopped until a release"
-    drop = commands.add_parser("drop", parents=[as_json], help=deletes)
-    for command in (release, drop):
-        command.add_argument("name", metavar="NAME")
-    return parser.parse_args(arguments)
+        raise CommandError(f"{file}: {error.strerror}; this is for root") from error
 
 
 def _run(valkey: Valkey, ask: Ask, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -155,7 +148,7 @@ def _end_hold(
     valkey: Valkey, ask: Ask, command: str, scope: Scope, number: int, names: dict[Subject, str]
 ) -> list[dict[str, Any]]:
     if scope == "host":
-        raise Failed("host: only an account or a tenant has mail that waits")
+        raise CommandError("host: only an account or a tenant has mail that waits")
     found = [hold for hold in _all_holds(valkey, ask) if (hold.scope, hold.id) == (scope, number)]
     if command == "release":
         # First of all: the next mail would stop it again.
@@ -172,7 +165,7 @@ def _holds(valkey: Valkey, ask: Ask) -> list[Hold]:
     """None of them can be told while the directory is down."""
     try:
         return _all_holds(valkey, ask)
-    except Failed as error:
+    except CommandError as error:
         print(error, file=sys.stderr)
         return []
 
@@ -183,49 +176,6 @@ def _all_holds(valkey: Valkey, ask: Ask) -> list[Hold]:
         hold = found.get(("tenant", number)) or Hold("tenant", number, "mass_mail", None, (), time.time())
         found["tenant", number] = replace(hold, seconds_left=left)
     return [found[subject] for subject in sorted(found)]
-
-
-def resolve(ask: Ask, name: str) -> tuple[Scope, int, str]:
-    """Whom a NAME means, and how it is called; Failed."""
-    if name == "host":
-        return "host", HOST, name
-    if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
-        return "account", int(name[1:]), name
-    written = name.lower()
-    if not name.isascii():
-        # As people see it, and as they may log in.
-        octets = name.encode("utf-8", "surrogateescape").hex()
-        written = next((username for (username,) in ask("SELECT username FROM v1.spelled(%s)", octets)), written)
-    local_part, at, domain = written.rpartition("@")
-    if at:
-        rows = ask(f"{_ACCOUNTS} AS account WHERE local_part = %s AND domain = %s", local_part, domain)
-    else:
-        rows = ask(f"{_TENANTS} WHERE tenant = %s", name)
-    for number, called in rows:
-        return ("account" if at else "tenant"), number, called
-    raise Failed(f"{name}: there is no such {'account' if at else 'tenant'}")
-
-
-def names_of(ask: Ask, subjects: Iterable[Subject]) -> dict[Subject, str]:
-    """How each is called; those of which nothing is known, or while the directory is down, by number."""
-    names = {subject: "host" if subject[0] == "host" else f"#{subject[1]}" for subject in subjects}
-    try:
-        for scope, query in _BY_ID:
-            numbers = [number for of, number in names if of == scope]
-            names |= {(scope, number): name for number, name in (ask(query, numbers) if numbers else [])}
-    except Failed as error:
-        print(error, file=sys.stderr)
-    return names
-
-
-def _ask(conninfo: str, query: str, *values: object) -> list[tuple[Any, ...]]:
-    import psycopg
-
-    try:
-        with psycopg.connect(conninfo, autocommit=True, **_DIRECTORY) as connection:
-            return connection.execute(query.encode(), values).fetchall()
-    except psycopg.Error as error:
-        raise Failed(f"the directory: {' '.join(str(error).split())}") from error
 
 
 def _described(found: Pause | Window, names: dict[Subject, str]) -> dict[str, Any]:
@@ -257,16 +207,16 @@ def _sentences(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
         stays = "" if hold["since"] is None else "; it stays stopped until it is released"
         yield f"{_whom(hold)}: {hold['mails']} mails deleted{stays}"
     for hold in found.get("holds", []):
-        stopped = "" if hold["since"] is None else f"stopped since {_time(hold['since'])}, "
+        stopped = "" if hold["since"] is None else f"stopped since {moment(hold['since'])}, "
         if hold["seconds_left"] is not None:
-            stopped = f"one content is stopped, {_span(hold['seconds_left'])} left, "
+            stopped = f"one content is stopped, {span(hold['seconds_left'])} left, "
         yield f"{_whom(hold)}: {stopped}{hold['mails']} mails wait; {_KINDS.get(hold['kind'], hold['kind'])}"
     for pause in found.get("pauses", []):
-        left = _span(pause["seconds_left"])
-        yield f"{_whom(pause)}: paused since {_time(pause['since'])}, {left} left; {_why(pause)}"
+        left, limit = span(pause["seconds_left"]), pause["limit"] and Limit(**pause["limit"])
+        yield f"{_whom(pause)}: paused since {moment(pause['since'])}, {left} left; {exceeded(limit)}"
     for window in found.get("windows", []):
-        used = f"{window['counted']} of {window['most'] or '?'} {window['unit']} in {_span(window['per'])}"
-        yield f"{_whom(window)}: {used} since {_time(window['since'])}, {_span(window['seconds_left'])} left"
+        used = f"{window['counted']} of {window['most'] or '?'} {window['unit']} in {span(window['per'])}"
+        yield f"{_whom(window)}: {used} since {moment(window['since'])}, {span(window['seconds_left'])} left"
     if not any(found.values()):
         yield from [text for key, text in _NOTHING.items() if key in found][:1]
 
@@ -276,26 +226,8 @@ def _whom(found: dict[str, Any]) -> str:
     return f"{name}, {'sending' if found['direction'] == 'send' else 'receiving'}"
 
 
-def _why(pause: dict[str, Any]) -> str:
-    if pause["limit"] is None:
+def exceeded(limit: Limit | None) -> str:
+    """Why somebody is paused."""
+    if limit is None:
         return "why is not known"
-    limit = Limit(**pause["limit"])
-    return f"it exceeded {limit.most} {limit.unit} in {_span(limit.per)}"
-
-
-def _span(seconds: int) -> str:
-    """A time in its largest unit and the next: 1 h 30 min."""
-    parts = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        number, seconds = divmod(seconds, size)
-        if number:
-            parts.append(f"{number} {unit}")
-    return " ".join(parts[:2]) or "0 s"
-
-
-def _time(since: int) -> str:
-    return datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    return f"it exceeded {limit.most} {limit.unit} in {span(limit.per)}"

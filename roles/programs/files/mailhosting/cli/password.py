@@ -1,54 +1,80 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting-password ADDRESS: set the password of an account; asks for it, or reads it from standard input.
+"""mailhosting password: set the password of an account."""
 
-Whoever is not root is asked for the old one first.  Standard input has one line each.
-"""
+from __future__ import annotations
 
+import argparse
 import getpass
 import json
-import os
 import socket
 import sys
+from pathlib import Path
+from typing import Any, Final
 
-SOCKET = "/run/mailhosting/password.sock"
+from . import host
+from .host import Answer, CommandError, Commands, Host, NotHereError
+
+#: Seconds that the service has: it hashes, which is meant to be slow, and ends sessions.
+_PATIENCE: Final = 30
+
+_TEXT: Final = """Set the password of an account.  It asks for the password, or reads it from standard
+input, a line each.  Whoever is not root is asked for the old one first.
+All sessions that the old password opened end.
+
+examples:
+  mailhosting password taro@acme.example
+  pwgen 16 1 | mailhosting password taro@acme.example
+"""
 
 
-def ask(prompt: str) -> str:
+def add_to(commands: Commands) -> None:
+    """Put the subcommand among the others."""
+    parser = host.add(commands, "password", "set the password of an account", _TEXT)
+    parser.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_json(parser)
+    parser.set_defaults(run=_set)
+
+
+def _set(options: argparse.Namespace, on: Host) -> Answer:
+    """Ask, and have it set.  Raises: CommandError."""
+    if not on.password_socket.exists():
+        raise NotHereError(
+            f"{on.password_socket}: nobody listens. The role mailhosting.stack.password is not on this host, or "
+            "`systemctl status mailhosting-password.socket` says why"
+        )
+    request = {"address": options.address}
+    if not on.is_root:
+        request["old"] = _ask("Old password: ")
+    request["new"] = _ask("New password: ")
+    if sys.stdin.isatty() and _ask("Once more: ") != request["new"]:
+        raise CommandError("these are two different passwords")
+    answer = _send(on.password_socket, request)
+    if not answer["ok"]:
+        raise CommandError(answer["error"])
+    if "warning" in answer:
+        print(answer["warning"], file=sys.stderr)
+    data = {"address": options.address, "changed": True, "warning": answer.get("warning")}
+    return Answer(data, [f"{options.address}: the password is set"])
+
+
+def _ask(prompt: str) -> str:
     """A password, typed unseen or as the next line of standard input."""
     return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
-def main() -> int:
-    """Ask, send, and say how it went; the exit code."""
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print((__doc__ or "").strip(), file=sys.stderr)
-        return 2
-    request = {"address": sys.argv[1]}
-    if os.geteuid() != 0:
-        request["old"] = ask("Old password: ")
-    request["new"] = ask("New password: ")
-    if sys.stdin.isatty() and ask("Once more: ") != request["new"]:
-        print("these are two different passwords", file=sys.stderr)
-        return 1
+def _send(path: Path, request: dict[str, str]) -> dict[str, Any]:
+    """What the service answers.  Raises: CommandError."""
     try:
         with socket.socket(socket.AF_UNIX) as service:
-            service.settimeout(30)
-            service.connect(SOCKET)
+            service.settimeout(_PATIENCE)
+            service.connect(str(path))
             service.sendall(json.dumps(request).encode() + b"\n")
-            answer = json.loads(service.makefile("rb").readline() or b'{"ok": false, "error": "no answer"}')
+            line = service.makefile("rb").readline()
+    except PermissionError as error:
+        raise CommandError(f"{path}: {error.strerror}; this is for root and the socket's group") from error
     except OSError as error:
-        print(f"{SOCKET}: {error}", file=sys.stderr)
-        return 1
-    if not answer["ok"]:
-        print(answer["error"], file=sys.stderr)
-        return 1
-    if "warning" in answer:
-        print(answer["warning"], file=sys.stderr)
-    print(f"{sys.argv[1]}: the password is set")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+    answer: dict[str, Any] = json.loads(line or b'{"ok": false, "error": "no answer"}')
+    return answer
