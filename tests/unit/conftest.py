@@ -110,42 +110,46 @@ def bare_cluster() -> Iterator[str]:
 
 
 class _Directories:
-    """Databases of this release, handed out empty: making one takes thirty times as long as emptying it."""
+    """Databases of this release, handed out empty: making one takes thirty times as long as emptying it.
+
+    What was only looked at is empty still.  That is so if the cluster has written nothing to its log since.
+    """
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.unused: list[str] = []
         self.made = 0
+        self.written = ""
+        self.server = self._connection("postgres")
 
     def take(self) -> str:
         """The name of an empty directory."""
-        if self.unused:
-            return self.unused.pop()
-        self.made += 1
-        name = f"directory_{self.made}"
-        with self._connection("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER mailhosting")
-        return name
+        if not self.unused:
+            self.made += 1
+            self.unused.append(f"directory_{self.made}")
+            self.server.execute(f"CREATE DATABASE {self.unused[-1]} TEMPLATE {_TEMPLATE} OWNER mailhosting")
+        self.written = self._position()
+        return self.unused.pop()
 
     def give_back(self, name: str) -> None:
         """Have it emptied for the next test, or dropped if it differs from the template in more than its rows."""
-        with self._connection("postgres") as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
-            )
-            exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount
-            if exists and self._definition(name) != self.definition:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-                exists = 0
-        if exists:
-            with self._connection(name) as connection:
-                connection.execute(f"TRUNCATE {self.tables} RESTART IDENTITY")
+        self.server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+        if self._position() == self.written:
             self.unused.append(name)
+        elif self.server.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
+            with self._connection(name) as connection:
+                same = self._definition(connection) == self.definition
+                if same:
+                    connection.execute(f"TRUNCATE {self.tables} RESTART IDENTITY")
+                    self.unused.append(name)
+            if not same:
+                self.server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     @cached_property
     def definition(self) -> str:
         """What the template is, but for rows."""
-        return self._definition(_TEMPLATE)
+        with self._connection(_TEMPLATE) as connection:
+            return self._definition(connection)
 
     @cached_property
     def tables(self) -> str:
@@ -154,9 +158,13 @@ class _Directories:
             rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'directory'").fetchall()
         return ", ".join(f"directory.{name}" for (name,) in rows if name not in ("migration", "view_text"))
 
-    def _definition(self, name: str) -> str:
-        with self._connection(name) as connection:
-            row = connection.execute(_DEFINITION).fetchone()
+    def _position(self) -> str:
+        """How far the cluster has written its log."""
+        row = self.server.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+        return str(row)
+
+    def _definition(self, connection: psycopg.Connection[Any]) -> str:
+        row = connection.execute(_DEFINITION).fetchone()
         return str(row)
 
     def _connection(self, name: str) -> psycopg.Connection[Any]:
@@ -179,8 +187,10 @@ SELECT (SELECT md5(string_agg(c::text, '')) FROM (
 
 
 @pytest.fixture(scope="session")
-def directories(cluster: str) -> _Directories:
-    return _Directories(cluster)
+def directories(cluster: str) -> Iterator[_Directories]:
+    directories = _Directories(cluster)
+    with directories.server:
+        yield directories
 
 
 @pytest.fixture
