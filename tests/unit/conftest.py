@@ -1,22 +1,24 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A PostgreSQL of the test run's own: on a unix socket in a temporary folder, gone when the run ends."""
+"""What a test run has of its own: a PostgreSQL on a unix socket in a temporary folder, and a starter of Ansible."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 import psycopg
@@ -53,7 +55,7 @@ def _unprivileged() -> dict[str, Any]:
 @contextmanager
 def _running_cluster() -> Iterator[str]:
     """A new cluster; its socket directory, where everybody may be `postgres`."""
-    folder = Path(tempfile.mkdtemp(prefix="mhpg"))
+    folder = Path(mkdtemp(prefix="mhpg"))
     try:
         start = _unprivileged()
         if start:
@@ -199,3 +201,56 @@ def place(directories: _Directories) -> Iterator[Place]:
     name = directories.take()
     yield Place(directories.host, "mailhosting", name)
     directories.give_back(name)
+
+
+class Ansible:
+    """Commands of Ansible as a shell would run them, but quicker: ansible_starter.py says how."""
+
+    def __init__(self, starter: socket.socket) -> None:
+        self._starter = starter
+        self._settings = b""
+        self._commands: socket.socket | None = None
+
+    def __call__(self, *command: str, environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run `command`, whose first word is a name like `ansible-playbook`, to its end."""
+        settings = json.dumps({"environment": dict(environment), "folder": str(folder)}).encode()
+        if self._commands is None or self._settings != settings:
+            self.close()
+            self._commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                socket.send_fds(self._starter, [settings], [theirs.fileno()])
+            self._settings = settings
+        with Path(os.devnull).open() as nothing, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            request = json.dumps({"arguments": command}).encode()
+            socket.send_fds(self._commands, [request], [file.fileno() for file in (nothing, out, err)])
+            answer = self._commands.recv(100)
+            assert answer, "it could not be started"
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(command, int(answer), out.read(), err.read())
+
+    def close(self) -> None:
+        """End what waits for more commands of the same settings."""
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ansible]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    program = [sys.executable, str(Path(__file__).with_name("ansible_starter.py")), str(theirs.fileno())]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path_factory.mktemp("home")), "LC_ALL": "C.UTF-8"}
+    nothing = subprocess.DEVNULL
+    with (
+        ours,
+        subprocess.Popen(
+            program, pass_fds=[theirs.fileno()], env=environment, stdin=nothing, stdout=nothing
+        ) as starter,
+    ):
+        theirs.close()
+        commands = Ansible(ours)
+        yield commands
+        commands.close()
+        ours.close()
+        starter.wait(60)

@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,10 @@ from ansible_collections.mailhosting.stack.plugins.action import mail_directory 
 COLLECTION = Path(action.__file__).absolute().parents[2]
 TEMPLATE = COLLECTION / "inventories" / "template"
 CUSTOMER = "addresses/customer.yml"
+
+Ansible = Callable[..., subprocess.CompletedProcess[str]]
+Check = Callable[[], subprocess.CompletedProcess[str]]
+
 #: By what is tried: the file, a text in it and what replaces it, where the one mistake is, and what is said about it.
 CHANGES = {
     "a quota above the plan": (
@@ -91,7 +97,8 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(repository: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def check(repository: Path, ansible: Ansible) -> Check:
     """The job's last step, as it stands there, where no host could be reached."""
     workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "check_files.yml").read_text())
     environment = {
@@ -102,9 +109,9 @@ def check(repository: Path) -> subprocess.CompletedProcess[str]:
         "ANSIBLE_SSH_EXECUTABLE": "/bin/false",
     }
     command = workflow["jobs"]["check"]["steps"][-1]["run"]
-    return subprocess.run(
-        ["sh", "-c", command], cwd=repository, env=environment, capture_output=True, text=True, check=False
-    )
+    in_lines = ["sh", "-c", f"printf '%s\\n' {command}"]
+    words = subprocess.run(in_lines, cwd=repository, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return partial(ansible, *words, environment=environment, folder=repository)
 
 
 def change(repository: Path, file: str, before: str, after: str) -> None:
@@ -114,43 +121,43 @@ def change(repository: Path, file: str, before: str, after: str) -> None:
     path.write_text(text.replace(before, after, 1))
 
 
-def test_a_customer_changes_addresses(repository: Path) -> None:
+def test_a_customer_changes_addresses(repository: Path, check: Check) -> None:
     change(repository, CUSTOMER, "    info:", "    info: {quota: 1G, state: suspended}\n    ken: {quota: 100M}")
     change(repository, CUSTOMER, "[info]", "[info, ken, partner@elsewhere.example]")
-    done = check(repository)
+    done = check()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All is well: 2 tenants, 2 accounts, 1 aliases." in done.stdout
 
 
-def test_a_customer_deletes_an_address_and_sets_a_password(repository: Path) -> None:
+def test_a_customer_deletes_an_address_and_sets_a_password(repository: Path, check: Check) -> None:
     hashed = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
     change(repository, CUSTOMER, "    info:", f'    ken: {{password_hash: "{hashed}"}}')
     change(repository, CUSTOMER, "[info]", "[ken]")
-    done = check(repository)
+    done = check()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All is well: 2 tenants, 1 accounts, 1 aliases." in done.stdout
 
 
 @pytest.mark.parametrize(("file", "edit", "place", "message"), CHANGES.values(), ids=CHANGES.keys())
 def test_what_a_customer_may_not_change(
-    repository: Path, file: str, edit: tuple[str, str], place: str, message: str
+    repository: Path, check: Check, file: str, edit: tuple[str, str], place: str, message: str
 ) -> None:
     change(repository, file, *edit)
-    done = check(repository)
+    done = check()
     printed = done.stdout + done.stderr
     assert done.returncode != 0, printed
     assert f"inventories/production/{place}: {message}" in printed
     assert set(re.findall(r"production/(addresses/\S+?:\d+): ", printed)) == {place.partition(": ")[0]}
 
 
-def test_the_operators_own_check_opens_the_secrets_too(repository: Path) -> None:
+def test_the_operators_own_check_opens_the_secrets_too(repository: Path, ansible: Ansible) -> None:
     production = repository / "inventories" / "production"
     (production / "secrets" / "customer.yml").write_text("nobody@customer.example: x\n")
     (production / "group_vars" / "all" / "vault.yml").unlink()
-    command = [sys.executable, "-m", "ansible", "playbook", "mailhosting.stack.check_files"]
+    command = ["ansible-playbook", "mailhosting.stack.check_files"]
     command += ["-i", str(production / "hosts.yml"), "-e", "check_files_secrets=true"]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION.parents[2]), "HOME": str(repository)}
-    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+    done = ansible(*command, environment=environment, folder=repository)
     assert done.returncode != 0
     assert "inventories/production/secrets/customer.yml:1: nobody@customer.example: no account" in done.stdout
 

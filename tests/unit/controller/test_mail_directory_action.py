@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from .tree import FILES, Tree
 
 COLLECTIONS = Path(action.__file__).absolute().parents[5]
 SECRET = "correct horse"
+
+Ansible = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_document_is_what_was_read(tree: Tree) -> None:
@@ -39,8 +42,9 @@ def test_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Task:
     """The task as `ansible` runs it on this machine, with a directory of the test's own."""
 
-    def __init__(self, tree: Tree, place: Place, pipelining: bool) -> None:
+    def __init__(self, tree: Tree, place: Place, ansible: Ansible, pipelining: bool) -> None:
         self.tree = tree
+        self._ansible = ansible
         self.temporary = tree.root / "temporary"
         self.temporary.mkdir()
         self._options = {
@@ -68,16 +72,9 @@ all:
 
     def run(self, *arguments: str, **options: Any) -> tuple[dict[str, Any], str]:
         """The task's result and everything that was printed."""
-        command = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", "hosts.yml"]
+        command = ["ansible", "all", "-i", "hosts.yml"]
         task = ["-m", "mailhosting.stack.mail_directory", "-a", json.dumps({**self._options, **options})]
-        done = subprocess.run(
-            [*command, *task, *arguments],
-            capture_output=True,
-            text=True,
-            env=self._environment,
-            cwd=self.tree.root,
-            check=False,
-        )
+        done = self._ansible(*command, *task, *arguments, environment=self._environment, folder=self.tree.root)
         result = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("=> ") + 3)[0]
         return result, done.stdout + done.stderr
 
@@ -86,8 +83,8 @@ all:
 
 
 @pytest.fixture
-def task(request: pytest.FixtureRequest, tree: Tree, place: Place) -> Task:
-    return Task(tree, place, pipelining=getattr(request, "param", True))
+def task(request: pytest.FixtureRequest, tree: Tree, place: Place, ansible: Ansible) -> Task:
+    return Task(tree, place, ansible, pipelining=getattr(request, "param", True))
 
 
 both_ways = pytest.mark.parametrize("task", [True, False], ids=["pipelined", "copied"], indirect=True)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ PASSWORDS = ("correct horse battery staple", "mada mada dane", "000000", "Tr0ub4
 class Operator:
     """Somebody with the demo's inventory and this collection."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ansible: Callable[..., subprocess.CompletedProcess[str]]) -> None:
         self.root = root
+        self._ansible = ansible
         shutil.copytree(COLLECTION / "inventories" / "demo", root / "demo")
         (root / "demo" / "tenants").chmod(0o755)
         self.environment = {
@@ -52,16 +53,10 @@ class Operator:
 
     def play(self, *arguments: str, inventory: str = "demo/hosts.yml", **variables: Any) -> tuple[str, str]:
         """`ok`, `changed` or `failed`, and what was printed."""
-        command = [sys.executable, "-m", "ansible", "playbook", "-i", inventory, "mailhosting.stack.sheets"]
+        command = ["ansible-playbook", "-i", inventory, "mailhosting.stack.sheets"]
         variables.setdefault("sheets_formats", ["html"])
-        done = subprocess.run(
-            [*command, "--extra-vars", json.dumps(variables), *arguments],
-            capture_output=True,
-            text=True,
-            env=self.environment,
-            cwd=self.root,
-            check=False,
-        )
+        command += ["--extra-vars", json.dumps(variables), *arguments]
+        done = self._ansible(*command, environment=self.environment, folder=self.root)
         printed = done.stdout + done.stderr
         counts = dict(re.findall(r"(changed|failed)=(\d+)", printed))
         outcome = next((name for name in ("failed", "changed") if int(counts[name])), "ok")
@@ -75,8 +70,8 @@ def unfolded(printed: str) -> str:
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Operator:
-    return Operator(tmp_path)
+def operator(tmp_path: Path, ansible: Callable[..., subprocess.CompletedProcess[str]]) -> Operator:
+    return Operator(tmp_path, ansible)
 
 
 def test_sheets_of_all_who_can_log_in_once(operator: Operator) -> None:

@@ -19,7 +19,7 @@ Play = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Play:
+def play(tmp_path: Path, ansible: Callable[..., subprocess.CompletedProcess[str]]) -> Play:
     """`play(text, *options)`: ansible-playbook over the playbook `text`, roles in `tmp_path/roles`."""
     home = tmp_path / "home"
     home.mkdir()
@@ -34,16 +34,12 @@ def play(tmp_path: Path) -> Play:
         "ANSIBLE_REMOTE_TEMP": str(home / "remote"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    command = [
-        *(sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local"),
-        *("-e", f"ansible_python_interpreter={sys.executable}"),
-    ]
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}"]
 
     def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
         playbook = tmp_path / "play.yml"
         playbook.write_text(text)
-        return subprocess.run(
-            [*command, *options, str(playbook)], env=environment, capture_output=True, text=True, check=False
-        )
+        return ansible(*command, *options, str(playbook), environment=environment, folder=Path.cwd())
 
     return run
