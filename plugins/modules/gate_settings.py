@@ -23,7 +23,7 @@ options:
     default: {}
   send_limits:
     description: Limits of what the whole host sends, written like those of a plan. A pause stops sending alone unless
-      C(stops) says otherwise.
+      C(pause_applies_to) says otherwise.
     type: list
     elements: dict
     default: []
@@ -65,7 +65,7 @@ send_limits:
   type: list
   elements: dict
   returned: success
-  sample: [{messages: 20000, per: 3600, pause: null, stops: [send]}]
+  sample: [{messages: 20000, per: 3600, pause: null, pause_applies_to: [send]}]
 receive_limits:
   description: Limits with times in seconds.
   type: list

@@ -230,7 +230,7 @@ host:
         - For whom it does that, the widest of all tenants.
         - V(login) is for the senders that the login has, V(tenant) for all of its tenant.
       type: str
-    quota_notice:
+    quota_warnings:
       description: The percents of their quotas at which users of any tenant are told.
       type: list
       elements: int
@@ -246,7 +246,7 @@ host:
     max_message_size: 20971520
     pop_before_smtp: 0
     pop_before_smtp_senders: login
-    quota_notice: [90, 100]
+    quota_warnings: [90, 100]
     protocols: [pop3s, submission]
 host_changed:
   description: Whether RV(host) is another than before the run.

@@ -112,13 +112,13 @@ tenants:
       overrides: {}
       settings:
         mailbox_quota: 20971520
-        max_quota: mailbox_quota
+        max_account_quota: plan
         max_accounts: 50
         max_messages: null
         max_folders: null
         max_filters: null
         max_filters_size: null
-        max_forwards: 6
+        max_forward_targets: 6
         protocols: [pop3s, submission]
         cleartext_auth: false
         legacy_auth: false
@@ -126,7 +126,7 @@ tenants:
         all_address: null
         renamed_alias: 2592000
         renamed_domain: 7776000
-        quota_notice: [90, 100]
+        quota_warnings: [90, 100]
         billing_step: null
         retention: {}
         max_message_size: 20971520
@@ -134,7 +134,7 @@ tenants:
         send_limits: []
         receive_limits: []
         account_send_limits: []
-        mass_mail: null
+        bulk_mail: null
       state: active
       origin: inventory
       addresses_managed_by: inventory
@@ -233,7 +233,7 @@ host:
     max_message_size: 20971520
     pop_before_smtp: 0
     pop_before_smtp_senders: login
-    quota_notice: [90, 100]
+    quota_warnings: [90, 100]
     protocols: [pop3s, submission]
 """
 

@@ -107,7 +107,7 @@ pauses:
       id: 7
       name: acme
       direction: send
-      limit: {unit: messages, most: 1000, per: 3600, pause: 7200, stops: [send, receive]}
+      limit: {unit: messages, most: 1000, per: 3600, pause: 7200, pause_applies_to: [send, receive]}
       since: 1795320000
       seconds_left: 6120
 holds:

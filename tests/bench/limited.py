@@ -34,7 +34,7 @@ WHAT = "all that it can do" if WHOLE else "limits of two windows and pools"
 if WHOLE:
     PLAN |= {
         "account_send_limits": [{"messages": 10**6, "per": "1h"}, {"recipients": 10**7, "per": "24h"}],
-        "mass_mail": {"same_content": 10**7, "unknown_recipients": 10**6, "per": "1d"},
+        "bulk_mail": {"recipients_per_content": 10**7, "invalid_recipients": 10**6, "per": "1d"},
     }
 OF_THE_HOST = [{"messages": 10**8, "per": "1h"}, {"recipients": 10**9, "per": "24h"}]
 #: What the first tenants may send instead.  The very first is to be at its limit, the others are to reach it.

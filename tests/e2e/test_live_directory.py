@@ -172,10 +172,14 @@ def test_a_forward_without_a_copy_and_back(server: Server, tenant: Control, bill
 def test_ten_targets_where_the_plan_has_ten(server: Server, tenant: Control, bill: User) -> None:
     ten = [bill.address.replace("@", f"+{number}@") for number in range(10)]
     tenant.module(
-        "mail_tenant", name="e2e", plan="basic", overrides={"max_forwards": 10}, domains=[{"name": "e2e.example"}]
+        "mail_tenant",
+        name="e2e",
+        plan="basic",
+        overrides={"max_forward_targets": 10},
+        domains=[{"name": "e2e.example"}],
     )
     try:
-        with pytest.raises(RunFailed, match="max_forwards"):
+        with pytest.raises(RunFailed, match="max_forward_targets"):
             tenant.module("mail_account", address=USER.address, forward={"to": [*ten, "one@more.example"]})
         tenant.module("mail_account", address=USER.address, forward={"to": ten, "keep": False})
         subject = receive(server, "someone@outside.example", USER.address)

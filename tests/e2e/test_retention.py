@@ -250,7 +250,7 @@ def test_any_mail_trash_and_junk_have_times_of_their_own(
 def test_any_mail_goes_so_long_after_it_came_whatever_its_date(
     server: Server, tenant: Control, user: User, nights: Nights
 ) -> None:
-    keep(tenant, any="30d")
+    keep(tenant, received="30d")
     put(server, user, "INBOX", days_ago=400)
     moved = put(server, user, "INBOX", days_ago=400)
     nights.until(20)
@@ -264,7 +264,7 @@ def test_any_mail_goes_so_long_after_it_came_whatever_its_date(
 def test_a_suspended_account_and_one_that_never_logs_in(
     server: Server, tenant: Control, user: User, nights: Nights, host: testinfra.host.Host
 ) -> None:
-    keep(tenant, read="14d", any="30d")
+    keep(tenant, read="14d", received="30d")
     read = delivered(server, user)
     flag(server, user, read, "+FLAGS")
     tenant.module("mail_account", address=user.address, state="suspended")
@@ -282,7 +282,7 @@ def test_a_suspended_account_and_one_that_never_logs_in(
 
 
 def test_nothing_goes_under_a_legal_hold(server: Server, tenant: Control, user: User, nights: Nights) -> None:
-    keep(tenant, read="14d", any="30d")
+    keep(tenant, read="14d", received="30d")
     held = delivered(server, user)
     flag(server, user, held, "+FLAGS")
     nights.until(0)

@@ -26,7 +26,7 @@ VARIABLES = {"postfix_policy_service": "unix:private/mailhosting-policy"}
 
 def build(name: str, base: str, recipe: str, changes: Sequence[str]) -> None:
     """Set up a host from the image `base` for nobody, and keep it as the image `name`."""
-    with set_up(f"image-{recipe}", "image-host", base, HOME / "hosts.yml", VARIABLES) as container:
+    with set_up(f"image-{recipe}", "image-host", base, HOME / "hosts.yml", json.dumps(VARIABLES)) as container:
         podman("cp", str(HOME / "first-boot"), f"{container}:/usr/local/sbin/first-boot")
         podman("cp", str(HOME / "first-boot.service"), f"{container}:/etc/systemd/system/first-boot.service")
         podman("exec", "-i", container, "sh", "-s", feed=(HOME / "prepare").read_text())
@@ -43,10 +43,13 @@ def set_up(
     host: str,
     base: str,
     inventory: Path,
-    variables: dict[str, str],
+    variables: str,
     collections: Path | None = None,
 ) -> Iterator[str]:
-    """The container of a host in a run of its own, after site.yml of this checkout, or of a folder of collections."""
+    """The container of a host in a run of its own, after site.yml of this checkout, or of a folder of collections.
+
+    `variables`: what overrides the inventory's, in JSON or as @ and a file.
+    """
     program = CHECKOUT / ".cache" / "venv" / "bin" / "ansible-playbook"
     if not program.exists():
         raise Failure("this image needs the virtual environment: run make venv")
@@ -55,7 +58,7 @@ def set_up(
     if collections:
         environment["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
     options = [f"--inventory={path}" for path in (inventory, hosts.RUNS / run_name / "inventory.yml")]
-    options.append(f"--extra-vars={json.dumps(variables)}")
+    options.append(f"--extra-vars={variables}")
     hosts.down(run_name)
     try:
         hosts.up(run_name, [host], lambda: base)

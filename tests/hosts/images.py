@@ -42,7 +42,13 @@ KEPT = 8
 #: What the hosts of which site.yml was run are made by.
 SOURCES = {
     "converged": ("playbooks", "plugins", "roles", "tests/hosts/converged", "tests/hosts/converged.py"),
-    "released": ("tests/releases", "molecule/upgrade/inventory", "tests/hosts/released.py", "tests/hosts/converged.py"),
+    "released": (
+        "tests/releases",
+        "molecule/upgrade/inventory",
+        "molecule/upgrade/released",
+        "tests/hosts/released.py",
+        "tests/hosts/converged.py",
+    ),
 }
 SUITE = "trixie"
 #: Older package lists name versions that mirrors have dropped.

@@ -15,6 +15,8 @@ from podman import CHECKOUT, Failure, podman, run
 RELEASES = CHECKOUT / "tests" / "releases"
 #: What an operator had when it came out.
 INVENTORY = CHECKOUT / "molecule" / "upgrade" / "inventory"
+#: What that release has other names for.
+PLANS = CHECKOUT / "molecule" / "upgrade" / "released" / "plans.yml"
 
 
 def tarball() -> Path:
@@ -30,6 +32,6 @@ def build(name: str, base: str, recipe: str, changes: Sequence[str]) -> None:
     galaxy = CHECKOUT / ".cache" / "venv" / "bin" / "ansible-galaxy"
     with tempfile.TemporaryDirectory(prefix="testhosts-") as folder:
         run([str(galaxy), "collection", "install", "--offline", str(tarball()), f"--collections-path={folder}"])
-        with set_up(f"image-{recipe}", "mx1", base, INVENTORY / "hosts.yml", {}, Path(folder)) as container:
+        with set_up(f"image-{recipe}", "mx1", base, INVENTORY / "hosts.yml", f"@{PLANS}", Path(folder)) as container:
             podman("stop", "--time=60", container)
             podman("commit", *changes, container, name)

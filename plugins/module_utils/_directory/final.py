@@ -82,7 +82,7 @@ def host_facts(settings: Settings) -> dict[str, Any]:
         "max_message_size": max((effect["max_message_size"] or 0 for effect in effects), default=0),
         "pop_before_smtp": max(map(relay_seconds, effects), default=0),
         "pop_before_smtp_senders": max(map(relay_senders, effects), key=RELAY_SENDERS.index, default=RELAY_SENDERS[0]),
-        "quota_notice": sorted({percent for effect in effects for percent in effect["quota_notice"]}),
+        "quota_warnings": sorted({percent for effect in effects for percent in effect["quota_warnings"]}),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
     }
 

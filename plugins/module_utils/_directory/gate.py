@@ -140,7 +140,12 @@ BEGIN
         'send_limits', ts.send_limits,
         'receive_limits', ts.receive_limits,
         'account_send_limits', ts.account_send_limits,
-        'mass_mail', ts.mass_mail)
+        'bulk_mail', ts.bulk_mail,
+        -- What release 0.1.0 has, whose gate asks until it is restarted.
+        'mass_mail', ts.bulk_mail || jsonb_build_object(
+            'same_content', ts.bulk_mail -> 'recipients_per_content',
+            'same_content_received', ts.bulk_mail -> 'recipients_per_content_received',
+            'unknown_recipients', ts.bulk_mail -> 'invalid_recipients'))
     FROM v1.tenant_settings ts WHERE ts.tenant_id = of_tenant;
 END $$;
 

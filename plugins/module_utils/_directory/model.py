@@ -27,9 +27,9 @@ QUEUE_DOMAIN: Final = "mailbox.invalid"
 #: Every plan key of this release with the value an absent key has.  `None` is "no limit".
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account
-    "max_quota": "mailbox_quota",  # bytes that a file may give one account; the text: no more than the others have
+    "max_account_quota": "plan",  # bytes that a file may give one account; the text: no more than mailbox_quota
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
-    "max_forwards": 6,  # targets of one address (VM-8); None: MAX_TARGETS
+    "max_forward_targets": 6,  # targets of one address (VM-8); None: MAX_TARGETS
     # What one account has that its quota does not count; None: what the host's settings say, with Dovecot.
     "max_messages": None,  # mails, from where none can be put there by IMAP
     "max_folders": None,  # mailboxes that it makes
@@ -44,19 +44,19 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
     "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
-    "quota_notice": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
+    "quota_warnings": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
     "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
     "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
     "max_message_size": None,  # bytes of one mail, as they come by the wire (WA-5)
     "tenant_quota": None,  # bytes in use by all of the tenant's mailboxes together (WA-2)
-    "send_limits": [],  # of the whole tenant (WA-7): mappings of a unit, per, pause and stops, see LIMIT_UNITS
+    "send_limits": [],  # of the whole tenant (WA-7): mappings as LIMIT_UNITS says
     "receive_limits": [],
     "account_send_limits": [],
-    "mass_mail": None,  # when an account's sending is stopped (MV-5): a mapping of MASS_MAIL_COUNTS, per and action
+    "bulk_mail": None,  # when an account's sending is stopped (MV-5): a mapping of BULK_MAIL_COUNTS, per and action
 }
 
-#: What a limit counts in `per` seconds: mails, or recipients of mails.  When there are more, all that is in `stops`
-#: rests for `pause` seconds; without one (None) the rest of the time is refused what is too much.
+#: What a limit counts in `per` seconds: mails, or recipients of mails.  When there are more, the directions in
+#: `pause_applies_to` rest for `pause` seconds; without one (None) the rest of the time is refused what is too much.
 LIMIT_UNITS: Final = ("messages", "recipients")
 DIRECTIONS: Final = ("send", "receive")
 #: WA-7: a pause ends after two hours at the latest.
@@ -64,10 +64,10 @@ LONGEST_PAUSE: Final = 2 * 3600
 
 #: What is too much in `per` seconds: recipients of substantially the same content that an account sends to, or a tenant
 #: has, and such as do not exist.
-MASS_MAIL_COUNTS: Final = ("same_content", "same_content_received", "unknown_recipients")
+BULK_MAIL_COUNTS: Final = ("recipients_per_content", "recipients_per_content_received", "invalid_recipients")
 #: What becomes of an account's mail when it had more, and of what a tenant had more of: it waits in the queue, or is
 #: refused.
-MASS_MAIL_ACTIONS: Final = ("hold", "refuse")
+BULK_MAIL_ACTIONS: Final = ("hold", "refuse")
 
 #: As whom a POP or IMAP login may have relayed: the senders it has, or all of its tenant.
 RELAY_SENDERS: Final = ("login", "tenant")
@@ -75,9 +75,9 @@ RELAY_SENDERS: Final = ("login", "tenant")
 #: Who may write to all@: logins of the same tenant, or everybody.
 ALL_SENDERS: Final = ("tenant", "everybody")
 
-#: What mail is removed after a time: read mail since it was read, any mail since it came to the host or since its date
-#: (IMAP's INTERNALDATE), and since it came into a mailbox for trash or junk.
-RETENTION: Final = ("read", "any", "dated", "trash", "junk")
+#: What mail is removed after a time: read mail since it was read, all mail since it was received by the host or since
+#: its date (IMAP's INTERNALDATE), and since it came into a mailbox for trash or junk.
+RETENTION: Final = ("read", "received", "dated", "trash", "junk")
 
 #: Targets of one address, whatever its plan says: Postfix's own bound for what one recipient becomes, 1000, which the
 #: role raises for all@ alone.

@@ -44,7 +44,7 @@ DECLARE
     what text;
 BEGIN
     SELECT ad.local_part || '@' || ad.domain AS address, ac.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota,
-           ts.quota_notice AS thresholds
+           ts.quota_warnings AS thresholds
     INTO mailbox
     FROM directory.account ac
     JOIN directory.address ad ON ad.account_id = ac.id
@@ -108,7 +108,7 @@ BEGIN ATOMIC
     JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
     WHERE CASE WHEN only_changed
         THEN EXISTS (SELECT FROM directory.quota_recheck r WHERE r.account_id = ac.id)
-        ELSE coalesce(ac.quota, ts.mailbox_quota, 0) > 0 AND cardinality(ts.quota_notice) > 0 END;
+        ELSE coalesce(ac.quota, ts.mailbox_quota, 0) > 0 AND cardinality(ts.quota_warnings) > 0 END;
 END;
 
 -- `usage`: KiB in use by username.

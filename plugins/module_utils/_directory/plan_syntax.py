@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from . import former_names
 from .model import (
     ALL_SENDERS,
+    BULK_MAIL_ACTIONS,
+    BULK_MAIL_COUNTS,
     DIRECTIONS,
     LIMIT_UNITS,
     LONGEST_PAUSE,
-    MASS_MAIL_ACTIONS,
-    MASS_MAIL_COUNTS,
     RELAY_SENDERS,
     RETENTION,
 )
@@ -40,8 +41,15 @@ from .syntax import (
 _LONGEST_PERIOD: Final = 31 * 86400
 
 
-def _max_quota(value: object) -> int | str | None:
-    return "mailbox_quota" if value == "mailbox_quota" else quota(value)
+def _max_account_quota(value: object) -> int | str | None:
+    if value == "plan":
+        return "plan"
+    if said := former_names.within("max_account_quota", value):
+        raise ValueError(said)
+    try:
+        return quota(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; plan for no more than its mailbox_quota") from None
 
 
 def _off_or_duration(value: object) -> int | None:
@@ -103,6 +111,8 @@ def _retention(value: object) -> dict[str, int]:
     written = value if isinstance(value, Mapping) else None
     if written is None:
         raise ValueError(f"{shown(value)} is not a mapping of {', '.join(RETENTION)} to durations")
+    if said := former_names.within("retention", written):
+        raise ValueError(said)
     for key in written:
         choice(key, RETENTION)
     try:
@@ -149,19 +159,21 @@ def _limit_items(value: object) -> Sequence[object]:
 
 def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[str, Any]:
     """One limit; `paused` is what a pause stops that does not say it."""
-    written = mapping(value, (*LIMIT_UNITS, "per", "pause", *(("stops",) if direction else ())))
+    keys = (*LIMIT_UNITS, "per", "pause", *(("pause_applies_to",) if direction else ()))
+    written = mapping(value, keys, former_names.LIMIT if direction else None)
     units = [unit for unit in LIMIT_UNITS if unit in written]
     if len(units) != 1 or "per" not in written:
         raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
     pause = _off_or_duration(written.get("pause"))
-    if pause is None and "stops" in written:
-        raise ValueError("stops: there is nothing to stop without a pause")
+    if pause is None and "pause_applies_to" in written:
+        raise ValueError("pause_applies_to: there is no pause")
     if pause is not None and not 0 < pause <= LONGEST_PAUSE:
         raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
     limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
     if direction:
         # Without a pause it is too much of what is counted, and no reason to stop anything else.
-        limit["stops"] = [direction] if pause is None else _directions(written.get("stops", paused))
+        directions = written.get("pause_applies_to", paused)
+        limit["pause_applies_to"] = [direction] if pause is None else _directions(directions)
     return limit
 
 
@@ -179,31 +191,33 @@ def _directions(value: object) -> list[str]:
     return [name for name in DIRECTIONS if name in names]
 
 
-def _mass_mail(value: object) -> dict[str, Any] | None:
+def _bulk_mail(value: object) -> dict[str, Any] | None:
     if value is None or value is False:
         return None
-    written = mapping(value, (*MASS_MAIL_COUNTS, "per", "action"))
-    counts = {key: no_limit_or(count)(written.get(key)) for key in MASS_MAIL_COUNTS}
-    if "same_content_received" not in written:
+    written = mapping(value, (*BULK_MAIL_COUNTS, "per", "action"), "bulk_mail")
+    counts = {key: no_limit_or(count)(written.get(key)) for key in BULK_MAIL_COUNTS}
+    if "recipients_per_content_received" not in written:
         # MV-5: sent or received.
-        counts["same_content_received"] = counts["same_content"]
+        counts["recipients_per_content_received"] = counts["recipients_per_content"]
     if set(counts.values()) == {None}:
-        raise ValueError(f"there is nothing to count: {', '.join(MASS_MAIL_COUNTS)}")
+        raise ValueError(f"there is nothing to count: {', '.join(BULK_MAIL_COUNTS)}")
     for key, most in counts.items():
         if most == 0:
             raise ValueError(f"{key}: 0 would stop all mail: 1 or more, whole; null for no limit")
     return {
         **counts,
         "per": _period(written.get("per", "1d")),
-        "action": choice(written.get("action", MASS_MAIL_ACTIONS[0]), MASS_MAIL_ACTIONS),
+        "action": choice(written.get("action", BULK_MAIL_ACTIONS[0]), BULK_MAIL_ACTIONS),
     }
 
 
-def mapping(value: object, keys: Sequence[str]) -> Mapping[str, Any]:
-    """A mapping with no other keys; ValueError."""
+def mapping(value: object, keys: Sequence[str], place: str | None = None) -> Mapping[str, Any]:
+    """A mapping with no other keys; `place` is where former names of them stood.  Raises: ValueError."""
     written = value if isinstance(value, Mapping) else None
     if written is None:
         raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")
+    if place is not None and (said := former_names.within(place, written)):
+        raise ValueError(said)
     for key in written:
         if key not in keys:
             raise ValueError(f"{printable(str(key))}: {unknown_key(keys)}")
@@ -233,9 +247,9 @@ def _host_or(convert: Callable[[object], int]) -> Callable[[object], int | None]
 
 _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "mailbox_quota": quota,
-    "max_quota": _max_quota,
+    "max_account_quota": _max_account_quota,
     "max_accounts": no_limit_or(count),
-    "max_forwards": no_limit_or(count),
+    "max_forward_targets": no_limit_or(count),
     "max_messages": _host_or(count),
     "max_folders": _host_or(count),
     "max_filters": _host_or(count),
@@ -247,7 +261,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "all_address": _all_senders,
     "renamed_alias": _off_or_duration,
     "renamed_domain": _off_or_duration,
-    "quota_notice": _percents,
+    "quota_warnings": _percents,
     "billing_step": _step,
     "retention": _retention,
     "max_message_size": quota,
@@ -255,14 +269,14 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "send_limits": _limits("send"),
     "receive_limits": _limits("receive"),
     "account_send_limits": _limits(None),
-    "mass_mail": _mass_mail,
+    "bulk_mail": _bulk_mail,
 }
 
 
 def plan_setting(key: str, value: object) -> Any:
     """The normal form of one plan key's value."""
     if key not in _PLAN_SETTINGS:
-        raise ValueError(unknown_key(tuple(_PLAN_SETTINGS)))
+        raise ValueError(former_names.answer(former_names.PLAN, key, value) or unknown_key(tuple(_PLAN_SETTINGS)))
     return _PLAN_SETTINGS[key](value)
 
 

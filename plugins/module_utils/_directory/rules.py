@@ -236,29 +236,30 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
     if tenant.plan not in desired.plans:
         return
     settings = effective(desired.plans[tenant.plan], tenant.overrides)
-    allowed, max_forwards = settings["max_accounts"], settings["max_forwards"]
-    most = MAX_TARGETS if max_forwards is None else min(max_forwards, MAX_TARGETS)
+    allowed, targets = settings["max_accounts"], settings["max_forward_targets"]
+    most = MAX_TARGETS if targets is None else min(targets, MAX_TARGETS)
     yield from _quotas(tenant, settings)
     if allowed is not None and len(tenant.accounts) + len(tenant.aliases) > allowed:
         yield from _too_many(tenant, allowed)
     for account in tenant.accounts.values():
         if isinstance(account.forward, Forward) and len(account.forward.to) > most:
-            yield _problem(tenant, account, ".forward.to", _too_many_targets(tenant, account.forward.to, max_forwards))
+            yield _problem(tenant, account, ".forward.to", _too_many_targets(tenant, account.forward.to, targets))
     for alias in tenant.aliases.values():
         if len(alias.targets) > most:
-            yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, max_forwards))
+            yield _problem(tenant, alias, "", _too_many_targets(tenant, alias.targets, targets))
 
 
 def _quotas(tenant: Tenant, settings: dict[str, Any]) -> Iterator[Problem]:
     """What an addresses file gives: it may be the customer's own, and the plan is not.  Modules are the operator's."""
-    most = settings["mailbox_quota"] if settings["max_quota"] == "mailbox_quota" else settings["max_quota"]
+    written = settings["max_account_quota"]
+    most = settings["mailbox_quota"] if written == "plan" else written
     if most is None or not tenant.addresses_file:
         return
     for account in tenant.accounts.values():
         if account.line and account.quota is not UNSET and (account.quota is None or account.quota > most):
             message = (
                 f"{size_text(account.quota)}, and plan {tenant.plan} allows tenant {tenant.name} {size_text(most)} "
-                "(max_quota, or else mailbox_quota)"
+                "(max_account_quota, or else mailbox_quota)"
             )
             yield _problem(tenant, account, ".quota", message)
 
@@ -275,4 +276,4 @@ def _too_many(tenant: Tenant, allowed: int) -> Iterator[Problem]:
 def _too_many_targets(tenant: Tenant, to: tuple[str, ...], allowed: int | None) -> str:
     if allowed is None or allowed > MAX_TARGETS:
         return f"{len(to)} targets, and no address may have more than {MAX_TARGETS}, whatever its plan says"
-    return f"{len(to)} targets, and plan {tenant.plan} allows tenant {tenant.name} {allowed} (max_forwards)"
+    return f"{len(to)} targets, and plan {tenant.plan} allows tenant {tenant.name} {allowed} (max_forward_targets)"

@@ -353,6 +353,61 @@ CREATE TRIGGER name_changed AFTER UPDATE ON directory.address
     EXECUTE FUNCTION directory.name_changed();
 """
 
+_SEVENTH: Final = """
+-- Keys of plans, and words in their values, that got other names.
+CREATE FUNCTION directory.keys_of_0_2(written jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT coalesce(jsonb_object_agg(
+        CASE e.key
+            WHEN 'mass_mail' THEN 'bulk_mail'
+            WHEN 'max_forwards' THEN 'max_forward_targets'
+            WHEN 'max_quota' THEN 'max_account_quota'
+            WHEN 'quota_notice' THEN 'quota_warnings'
+            ELSE e.key
+        END,
+        CASE
+            WHEN e.key = 'max_quota' AND e.value = '"mailbox_quota"' THEN '"plan"'
+            WHEN e.key = 'mass_mail' AND jsonb_typeof(e.value) = 'object' THEN (
+                SELECT jsonb_object_agg(
+                    CASE m.key
+                        WHEN 'same_content' THEN 'recipients_per_content'
+                        WHEN 'same_content_received' THEN 'recipients_per_content_received'
+                        WHEN 'unknown_recipients' THEN 'invalid_recipients'
+                        ELSE m.key
+                    END, m.value)
+                FROM jsonb_each(e.value) m)
+            WHEN e.key IN ('send_limits', 'receive_limits') THEN (
+                SELECT coalesce(jsonb_agg(
+                    CASE WHEN l.value ? 'stops'
+                        THEN l.value - 'stops' || jsonb_build_object('pause_applies_to', l.value -> 'stops')
+                        ELSE l.value
+                    END ORDER BY l.number), '[]')
+                FROM jsonb_array_elements(e.value) WITH ORDINALITY AS l (value, number))
+            WHEN e.key = 'retention' AND e.value ? 'any'
+                THEN e.value - 'any' || jsonb_build_object('received', e.value -> 'any')
+            ELSE e.value
+        END), '{}')
+    FROM jsonb_each(written) e;
+END;
+
+DROP TRIGGER quota_changed ON directory.tenant;
+DROP TRIGGER quota_changed ON directory.plan;
+UPDATE directory.plan SET settings = directory.keys_of_0_2(settings);
+UPDATE directory.tenant SET overrides = directory.keys_of_0_2(overrides);
+DROP FUNCTION directory.keys_of_0_2;
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.tenant
+    FOR EACH ROW WHEN (
+        OLD.plan <> NEW.plan
+        OR OLD.overrides -> 'mailbox_quota' IS DISTINCT FROM NEW.overrides -> 'mailbox_quota'
+        OR OLD.overrides -> 'quota_warnings' IS DISTINCT FROM NEW.overrides -> 'quota_warnings')
+    EXECUTE FUNCTION directory.quota_changed();
+CREATE TRIGGER quota_changed AFTER UPDATE ON directory.plan
+    FOR EACH ROW WHEN (
+        OLD.settings -> 'mailbox_quota' IS DISTINCT FROM NEW.settings -> 'mailbox_quota'
+        OR OLD.settings -> 'quota_warnings' IS DISTINCT FROM NEW.settings -> 'quota_warnings')
+    EXECUTE FUNCTION directory.quota_changed();
+"""
+
 #: What there is before the first migration: where versions and the text of the views are remembered.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -374,6 +429,7 @@ MIGRATIONS: Final[tuple[tuple[int, str], ...]] = (
     (4, _FOURTH),
     (5, _FIFTH),
     (6, _SIXTH),
+    (7, _SEVENTH),
 )
 
 #: The version this release reads and writes.

@@ -76,7 +76,7 @@ SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        coalesce(s.settings #>> '{pop_before_smtp,senders}', 'login') AS relay_senders,
        (s.settings ->> 'renamed_domain')::integer AS renamed_domain,
        s.settings ->> 'all_address' AS all_address,
-       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_notice')::integer) AS quota_notice,
+       ARRAY(SELECT jsonb_array_elements_text(s.settings -> 'quota_warnings')::integer) AS quota_warnings,
        (s.settings ->> 'billing_step')::integer AS billing_step,
        s.settings -> 'retention' AS retention,
        (s.settings ->> 'max_message_size')::bigint AS max_message_size,
@@ -84,7 +84,7 @@ SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        s.settings -> 'send_limits' AS send_limits,
        s.settings -> 'receive_limits' AS receive_limits,
        s.settings -> 'account_send_limits' AS account_send_limits,
-       nullif(s.settings -> 'mass_mail', 'null') AS mass_mail
+       nullif(s.settings -> 'bulk_mail', 'null') AS bulk_mail
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;

@@ -18,7 +18,7 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from ...module_utils._directory import password_hashes, plan_syntax, syntax
+from ...module_utils._directory import former_names, password_hashes, plan_syntax, syntax
 from ...module_utils._directory.model import (
     ACCOUNT_STATES,
     CONTACTS,
@@ -74,15 +74,21 @@ class Report:
                 first[key.text] = key.line
                 yield key, key_path, value
 
-    def fields(self, node: Node | None, path: str, known: Mapping[str, Convert]) -> dict[str, Any]:
-        """The values of a mapping whose keys are given; those that are wrong are left out."""
+    def fields(
+        self, node: Node | None, path: str, known: Mapping[str, Convert], former: Mapping[str, Convert] | None = None
+    ) -> dict[str, Any]:
+        """The values of a mapping whose keys are given; those that are wrong are left out.
+
+        `former`: keys of earlier releases, with what says so.
+        """
         values = {}
+        converts = {**known, **(former or {})}
         for key, key_path, value in self.entries(node, path):
-            if key.text not in known:
+            if key.text not in converts:
                 self.add(key.line, key_path, syntax.unknown_key(tuple(known)))
                 continue
             try:
-                values[key.text] = known[key.text](value, key_path)
+                values[key.text] = converts[key.text](value, key_path)
             except ValueError as error:
                 self.add(value.line, key_path, str(error))
         return values
@@ -136,7 +142,7 @@ def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
     contact = _written(partial(syntax.target, lenient=report.lenient))
     known: dict[str, Convert] = {
         "plan": lambda node, _: (_text(node), node.line),
-        "overrides": lambda node, path: report.fields(node, path, _PLAN_FIELDS),
+        "overrides": lambda node, path: report.fields(node, path, _PLAN_FIELDS, _FORMER_PLAN_FIELDS),
         "state": _written(partial(syntax.choice, allowed=TENANT_STATES)),
         "addresses_managed_by": _written(partial(syntax.choice, allowed=MANAGERS)),
         "language": _written(partial(syntax.choice, allowed=LANGUAGES)),
@@ -371,3 +377,6 @@ _OPERATORS_KEYS: Final = (
 )
 _PLANS: Final = "mail_plans"
 _PLAN_FIELDS: Final[dict[str, Convert]] = {key: _typed(partial(plan_syntax.plan_setting, key)) for key in PLAN_DEFAULTS}
+_FORMER_PLAN_FIELDS: Final[dict[str, Convert]] = {
+    key: _typed(partial(plan_syntax.plan_setting, key)) for key in former_names.FORMER_NAMES[former_names.PLAN]
+}

@@ -401,7 +401,7 @@ def test_the_user_of_a_suspended_mailbox_is_not_told_but_the_contact_is(
 
 
 def test_thresholds_are_the_plans(operator: Control, box: Box, fill: Callable[..., None]) -> None:
-    tenant(operator, overrides={"quota_notice": [100]})
+    tenant(operator, overrides={"quota_warnings": [100]})
     try:
         fill(box, 95)
         assert settled(box)

@@ -65,8 +65,8 @@ def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[
             host.check_output(f"mailhosting limits drop {name} && mailhosting limits release {name}")
         empty(server, ABE, BABA, BOSS, KAI, LEE)
 
-    def set_rule(**mass_mail: Any) -> None:
-        crowd.module("mail_tenant", name="crowd", overrides={"mass_mail": {"per": "1h", **mass_mail}})
+    def set_rule(**bulk_mail: Any) -> None:
+        crowd.module("mail_tenant", name="crowd", overrides={"bulk_mail": {"per": "1h", **bulk_mail}})
         # It knows a plan for a second.
         restart_gate(host)
 
@@ -117,7 +117,7 @@ def _told_operator(host: testinfra.host.Host) -> int:
 def test_a_run_is_held_and_released_or_deleted_by_one_command(
     server: Server, host: testinfra.host.Host, crowd: Control, rule: Rule
 ) -> None:
-    rule(same_content=LIMIT)
+    rule(recipients_per_content=LIMIT)
     told = _told_operator(host)
     # A newsletter below the limit passes.
     assert _sends_run(server, KAI, LIMIT - 1) == [250] * (LIMIT - 1)
@@ -163,7 +163,7 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
 
 @pytest.mark.requirement("MV-5")
 def test_a_run_is_refused_by_setting(server: Server, crowd: Control, rule: Rule) -> None:
-    rule(same_content=LIMIT, action="refuse")
+    rule(recipients_per_content=LIMIT, action="refuse")
     assert _sends_run(server, KAI, LIMIT) == [250] * (LIMIT - 1) + [550]
     with submission(server, KAI) as session:
         assert session.docmd("MAIL", f"FROM:<{KAI.address}>") == MASS_MAIL
@@ -176,7 +176,7 @@ def test_a_run_is_refused_by_setting(server: Server, crowd: Control, rule: Rule)
 
 @pytest.mark.requirement("MV-5")
 def test_too_many_unknown_recipients_stop_an_account(server: Server, crowd: Control, rule: Rule) -> None:
-    rule(unknown_recipients=4, action="refuse")
+    rule(invalid_recipients=4, action="refuse")
     with submission(server, KAI) as session:
         for number in range(4):
             session.docmd("MAIL", f"FROM:<{KAI.address}>")
@@ -199,7 +199,7 @@ def test_too_many_unknown_recipients_stop_an_account(server: Server, crowd: Cont
 def test_too_many_bounces_stop_an_account(
     server: Server, host: testinfra.host.Host, crowd: Control, outside: Outside, rule: Rule, sender: str
 ) -> None:
-    rule(unknown_recipients=4)
+    rule(invalid_recipients=4)
     nobody = [f"refused@{name}.example" for name in ("one", "two", "three", "four")]
     assert _sends(server, KAI, LETTER, *nobody[:3], "somebody@else.example", sender=sender)[0] == 250
     assert until(lambda: in_maildrop(server, KAI) == 1)
@@ -236,7 +236,7 @@ def test_nobody_asks_for_no_bounces(server: Server, crowd: Control, protocol: st
 
 @pytest.mark.requirement("MV-5")
 def test_a_run_that_is_received_is_held_and_all_other_mail_comes(server: Server, crowd: Control, rule: Rule) -> None:
-    rule(same_content=LIMIT)
+    rule(recipients_per_content=LIMIT)
     said = _receives_run(server, KAI, LIMIT + 2)
     assert [code for code, _text in said] == [250] * (LIMIT + 2)
     assert until(lambda: in_maildrop(server, KAI) == LIMIT - 1)
@@ -256,7 +256,7 @@ def test_a_run_that_is_received_is_held_and_all_other_mail_comes(server: Server,
 
 @pytest.mark.requirement("MV-5")
 def test_a_run_that_is_received_is_refused_by_setting(server: Server, rule: Rule) -> None:
-    rule(same_content_received=LIMIT, action="refuse")
+    rule(recipients_per_content_received=LIMIT, action="refuse")
     said = _receives_run(server, KAI, LIMIT + 1)
     assert [code for code, _text in said] == [250] * (LIMIT - 1) + [550] * 2
     assert said[-1] == MASS_MAIL
@@ -304,7 +304,7 @@ def test_what_is_held_is_in_the_queue_of_held_mail_alone(
     server: Server, host: testinfra.host.Host, crowd: Control, rule: Rule
 ) -> None:
     """An operator's own hold is no mail of the account's."""
-    rule(same_content=LIMIT)
+    rule(recipients_per_content=LIMIT)
     _sends_run(server, KAI, LIMIT)
     # Of the same sender, held by hand.
     host.check_output(

@@ -31,13 +31,13 @@ CHANGES = {
         CUSTOMER,
         ("    info:", "    info: {quota: 100G}"),
         f"{CUSTOMER}:5: customer.example.accounts.info.quota",
-        "100G, and plan basic allows tenant customer 1G (max_quota, or else mailbox_quota)",
+        "100G, and plan basic allows tenant customer 1G (max_account_quota, or else mailbox_quota)",
     ),
     "no quota": (
         CUSTOMER,
         ("    info:", "    info: {quota: null}"),
         f"{CUSTOMER}:5: customer.example.accounts.info.quota",
-        "no limit, and plan basic allows tenant customer 1G (max_quota, or else mailbox_quota)",
+        "no limit, and plan basic allows tenant customer 1G (max_account_quota, or else mailbox_quota)",
     ),
     "another tenant's domain": (
         CUSTOMER,
@@ -67,7 +67,7 @@ CHANGES = {
         CUSTOMER,
         ("sales: [info]", f"sales: [{', '.join(f'u{number}@home.example' for number in range(7))}]"),
         f"{CUSTOMER}:12: customer.example.aliases.sales",
-        "7 targets, and plan basic allows tenant customer 6 (max_forwards)",
+        "7 targets, and plan basic allows tenant customer 6 (max_forward_targets)",
     ),
     "a file in the name of another tenant": (
         "addresses/other.yml",

@@ -46,7 +46,9 @@ def alias(local_part: str, line: int, *targets: str, domain: str = "acme.example
 
 
 def lines(*tenants: Tenant, **plan: Any) -> list[str]:
-    found = rules.check(Desired({"basic": {"max_forwards": None, **plan}}, {tenant.name: tenant for tenant in tenants}))
+    found = rules.check(
+        Desired({"basic": {"max_forward_targets": None, **plan}}, {tenant.name: tenant for tenant in tenants})
+    )
     return sorted(map(str, found))
 
 
@@ -190,19 +192,19 @@ def test_override_raises_the_limit() -> None:
 def test_too_many_targets() -> None:
     targets = tuple(f"u{number}@home.example" for number in range(3))
     items = account("ken", 3, forward=Forward(targets)), alias("all", 5, *targets)
-    assert lines(tenant("acme", *items), max_forwards=3) == []
-    assert lines(tenant("acme", *items), max_forwards=2) == [
+    assert lines(tenant("acme", *items), max_forward_targets=3) == []
+    assert lines(tenant("acme", *items), max_forward_targets=2) == [
         (
             line(
                 "addresses/acme.yml:3",
                 "acme.example.accounts.ken.forward.to",
-                "3 targets, and plan basic allows tenant acme 2 (max_forwards)",
+                "3 targets, and plan basic allows tenant acme 2 (max_forward_targets)",
             )
         ),
         line(
             "addresses/acme.yml:5",
             "acme.example.aliases.all",
-            "3 targets, and plan basic allows tenant acme 2 (max_forwards)",
+            "3 targets, and plan basic allows tenant acme 2 (max_forward_targets)",
         ),
     ]
 
@@ -211,10 +213,10 @@ def test_too_many_targets() -> None:
     ("plan", "most"),
     [
         ({"mailbox_quota": 1 << 30}, "1G"),
-        ({"mailbox_quota": 1 << 30, "max_quota": 3 << 29}, "1536M"),
-        ({"mailbox_quota": None, "max_quota": 100}, "100"),
+        ({"mailbox_quota": 1 << 30, "max_account_quota": 3 << 29}, "1536M"),
+        ({"mailbox_quota": None, "max_account_quota": 100}, "100"),
         ({}, None),
-        ({"mailbox_quota": 1, "max_quota": None}, None),
+        ({"mailbox_quota": 1, "max_account_quota": None}, None),
     ],
 )
 def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
@@ -223,7 +225,7 @@ def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
         line(
             f"addresses/acme.yml:{number}",
             f"acme.example.accounts.{name}.quota",
-            f"{given}, and plan basic allows tenant acme {most} (max_quota, or else mailbox_quota)",
+            f"{given}, and plan basic allows tenant acme {most} (max_account_quota, or else mailbox_quota)",
         )
         for number, name, given in ((4, "b", "2G"), (5, "c", "no limit"))
     ]
@@ -236,14 +238,14 @@ def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
 def test_no_plan_allows_more_than_a_thousand_targets(allowed: int | None) -> None:
     targets = tuple(f"u{number}@home.example" for number in range(1001))
     most = account("ken", 3, forward=Forward(targets[:1000])), alias("all", 5, *targets[:1000])
-    assert lines(tenant("acme", *most), max_forwards=allowed) == []
+    assert lines(tenant("acme", *most), max_forward_targets=allowed) == []
     more = account("ken", 3, forward=Forward(targets)), alias("all", 5, *targets)
     message = (
-        "1001 targets, and plan basic allows tenant acme 1000 (max_forwards)"
+        "1001 targets, and plan basic allows tenant acme 1000 (max_forward_targets)"
         if allowed == 1000
         else "1001 targets, and no address may have more than 1000, whatever its plan says"
     )
-    assert lines(tenant("acme", *more), max_forwards=allowed) == [
+    assert lines(tenant("acme", *more), max_forward_targets=allowed) == [
         line("addresses/acme.yml:3", "acme.example.accounts.ken.forward.to", message),
         line("addresses/acme.yml:5", "acme.example.aliases.all", message),
     ]
@@ -255,7 +257,7 @@ def test_six_targets_are_the_default() -> None:
         line(
             "addresses/acme.yml:5",
             "acme.example.aliases.all",
-            "7 targets, and plan basic allows tenant acme 6 (max_forwards)",
+            "7 targets, and plan basic allows tenant acme 6 (max_forward_targets)",
         )
     ]
 

@@ -12,8 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory import plan_syntax, syntax
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, PROTOCOLS
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import former_names, plan_syntax, syntax
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
+    BULK_MAIL_COUNTS,
+    DIRECTIONS,
+    PLAN_DEFAULTS,
+    PROTOCOLS,
+    RETENTION,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -215,7 +221,10 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
     [
         ("mailbox_quota", "20M", 20971520),
         ("max_accounts", "50", 50),
-        ("max_forwards", 0, 0),
+        ("max_account_quota", "plan", "plan"),
+        ("max_account_quota", "5G", 5 << 30),
+        ("retention", {"received": "1d", "read": "1d"}, {"read": 86400, "received": 86400}),
+        ("max_forward_targets", 0, 0),
         ("max_messages", 100000, 100000),
         ("max_folders", "50", 50),
         ("max_filters", None, None),
@@ -236,51 +245,56 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
             "send_limits",
             [{"messages": 1000, "per": "1h", "pause": "2h"}, {"recipients": 0, "per": "1d"}],
             [
-                {"messages": 1000, "per": 3600, "pause": 7200, "stops": ["send", "receive"]},
-                {"recipients": 0, "per": 86400, "pause": None, "stops": ["send"]},
+                {"messages": 1000, "per": 3600, "pause": 7200, "pause_applies_to": ["send", "receive"]},
+                {"recipients": 0, "per": 86400, "pause": None, "pause_applies_to": ["send"]},
             ],
         ),
         (
             "receive_limits",
             [{"messages": 5, "per": "1h", "pause": False}, {"messages": 5, "per": "1h", "pause": "1m"}],
             [
-                {"messages": 5, "per": 3600, "pause": None, "stops": ["receive"]},
-                {"messages": 5, "per": 3600, "pause": 60, "stops": ["send", "receive"]},
+                {"messages": 5, "per": 3600, "pause": None, "pause_applies_to": ["receive"]},
+                {"messages": 5, "per": 3600, "pause": 60, "pause_applies_to": ["send", "receive"]},
             ],
         ),
         (
             "receive_limits",
-            [{"messages": 5, "per": "1m", "pause": "1m", "stops": "receive"}],
-            [{"messages": 5, "per": 60, "pause": 60, "stops": ["receive"]}],
+            [{"messages": 5, "per": "1m", "pause": "1m", "pause_applies_to": "receive"}],
+            [{"messages": 5, "per": 60, "pause": 60, "pause_applies_to": ["receive"]}],
         ),
         ("account_send_limits", [{"messages": 9, "per": "1h"}], [{"messages": 9, "per": 3600, "pause": None}]),
-        ("mass_mail", False, None),
+        ("bulk_mail", False, None),
         (
-            "mass_mail",
-            {"same_content": 5000},
+            "bulk_mail",
+            {"recipients_per_content": 5000},
             {
-                "same_content": 5000,
-                "same_content_received": 5000,
-                "unknown_recipients": None,
+                "recipients_per_content": 5000,
+                "recipients_per_content_received": 5000,
+                "invalid_recipients": None,
                 "per": 86400,
                 "action": "hold",
             },
         ),
         (
-            "mass_mail",
-            {"same_content": 5000, "same_content_received": None, "unknown_recipients": 100, "action": "refuse"},
+            "bulk_mail",
             {
-                "same_content": 5000,
-                "same_content_received": None,
-                "unknown_recipients": 100,
+                "recipients_per_content": 5000,
+                "recipients_per_content_received": None,
+                "invalid_recipients": 100,
+                "action": "refuse",
+            },
+            {
+                "recipients_per_content": 5000,
+                "recipients_per_content_received": None,
+                "invalid_recipients": 100,
                 "per": 86400,
                 "action": "refuse",
             },
         ),
-        ("quota_notice", [100, "80", 80, 1], [1, 80, 100]),
-        ("quota_notice", [], []),
-        ("quota_notice", False, []),
-        ("quota_notice", None, []),
+        ("quota_warnings", [100, "80", 80, 1], [1, 80, 100]),
+        ("quota_warnings", [], []),
+        ("quota_warnings", False, []),
+        ("quota_warnings", None, []),
     ],
 )
 def test_plan_setting(key: str, value: object, result: Any) -> None:
@@ -295,9 +309,14 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ("tenant_quota", "0M", f'"0M" {NOT_A_SIZE}; null for no limit'),
         ("send_limits", [{"messages": None, "per": "1h"}], "null is not a number: 0 or more, whole"),
         ("receive_limits", [{"recipients": -1, "per": "1h"}], "-1 is not a number: 0 or more, whole"),
+        (
+            "max_account_quota",
+            "plans",
+            f'"plans" {NOT_A_SIZE}; null for no limit; plan for no more than its mailbox_quota',
+        ),
         ("max_accounts", -1, "-1 is not a number: 0 or more, whole; null for no limit"),
         ("max_accounts", "9" * 10, '"9999999999" is not a number: 0 or more, whole; null for no limit'),
-        ("max_forwards", 1.5, "1.5 is not a number: 0 or more, whole; null for no limit"),
+        ("max_forward_targets", 1.5, "1.5 is not a number: 0 or more, whole; null for no limit"),
         ("max_folders", 0, "0 is too few: 1 or more, whole; null for the host's setting"),
         ("max_messages", "many", '"many" is not a number: 0 or more, whole; null for the host\'s setting'),
         ("protocols", "pop3", f'"pop3" is not a list of {", ".join(PROTOCOLS)}'),
@@ -308,7 +327,7 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ("pop_before_smtp", {"senders": "tenant"}, "for: how long a login opens relaying is missing, such as 30m"),
         ("pop_before_smtp", {"for": "30m", "senders": "any"}, '"any" is none of login, tenant'),
         ("pop_before_smtp", {"for": "30m", "sender": "tenant"}, "sender: unknown key; known here: for, senders"),
-        ("send_limits", [5], "5 is not a mapping of messages, recipients, per, pause, stops"),
+        ("send_limits", [5], "5 is not a mapping of messages, recipients, per, pause, pause_applies_to"),
         (
             "send_limits",
             [{"messages": 5, "recipients": 5, "per": "1h"}],
@@ -323,23 +342,27 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         ("send_limits", [{"messages": 5, "per": "1h", "pause": "3h"}], 'pause: "3h" is not from 1s to 2h'),
         (
             "send_limits",
-            [{"messages": 5, "per": "1h", "stops": ["send"]}],
-            "stops: there is nothing to stop without a pause",
+            [{"messages": 5, "per": "1h", "pause_applies_to": ["send"]}],
+            "pause_applies_to: there is no pause",
         ),
         (
             "account_send_limits",
-            [{"messages": 5, "per": "1h", "pause": "1h", "stops": "send"}],
-            "stops: unknown key; known here: messages, recipients, per, pause",
+            [{"messages": 5, "per": "1h", "pause": "1h", "pause_applies_to": "send"}],
+            "pause_applies_to: unknown key; known here: messages, recipients, per, pause",
         ),
-        ("mass_mail", {}, "there is nothing to count: same_content, same_content_received, unknown_recipients"),
         (
-            "mass_mail",
-            {"unknown_recipients": 0},
-            "unknown_recipients: 0 would stop all mail: 1 or more, whole; null for no limit",
+            "bulk_mail",
+            {},
+            "there is nothing to count: recipients_per_content, recipients_per_content_received, invalid_recipients",
         ),
-        ("mass_mail", {"same_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
+        (
+            "bulk_mail",
+            {"invalid_recipients": 0},
+            "invalid_recipients: 0 would stop all mail: 1 or more, whole; null for no limit",
+        ),
+        ("bulk_mail", {"recipients_per_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
         *(
-            ("quota_notice", value, f"{said} is not a list of percents: {PERCENTS}")
+            ("quota_warnings", value, f"{said} is not a list of percents: {PERCENTS}")
             for value, said in [([0], "a list"), ([101], "a list"), ([90.5], "a list"), (90, "90"), ("90", '"90"')]
         ),
         ("quota", 1, f"unknown key; known here: {', '.join(PLAN_DEFAULTS)}"),
@@ -347,6 +370,62 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
 )
 def test_plan_setting_refuses(key: str, value: object, message: str) -> None:
     assert refusal(plan_syntax.plan_setting, key, value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("quota_notice", [90], "is called quota_warnings since 0.2.0"),
+        ("max_forwards", 5, "is called max_forward_targets since 0.2.0"),
+        ("max_quota", "5G", "is called max_account_quota since 0.2.0"),
+        (
+            "max_quota",
+            "mailbox_quota",
+            "is called max_account_quota since 0.2.0; mailbox_quota: is called plan since 0.2.0",
+        ),
+        ("max_account_quota", "mailbox_quota", "mailbox_quota: is called plan since 0.2.0"),
+        ("mass_mail", None, "is called bulk_mail since 0.2.0"),
+        (
+            "mass_mail",
+            {"same_content": 5, "per": "1d"},
+            "is called bulk_mail since 0.2.0; same_content: is called recipients_per_content since 0.2.0",
+        ),
+        (
+            "bulk_mail",
+            {"same_content_received": 5, "unknown_recipients": 5},
+            (
+                "same_content_received: is called recipients_per_content_received since 0.2.0; "
+                "unknown_recipients: is called invalid_recipients since 0.2.0"
+            ),
+        ),
+        ("retention", {"read": "14d", "any": "30d"}, "any: is called received since 0.2.0"),
+        *(
+            (
+                f"{direction}_limits",
+                [{"messages": 5, "per": "1h", "pause": "1h", "stops": direction}],
+                "stops: is called pause_applies_to since 0.2.0",
+            )
+            for direction in DIRECTIONS
+        ),
+        # It never had one.
+        (
+            "account_send_limits",
+            [{"messages": 5, "per": "1h", "stops": "send"}],
+            "stops: unknown key; known here: messages, recipients, per, pause",
+        ),
+    ],
+)
+def test_a_former_name_is_answered_by_the_present_one(key: str, value: object, message: str) -> None:
+    assert refusal(plan_syntax.plan_setting, key, value) == message
+
+
+def test_no_present_name_is_taken_for_a_former_one() -> None:
+    former = former_names.FORMER_NAMES
+    assert former[former_names.PLAN].keys().isdisjoint(PLAN_DEFAULTS)
+    assert {present.name for present in former[former_names.PLAN].values()} <= PLAN_DEFAULTS.keys()
+    assert former["bulk_mail"].keys().isdisjoint(BULK_MAIL_COUNTS)
+    assert {present.name for present in former["bulk_mail"].values()} == set(BULK_MAIL_COUNTS)
+    assert former["retention"].keys().isdisjoint(RETENTION)
 
 
 def test_plan_settings_name_the_key() -> None:

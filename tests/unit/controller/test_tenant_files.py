@@ -61,7 +61,8 @@ def test_every_key(tree: Tree) -> None:
     tree.write({
         "tenants/acme.yml": """\
 plan: basic
-overrides: {mailbox_quota: 50M, max_quota: 1G, max_accounts: null, protocols: [submission, pop3], cleartext_auth: true}
+overrides: {mailbox_quota: 50M, max_account_quota: 1G, max_accounts: null, protocols: [submission, pop3],
+  cleartext_auth: true}
 state: no_login
 addresses_managed_by: inventory
 domains:
@@ -83,7 +84,7 @@ acme.example:
     assert read.problems == []
     assert acme.overrides == {
         "mailbox_quota": 52428800,
-        "max_quota": 1073741824,
+        "max_account_quota": 1073741824,
         "max_accounts": None,
         "protocols": ["pop3", "submission"],
         "cleartext_auth": True,
@@ -372,6 +373,18 @@ BAD_TENANTS = {
         "plan: basic\noverrides:\n  quota: 5M",
         line("tenants/bolt.yml:3", "overrides.quota", f"unknown key; known here: {', '.join(PLAN_DEFAULTS)}"),
     ),
+    "former name of an override": (
+        "plan: basic\noverrides:\n  max_forwards: 5",
+        line("tenants/bolt.yml:3", "overrides.max_forwards", "is called max_forward_targets since 0.2.0"),
+    ),
+    "former names in an override": (
+        "plan: basic\noverrides:\n  mass_mail: {same_content: 5}",
+        line(
+            "tenants/bolt.yml:3",
+            "overrides.mass_mail",
+            "is called bulk_mail since 0.2.0; same_content: is called recipients_per_content since 0.2.0",
+        ),
+    ),
     "override": (
         "plan: basic\noverrides: {mailbox_quota: 50 Megs}",
         line("tenants/bolt.yml:2", "overrides.mailbox_quota", f'"50 Megs" {SIZE}'),
@@ -541,7 +554,7 @@ def test_a_thousand_and_one_targets(tree: Tree) -> None:
     (tree.root / "secrets/acme.yml").unlink()
     many = ", ".join(f"u{number}@home.example" for number in range(1001))
     tree.write({
-        "tenants/acme.yml": FILES["tenants/acme.yml"] + "overrides: {max_forwards: null}\n",
+        "tenants/acme.yml": FILES["tenants/acme.yml"] + "overrides: {max_forward_targets: null}\n",
         "addresses/acme.yml": f"""\
 acme.example:
   accounts:
@@ -556,7 +569,7 @@ acme.example:
         line("addresses/acme.yml:5", "acme.example.aliases.a", message),
     ]
     tree.write({"tenants/acme.yml": FILES["tenants/acme.yml"]})
-    message = "1001 targets, and plan basic allows tenant acme 6 (max_forwards)"
+    message = "1001 targets, and plan basic allows tenant acme 6 (max_forward_targets)"
     assert [text.partition(": ")[2].partition(": ")[2] for text in tree.lines()] == [message, message]
 
 
@@ -724,6 +737,7 @@ def test_plans() -> None:
             {"basic": {"virus": None}},
             f"mail_plans.basic.virus: unknown key; known here: {', '.join(PLAN_DEFAULTS)}",
         ),
+        ({"basic": {"mass_mail": None}}, "mail_plans.basic.mass_mail: is called bulk_mail since 0.2.0"),
     ],
 )
 def test_bad_plans(value: object, message: str) -> None:

@@ -31,7 +31,7 @@ MEBIBYTE = 1 << 20
 PLANS: dict[str, dict[str, Any]] = {
     "basic": {
         "mailbox_quota": 20 * MEBIBYTE,
-        "max_quota": None,
+        "max_account_quota": None,
         "max_accounts": None,
         "protocols": ["pop3s", "submission"],
     },

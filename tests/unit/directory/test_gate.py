@@ -114,7 +114,7 @@ def test_all_of_a_large_domain(declare: Declare, see: See) -> None:
 @pytest.mark.parametrize("length", [48, 1000])
 def test_a_chain_is_followed_as_far_as_postfix_does(declare: Declare, see: See, length: int) -> None:
     chain = [alias(f"a{number}@acme.example", f"a{number + 1}@acme.example") for number in range(length)]
-    declare(desired(tenant("acme", f"a{length}@acme.example", *chain), plans=plans(max_forwards=None)))
+    declare(desired(tenant("acme", f"a{length}@acme.example", *chain), plans=plans(max_forward_targets=None)))
     assert ends(see, "a0@acme.example") == ([f"a{length}@acme.example"], [])
 
 
@@ -175,8 +175,19 @@ def test_mail_that_waits_is_known_until_it_is_gone(declare: Declare, see: See) -
     assert see("mailhosting", waiting) == [("A1", 18, None, "mass_mail", 1_800_000_009.0)]
 
 
+def test_the_gate_of_the_release_before_reads_a_plan_until_it_is_restarted(declare: Declare, see: See) -> None:
+    counts = {"recipients_per_content": 5, "recipients_per_content_received": None, "invalid_recipients": 7}
+    rest = {"per": 60, "action": "hold"}
+    declare(desired(tenant("acme", overrides={"bulk_mail": {**counts, **rest}})))
+    (tenant_id,) = see("postgres", "SELECT id FROM directory.tenant")[0]
+    ((settings,),) = see(gate.USER, "SELECT settings FROM v1.gate_tenant(%s)", tenant_id)
+    assert settings["bulk_mail"] == {**counts, **rest}
+    former = {"same_content": 5, "same_content_received": None, "unknown_recipients": 7, **rest}
+    assert former.items() <= settings["mass_mail"].items()
+
+
 def test_what_the_plan_says(declare: Declare, see: See) -> None:
-    limits = [{"messages": 5, "per": 60, "pause": None, "stops": ["send"]}]
+    limits = [{"messages": 5, "per": 60, "pause": None, "pause_applies_to": ["send"]}]
     declare(desired(tenant("acme", overrides={"max_message_size": 7}), plans=plans(send_limits=limits)))
     (tenant_id,) = see("postgres", "SELECT id FROM directory.tenant")[0]
     ((name, settings),) = see(gate.USER, "SELECT * FROM v1.gate_tenant(%s)", tenant_id)
@@ -187,5 +198,6 @@ def test_what_the_plan_says(declare: Declare, see: See) -> None:
         "send_limits": limits,
         "receive_limits": [],
         "account_send_limits": [],
+        "bulk_mail": None,
         "mass_mail": None,
     }

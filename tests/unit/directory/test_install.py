@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,61 @@ def test_a_later_release_is_reached_step_by_step(root: Place, monkeypatch: pytes
         install(root)
     with connect(root) as connection, pytest.raises(NoDirectory, match=r"run the playbook mailhosting\.stack\.site"):
         Store(connection)
+
+
+def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(bare_cluster, SUPERUSER, "former_names")
+    before = [(version, sql) for version, sql in schema.MIGRATIONS if version < 7]
+    monkeypatch.setattr(installing, "MIGRATIONS", before)
+    monkeypatch.setattr(installing, "VERSION", before[-1][0])
+    install(place)
+    limits = [{"recipients": 5, "per": 60, "pause": 60, "stops": ["send"]}, {"messages": 9, "per": 60, "pause": None}]
+    counts = {"same_content": 5, "same_content_received": None, "unknown_recipients": 7}
+    written = {
+        "mailbox_quota": 50,
+        "max_quota": "mailbox_quota",
+        "max_forwards": 3,
+        "quota_notice": [90],
+        "send_limits": limits,
+        "receive_limits": limits,
+        "mass_mail": {**counts, "per": 60, "action": "hold"},
+        "retention": {"read": 7, "any": 8},
+    }
+    few = {"max_quota": 5, "mass_mail": None, "retention": {"trash": 1}, "receive_limits": []}
+    with connect(place) as connection:
+        insert = "INSERT INTO directory.plan (name, settings, origin) VALUES (%s, %s, 'module')"
+        for name, settings in (("all", written), ("few", few), ("none", {})):
+            connection.execute(insert, [name, json.dumps(settings)])
+        connection.execute(
+            "INSERT INTO directory.tenant (name, plan, overrides, state, addresses_managed_by, origin) "
+            "VALUES ('acme', 'none', %s, 'active', 'inventory', 'module')",
+            [json.dumps(written)],
+        )
+        connection.execute("INSERT INTO directory.account (tenant_id, state) SELECT id, 'active' FROM directory.tenant")
+    monkeypatch.undo()
+    assert "migrate to version 7" in install(place)
+
+    with connect(place._replace(user="mailhosting")) as connection:
+        found = Store(connection).load()
+        # Nobody's quota has changed.
+        assert connection.execute("TABLE directory.quota_recheck").fetchall() == []
+        connection.execute("""UPDATE directory.tenant SET overrides = overrides || '{"quota_warnings": [80]}'""")
+        assert len(connection.execute("TABLE directory.quota_recheck").fetchall()) == 1
+    renamed = [{"recipients": 5, "per": 60, "pause": 60, "pause_applies_to": ["send"]}, limits[1]]
+    counts = {"recipients_per_content": 5, "recipients_per_content_received": None, "invalid_recipients": 7}
+    present = {
+        "mailbox_quota": 50,
+        "max_account_quota": "plan",
+        "max_forward_targets": 3,
+        "quota_warnings": [90],
+        "send_limits": renamed,
+        "receive_limits": renamed,
+        "bulk_mail": {**counts, "per": 60, "action": "hold"},
+        "retention": {"read": 7, "received": 8},
+    }
+    few = {"max_account_quota": 5, "bulk_mail": None, "retention": {"trash": 1}, "receive_limits": []}
+    assert found.plans == {"all": present, "few": few, "none": {}}
+    assert found.tenants["acme"].overrides == present
 
 
 def test_an_empty_database_is_no_directory(place: Place) -> None:

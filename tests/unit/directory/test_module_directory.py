@@ -221,7 +221,7 @@ domains:
         "max_message_size": 0,
         "pop_before_smtp": 0,
         "pop_before_smtp_senders": "login",
-        "quota_notice": [90, 100],
+        "quota_warnings": [90, 100],
         "protocols": ["pop3s", "submission"],
     }
     assert result["host_changed"]
@@ -241,10 +241,10 @@ def test_what_the_daemons_depend_on(sync: Run, state: str, overrides: dict[str, 
 
 def test_another_threshold_of_quotas_is_the_daemons_concern_and_one_that_somebody_has_is_not(sync: Run) -> None:
     sync(desired(tenant("acme"), tenant("bolt")))
-    result = sync(desired(tenant("acme", overrides={"quota_notice": [100]}), tenant("bolt")))
-    assert (result["host"]["quota_notice"], result["host_changed"]) == ([90, 100], False)
-    result = sync(desired(tenant("acme", overrides={"quota_notice": [50, 100]}), tenant("bolt")))
-    assert (result["host"]["quota_notice"], result["host_changed"]) == ([50, 90, 100], True)
+    result = sync(desired(tenant("acme", overrides={"quota_warnings": [100]}), tenant("bolt")))
+    assert (result["host"]["quota_warnings"], result["host_changed"]) == ([90, 100], False)
+    result = sync(desired(tenant("acme", overrides={"quota_warnings": [50, 100]}), tenant("bolt")))
+    assert (result["host"]["quota_warnings"], result["host_changed"]) == ([50, 90, 100], True)
 
 
 def test_the_largest_message_of_any_plan_is_the_hosts_whatever_others_say(sync: Run) -> None:

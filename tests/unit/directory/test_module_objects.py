@@ -120,6 +120,7 @@ def test_a_domain_with_addresses_stays(run: Run) -> None:
         ({"name": "New!", "plan": "basic"}, 'name: "New!" is not a tenant\'s name'),
         ({"name": "acme", "overrides": {"mailbox_quota": "50 Megs"}}, "overrides: mailbox_quota: "),
         ({"name": "acme", "overrides": {"speed": 1}}, "overrides: speed: unknown key"),
+        ({"name": "acme", "overrides": {"mass_mail": None}}, "overrides: mass_mail: is called bulk_mail since 0.2.0"),
         ({"name": "acme", "domains": [{"name": "no domain"}]}, 'domains: "no domain" is not a domain'),
         ({"name": "acme", "hold": [{"scope": "send", "reason": "x", "until": "soon"}]}, 'hold: until: "soon"'),
         ({"name": "acme", "hold": [{"scope": "send", "reason": "x"}], "release": ["send"]}, "each scope"),
@@ -137,7 +138,12 @@ def test_what_a_tenant_cannot_be(run: Run, options: dict[str, Any], said: str) -
 @pytest.mark.usefixtures("files")
 def test_a_tenant_of_the_files_can_only_be_held(run: Run) -> None:
     said = "tenant acme was declared in the inventory's files; change its files and run mail_directory"
-    for options in ({"state": "suspended"}, {"plan": "large"}, {"overrides": {"max_forwards": 1}}, {"state": "absent"}):
+    for options in (
+        {"state": "suspended"},
+        {"plan": "large"},
+        {"overrides": {"max_forward_targets": 1}},
+        {"state": "absent"},
+    ):
         assert said in refused(run, "mail_tenant", name="acme", **options)
     assert not run("mail_tenant", name="acme", plan="basic", state="active")["changed"]
     expect(run, "mail_tenant", name="acme", hold=[{"scope": "send", "reason": "spam"}])
@@ -310,7 +316,7 @@ def test_an_account_is_made_with_its_hold(run: Run) -> None:
         ({"address": TARO, "forward": {"to": ["nobody"]}}, '"nobody@acme.example" is neither an account nor an alias'),
         ({"address": TARO, "forward": {"to": ["a b@x.example"]}}, 'forward: "a b" is not a local part'),
         ({"address": "sales@acme.example"}, "is already an alias of tenant acme, made by a module"),
-        ({"address": TARO, "forward": {"to": [f"x{number}@y.example" for number in range(9)]}}, "max_forwards"),
+        ({"address": TARO, "forward": {"to": [f"x{number}@y.example" for number in range(9)]}}, "max_forward_targets"),
     ],
 )
 @pytest.mark.usefixtures("acme")
@@ -328,7 +334,7 @@ def test_a_plan_counts_for_modules_too(run: Run) -> None:
 
 @pytest.mark.usefixtures("acme")
 def test_no_plan_allows_a_thousand_and_one_targets(run: Run) -> None:
-    run("mail_tenant", name="acme", overrides={"max_forwards": None})
+    run("mail_tenant", name="acme", overrides={"max_forward_targets": None})
     targets = [f"u{number}@else.example" for number in range(1001)]
     assert run("mail_alias", address="many@acme.example", targets=targets[:1000])["changed"]
     said = refused(run, "mail_alias", address="many@acme.example", targets=targets)
@@ -498,7 +504,7 @@ def test_info_shows_everything_but_secrets(run: Run) -> None:
     assert not result["accounts"]["jiro@acme.example"]["has_password"]
     acme = result["tenants"]["acme"]
     assert (acme["accounts"], acme["aliases"], acme["mailboxes"], acme["over_limit"]) == (2, 1, 2, False)
-    assert acme["settings"]["max_forwards"] == 6
+    assert acme["settings"]["max_forward_targets"] == 6
     assert run("mail_info").keys() >= {"plans", "tenants", "host"}
 
 

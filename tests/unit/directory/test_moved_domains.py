@@ -291,7 +291,7 @@ def test_quotas_of_the_new_plan_are_compared(declare: Declare, see: See) -> None
 
 
 def test_who_has_more_than_the_new_limits_is_named(sync: Run, store: Store, see: See) -> None:
-    plans = {**PLANS, "small": {"mailbox_quota": 50, "max_quota": None, "tenant_quota": 250}}
+    plans = {**PLANS, "small": {"mailbox_quota": 50, "max_account_quota": None, "tenant_quota": 250}}
     sync(Desired(plans, BEFORE.tenants))
     see("vmail", "SELECT v1.record_usage(%s)", json.dumps({row.id: 100 for row in store.load().accounts.values()}))
     outcome = sync(Desired(plans, with_new(plan="small").tenants), check=True)

@@ -119,7 +119,7 @@ def test_thresholds_are_those_of_the_plan(
     declare: Declare, see: See, thresholds: list[int], over: int, expected: list[tuple[str, int]]
 ) -> None:
     """Dovecot reports those of all plans of the host."""
-    declare(desired(tenant("acme", TARO, overrides={"quota_notice": thresholds})))
+    declare(desired(tenant("acme", TARO, overrides={"quota_warnings": thresholds})))
     cross(see, "over", over)
     assert queued(see) == expected
 
@@ -181,7 +181,7 @@ def test_a_changed_quota_has_its_accounts_compared(declare: Declare, see: See) -
         use(see, 10, address)
     declare(
         desired(
-            tenant("acme", TARO, jiro, overrides={"quota_notice": [50]}), tenant("bolt", bill, **own), plans=smaller
+            tenant("acme", TARO, jiro, overrides={"quota_warnings": [50]}), tenant("bolt", bill, **own), plans=smaller
         )
     )
     assert wanted(see) == {TARO, jiro}
@@ -199,8 +199,8 @@ def test_other_changes_do_not(declare: Declare, see: See, change: dict[str, Any]
     ("overrides", "expected"),
     [
         ({"mailbox_quota": None}, []),
-        ({"quota_notice": []}, []),
-        ({"quota_notice": [95]}, []),
+        ({"quota_warnings": []}, []),
+        ({"quota_warnings": [95]}, []),
         ({"mailbox_quota": 2 * QUOTA}, [("quota_under", 90)]),
     ],
 )
@@ -218,7 +218,7 @@ def test_all_that_are_compared_at_night(declare: Declare, see: See) -> None:
     declare(
         desired(
             tenant("acme", TARO, account("jiro@acme.example", quota=None)),
-            tenant("bolt", "bill@bolt.example", overrides={"quota_notice": []}),
+            tenant("bolt", "bill@bolt.example", overrides={"quota_warnings": []}),
             tenant("free", account("a@free.example", quota=1), "b@free.example", plan="large"),
         )
     )

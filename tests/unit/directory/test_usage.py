@@ -279,5 +279,5 @@ def test_a_tenant_over_its_new_pool(declare: Declare, store: Store, see: See, sy
 def test_nobody_is_over_what_stays_or_grows(declare: Declare, store: Store, see: See, sync: Run) -> None:
     declare(both())
     use(see, store, taro=25 * MEBIBYTE, hanako=35 * MEBIBYTE)
-    for settings in ({"max_forwards": 5}, {"mailbox_quota": None}, {"mailbox_quota": 26 * MEBIBYTE}):
+    for settings in ({"max_forward_targets": 5}, {"mailbox_quota": None}, {"mailbox_quota": 26 * MEBIBYTE}):
         assert sync(both(**settings), check=True)["over"] == []

@@ -214,7 +214,7 @@ def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
 def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme"), plans={"basic": {}}))
     # How long a renamed account has its old address is asked when it is renamed, the others when files are read.
-    unread = ("renamed_alias", "max_quota", "max_accounts", "max_forwards")
+    unread = ("renamed_alias", "max_account_quota", "max_accounts", "max_forward_targets")
     keys = [key for key in PLAN_DEFAULTS if key not in unread]
     query = f"SELECT settings, {', '.join(keys)} FROM v1.tenant_settings"  # noqa: S608 - of the model
     ((settings, *columns),) = see("mailhosting", query)

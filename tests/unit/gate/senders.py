@@ -37,7 +37,7 @@ ACME = Tenant(
     send_limits=(Limit("messages", MOST, 3600, 7200, ("send",)),),
     receive_limits=(),
     account_send_limits=(),
-    mass_mail=None,
+    bulk_mail=None,
 )
 
 

@@ -164,9 +164,11 @@ def test_directions_and_scopes_are_counted_apart(counters: Counters) -> None:
         assert send(counters, charge(limit, party=party)) == Allowed()
 
 
-@pytest.mark.parametrize(("stops", "paused"), [(("send",), False), (BOTH, True)])
-def test_a_pause_stops_one_direction_or_both(counters: Counters, stops: tuple[Direction, ...], paused: bool) -> None:
-    limit = Limit("messages", 1, 3600, 60, stops)
+@pytest.mark.parametrize(("directions", "paused"), [(("send",), False), (BOTH, True)])
+def test_a_pause_stops_one_direction_or_both(
+    counters: Counters, directions: tuple[Direction, ...], paused: bool
+) -> None:
+    limit = Limit("messages", 1, 3600, 60, directions)
     receives = charge(party=Party("tenant", 7, "receive"))
     send(counters, charge(limit), 2)
     assert refused_by(counters.check(charge(limit))).kind == "paused"

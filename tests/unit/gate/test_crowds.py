@@ -23,7 +23,7 @@ from mailhosting.gate.reports import remember_sender
 
 from .server import Server
 
-RULE = Rule(same_content=10, unknown_recipients=5, per=3600)
+RULE = Rule(recipients_per_content=10, invalid_recipients=5, per=3600)
 SENDER = "account:17"
 OWNER = Owner(17, 7, "taro@acme.example", may_send=True)
 KEYS = [f"mh:1:mass:{SENDER}", f"mh:1:unknown:{SENDER}"]
@@ -117,7 +117,7 @@ def test_one_of_many_at_once_learns_that_a_hold_begins(server: Server) -> None:
 
 
 def test_a_long_row_of_other_mail_leaves_the_count_of_a_run(valkey: Valkey) -> None:
-    rule = Rule(same_content=500, unknown_recipients=None, per=3600)
+    rule = Rule(recipients_per_content=500, invalid_recipients=None, per=3600)
     sent = 0
     while not crowds.mail(valkey, SENDER, rule, content(), 1):
         sent += 1
@@ -159,11 +159,11 @@ def test_unknown_recipients_hold_all_mail(valkey: Valkey) -> None:
 def test_what_is_not_limited_is_not_held(valkey: Valkey) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 10)
     crowds.unknown(valkey, SENDER, RULE, 5)
-    only_content = Rule(same_content=10, unknown_recipients=None, per=3600)
+    only_content = Rule(recipients_per_content=10, invalid_recipients=None, per=3600)
     assert crowds.mail(valkey, SENDER, only_content, content(of="letter"), 1) is None
     assert crowds.mail(valkey, SENDER, only_content, content(), 1)
     assert crowds.unknown(valkey, SENDER, only_content, 99) is None
-    only_unknown = Rule(same_content=None, unknown_recipients=99, per=3600)
+    only_unknown = Rule(recipients_per_content=None, invalid_recipients=99, per=3600)
     assert crowds.mail(valkey, SENDER, only_unknown, content(), 1) is None
 
 

@@ -16,7 +16,7 @@ from mailhosting.common.address import parse as address
 from mailhosting.gate import session
 from mailhosting.gate.crowds import Rule
 from mailhosting.gate.decisions import MOST, About, describe, write
-from mailhosting.gate.model import Destinations, MassMail, Place
+from mailhosting.gate.model import BulkMail, Destinations, Place
 from mailhosting.gate.session import Gate
 
 from .server import Server
@@ -124,7 +124,7 @@ def test_sizes_logins_and_numbers_of_recipients(
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_mass_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: bool) -> None:
-    told.tenants[ACME] = tenant(ACME, mass_mail=MassMail(Rule(2, None, 3600), None, hold))
+    told.tenants[ACME] = tenant(ACME, bulk_mail=BulkMail(Rule(2, None, 3600), None, hold))
     for _mail in range(2):
         mail = begun(gate, **BY_TARO)
         assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
@@ -190,7 +190,7 @@ def test_what_nobody_expected(
 def test_what_a_bounce_begins(
     conversation: Any, told: Told, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
 ) -> None:
-    told.tenants[ACME] = tenant(ACME, mass_mail=MassMail(Rule(None, 1, 3600), None, hold=True))
+    told.tenants[ACME] = tenant(ACME, bulk_mail=BulkMail(Rule(None, 1, 3600), None, hold=True))
     vars(conversation)["getsymval"] = {"{daemon_name}": "bounce", "i": "4fXY"}.get
     conversation.connect("localhost", "unknown", None)
     vars(conversation)["_port"] = 0

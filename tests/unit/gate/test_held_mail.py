@@ -25,7 +25,7 @@ from .test_limits_command import Run, Task, ids, run, settings, task
 
 __all__ = ["ids", "run", "settings", "task"]
 
-RULE = Rule(same_content=5, unknown_recipients=5, per=3600)
+RULE = Rule(recipients_per_content=5, invalid_recipients=5, per=3600)
 RUN_OF_MAILS = Fingerprint(tuple(str(number) for number in range(16)), 11)
 TARO = "taro@acme.example"
 

@@ -154,7 +154,7 @@ def test_programs_get_json(run: Run, valkey: Valkey, server: Server, ids: dict[s
         "id": ids["taro@acme.example"],
         "name": "taro@acme.example",
         "direction": "send",
-        "limit": {"unit": "messages", "most": 2, "per": 86400, "pause": 5400, "stops": ["send", "receive"]},
+        "limit": {"unit": "messages", "most": 2, "per": 86400, "pause": 5400, "pause_applies_to": ["send", "receive"]},
         "seconds_left": 5400,
     }
     lifted = json.loads(run("lift", "--json", "--", "taro@acme.example", "send").stdout)

@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {
     "send_limits": [],
     "receive_limits": [],
     "account_send_limits": [],
-    "mass_mail": None,
+    "bulk_mail": None,
 }
 BOTH = ["send", "receive"]
 
@@ -28,8 +28,8 @@ def test_without_a_pause_a_limit_stops_what_it_counts_and_nothing_else() -> None
         {
             **SETTINGS,
             # Both, as releases before this one have written it.
-            "send_limits": [{"messages": 1, "per": 86400, "pause": None, "stops": BOTH}],
-            "receive_limits": [{"recipients": 2, "per": 60, "pause": None, "stops": BOTH}],
+            "send_limits": [{"messages": 1, "per": 86400, "pause": None, "pause_applies_to": BOTH}],
+            "receive_limits": [{"recipients": 2, "per": 60, "pause": None, "pause_applies_to": BOTH}],
             "account_send_limits": [{"messages": 3, "per": 60, "pause": None}],
         },
     )
@@ -40,8 +40,10 @@ def test_without_a_pause_a_limit_stops_what_it_counts_and_nothing_else() -> None
 
 def test_a_pause_stops_what_the_plan_says() -> None:
     written = {"messages": 5, "per": 3600, "pause": 60}
-    assert read_limits([{**written, "stops": BOTH}], "receive") == (
+    assert read_limits([{**written, "pause_applies_to": BOTH}], "receive") == (
         Limit("messages", 5, 3600, 60, ("send", "receive")),
     )
-    assert read_limits([{**written, "stops": ["send"]}], "receive") == (Limit("messages", 5, 3600, 60, ("send",)),)
+    assert read_limits([{**written, "pause_applies_to": ["send"]}], "receive") == (
+        Limit("messages", 5, 3600, 60, ("send",)),
+    )
     assert read_limits([written], "receive") == (Limit("messages", 5, 3600, 60, ("receive",)),)

@@ -51,7 +51,7 @@ TEXTS = Texts(
 
 
 def tenant(number: int, **settings: Any) -> Tenant:
-    absent = {"max_message_size": None, "quota": None, "mass_mail": None}
+    absent = {"max_message_size": None, "quota": None, "bulk_mail": None}
     none: dict[str, Any] = {"send_limits": (), "receive_limits": (), "account_send_limits": ()}
     return Tenant(number, f"t{number}", **{**absent, **none, **settings})
 
@@ -205,7 +205,7 @@ def test_a_session_ends_with_its_login(gate: Gate, told: Told, rights: dict[str,
 
 
 def test_an_account_has_limits_of_its_own(gate: Gate, told: Told) -> None:
-    stops = (replace(at_most(1)[0], stops=("send",)),)
+    stops = (replace(at_most(1)[0], pause_applies_to=("send",)),)
     told.tenants[ACME] = tenant(ACME, account_send_limits=stops)
     assert [sent(gate, "a@far.example", login=TARO.username) for _mail in range(2)] == ["250", "423"]
     assert sent(gate, "a@far.example", login=HANAKO.username) == "250"

@@ -34,11 +34,11 @@ def test_a_text_leaves_the_others() -> None:
 
 def test_the_hosts_limits_are_written_like_a_plans() -> None:
     found = settings.read({}, [{"messages": 20, "per": "1h"}], [{"recipients": "7", "per": "1m", "pause": "2h"}])
-    assert found["send_limits"] == [{"messages": 20, "per": 3600, "pause": None, "stops": ["send"]}]
+    assert found["send_limits"] == [{"messages": 20, "per": 3600, "pause": None, "pause_applies_to": ["send"]}]
     # Of the whole host no direction stops for the other's sake.
-    assert found["receive_limits"] == [{"recipients": 7, "per": 60, "pause": 7200, "stops": ["receive"]}]
-    both = {"messages": 20, "per": "1h", "pause": "1s", "stops": ["receive", "send"]}
-    assert settings.read({}, [both], [])["send_limits"][0]["stops"] == ["send", "receive"]
+    assert found["receive_limits"] == [{"recipients": 7, "per": 60, "pause": 7200, "pause_applies_to": ["receive"]}]
+    both = {"messages": 20, "per": "1h", "pause": "1s", "pause_applies_to": ["receive", "send"]}
+    assert settings.read({}, [both], [])["send_limits"][0]["pause_applies_to"] == ["send", "receive"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,12 @@ def test_the_hosts_limits_are_written_like_a_plans() -> None:
         (
             "send_limits",
             [{"messages": 5, "per": "1h", "stop": "send"}],
-            "gate_send_limits[0]: stop: unknown key; known here: messages, recipients, per, pause, stops",
+            "gate_send_limits[0]: stop: unknown key; known here: messages, recipients, per, pause, pause_applies_to",
+        ),
+        (
+            "send_limits",
+            [{"messages": 5, "per": "1h", "pause": "1h", "stops": "send"}],
+            "gate_send_limits[0]: stops: is called pause_applies_to since 0.2.0",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from mailhosting.common.valkey import Valkey
 from mailhosting.gate.counters import Counters
 from mailhosting.gate.crowds import Rule
 from mailhosting.gate.directory import Directory
-from mailhosting.gate.model import Destinations, MassMail, Onward, Owner, Place, Tenant
+from mailhosting.gate.model import BulkMail, Destinations, Onward, Owner, Place, Tenant
 from mailhosting.gate.reports import Report, remember_sender
 from mailhosting.gate.session import Gate, Outcome
 from mailhosting.gate.stops import Crowd, Envelope, Stop
@@ -23,7 +23,7 @@ from mailhosting.gate.stops import Crowd, Envelope, Stop
 from .server import Server
 from .test_session import ACME, BILL, BOLT, HANAKO, TARO, TEXTS, Told, at_most, begun, tenant
 
-HOLD = MassMail(Rule(5, 3, 3600), Rule(4, None, 3600), hold=True)
+HOLD = BulkMail(Rule(5, 3, 3600), Rule(4, None, 3600), hold=True)
 REFUSE = replace(HOLD, hold=False)
 RUN = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh").encode()
 LETTER = " ".join(f"{first}{second}ed" for first in ("sail", "walk", "read", "call") for second in "stuvwxyz").encode()
@@ -32,7 +32,7 @@ FAILED = "Final-Recipient: rfc822; {}@far.example\nAction: failed\nStatus: 5.1.1
 
 @pytest.fixture
 def told() -> Told:
-    return Told(tenants={ACME: tenant(ACME, mass_mail=HOLD), BOLT: tenant(BOLT)})
+    return Told(tenants={ACME: tenant(ACME, bulk_mail=HOLD), BOLT: tenant(BOLT)})
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_it_stays_held_when_valkey_has_forgotten(gate: Gate, server: Server) -> 
 
 
 def test_refused_mail_counts_nowhere(gate: Gate, told: Told, server: Server) -> None:
-    told.tenants[ACME] = tenant(ACME, mass_mail=REFUSE, send_limits=at_most(7))
+    told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE, send_limits=at_most(7))
     assert [sends(gate).reply for _mail in range(5)] == [None] * 4 + [TEXTS.mass_mail]
     assert begun(gate, login=TARO.username).mail() == TEXTS.mass_mail
     assert counted(server) == 4
@@ -96,7 +96,7 @@ def test_refused_mail_counts_nowhere(gate: Gate, told: Told, server: Server) -> 
 
 
 def test_mail_that_a_limit_refuses_is_no_run(gate: Gate, told: Told, server: Server) -> None:
-    told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, send_limits=at_most(2))
+    told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD, send_limits=at_most(2))
     mails = [begun(gate, login=TARO.username, sender=TARO.username) for _mail in range(9)]
     for mail in mails:
         assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
@@ -111,16 +111,16 @@ def test_mail_that_a_limit_refuses_is_no_run(gate: Gate, told: Told, server: Ser
 def test_a_begun_hold_is_taken_back_with_its_mail(gate: Gate, told: Told) -> None:
     for _mail in range(4):
         sends(gate)
-    told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, max_message_size=10_000)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD, max_message_size=10_000)
     mail = begun(gate, login=TARO.username, sender=TARO.username)
     assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
     mail.header("Content-Type", " text/plain", 26)
     mail.body(RUN)
-    told.tenants[ACME] = tenant(ACME, mass_mail=HOLD, send_limits=at_most(0))
+    told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD, send_limits=at_most(0))
     mail._tenants.clear()
     assert mail.end().reply == TEXTS.limit
     assert told.held == {}
-    told.tenants[ACME] = tenant(ACME, mass_mail=HOLD)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD)
     assert sends(gate).quarantine == "mass_mail"
     assert len(told.notices) == 1
 
@@ -156,7 +156,7 @@ def test_mail_to_others_too_passes(gate: Gate, told: Told) -> None:
     for _mail in range(4):
         handed(gate, TARO.username)
     assert handed(gate, TARO.username, BILL.username) == Outcome()
-    told.tenants[BOLT] = tenant(BOLT, mass_mail=REFUSE)
+    told.tenants[BOLT] = tenant(BOLT, bulk_mail=REFUSE)
     for _mail in range(3):
         assert handed(gate, TARO.username, BILL.username) == Outcome()
     # Too much for both: it cannot wait for two decisions.
@@ -181,7 +181,7 @@ def test_all_of_a_tenant_is_one_recipient(gate: Gate, told: Told) -> None:
 
 
 def test_what_is_received_is_refused_by_setting(gate: Gate, told: Told, server: Server) -> None:
-    told.tenants[ACME] = tenant(ACME, mass_mail=REFUSE)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
     assert [handed(gate, TARO.username).reply for _mail in range(4)] == [None] * 3 + [TEXTS.mass_mail]
     assert handed(gate, TARO.username, text=LETTER) == Outcome()
     (key,) = cast("list[bytes]", server.ask("KEYS", "mh:1:day:*:1"))
@@ -195,7 +195,7 @@ def run_of(server: Server, whose: str) -> dict[bytes, bytes]:
 
 
 def test_what_its_receiver_refuses_is_no_run_of_its_sender(gate: Gate, told: Told, server: Server) -> None:
-    told.tenants = {ACME: tenant(ACME, mass_mail=HOLD), BOLT: tenant(BOLT, mass_mail=REFUSE)}
+    told.tenants = {ACME: tenant(ACME, bulk_mail=HOLD), BOLT: tenant(BOLT, bulk_mail=REFUSE)}
     assert [sends(gate, BILL.username).reply for _mail in range(9)] == [None] * 3 + [TEXTS.mass_mail] * 6
     assert list(run_of(server, f"account:{TARO.account_id}").values()) == [b"3"]
     assert told.held == {}
@@ -290,7 +290,7 @@ def test_unknown_recipients_stop_an_account(gate: Gate, told: Told) -> None:
     assert told.held == {TARO.account_id: "unknown_recipients"}
     assert sends(gate, text=LETTER).quarantine == "unknown_recipients"
     assert sends(gate, login=HANAKO.username, sender=HANAKO.username) == Outcome()
-    told.tenants[ACME] = tenant(ACME, mass_mail=REFUSE)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
     assert sends(gate).reply == TEXTS.unknown_recipients
 
 
@@ -311,7 +311,7 @@ def test_a_stranger_with_our_sender_stops_nobody(gate: Gate, told: Told) -> None
 def test_who_relays_is_charged_with_what_was_refused_before(gate: Gate, told: Told, server: Server) -> None:
     told.logins = [TARO.username]
     server.ask("SET", f"mh:1:login:192.0.2.7/{TARO.username}", 1)
-    told.tenants[ACME] = tenant(ACME, mass_mail=REFUSE)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
     mail = begun(gate, sender=TARO.username)
     for _recipient in range(3):
         mail.unknown_recipient()

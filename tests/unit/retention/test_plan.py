@@ -16,23 +16,33 @@ from .build import DAY, MAILBOXES, NOW, mail
     [
         (mail(), {"read": 14 * DAY}, NOW - 14 * DAY, "read"),
         (mail(), {"read": 14 * DAY}, NOW - 14 * DAY + 1, None),
-        (mail(received=NOW - 400 * DAY), {"read": 14 * DAY}, NOW - 13 * DAY, None),
-        (mail(received=NOW - 400 * DAY), {"read": 14 * DAY}, None, None),
+        (mail(internal_date=NOW - 400 * DAY), {"read": 14 * DAY}, NOW - 13 * DAY, None),
+        (mail(internal_date=NOW - 400 * DAY), {"read": 14 * DAY}, None, None),
         (mail(), {}, NOW - 400 * DAY, None),
-        (mail(received=NOW - 30 * DAY), {"any": 30 * DAY}, None, "any"),
-        (mail(received=NOW - 30 * DAY + 1), {"any": 30 * DAY}, None, None),
-        (mail(received=NOW - 90 * DAY, guid=f"{NOW - 29 * DAY}.M1P2.mx1,S=100"), {"any": 30 * DAY}, None, None),
-        (mail(received=NOW - 90 * DAY, guid=f"{NOW - 30 * DAY}.M1P2.mx1,S=100"), {"any": 30 * DAY}, None, "any"),
-        (mail(received=NOW - 30 * DAY, guid=f"{NOW}.M1P2.mx1,S=100"), {"dated": 30 * DAY}, None, "dated"),
-        (mail(received=NOW - 30 * DAY + 1), {"dated": 30 * DAY}, None, None),
+        (mail(internal_date=NOW - 30 * DAY), {"received": 30 * DAY}, None, "received"),
+        (mail(internal_date=NOW - 30 * DAY + 1), {"received": 30 * DAY}, None, None),
+        (
+            mail(internal_date=NOW - 90 * DAY, guid=f"{NOW - 29 * DAY}.M1P2.mx1,S=100"),
+            {"received": 30 * DAY},
+            None,
+            None,
+        ),
+        (
+            mail(internal_date=NOW - 90 * DAY, guid=f"{NOW - 30 * DAY}.M1P2.mx1,S=100"),
+            {"received": 30 * DAY},
+            None,
+            "received",
+        ),
+        (mail(internal_date=NOW - 30 * DAY, guid=f"{NOW}.M1P2.mx1,S=100"), {"dated": 30 * DAY}, None, "dated"),
+        (mail(internal_date=NOW - 30 * DAY + 1), {"dated": 30 * DAY}, None, None),
         (mail(mailbox="DELETED items", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
         (mail(mailbox="Trash", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
-        (mail(mailbox="Trash", saved=NOW - 7 * DAY + 1, received=0), {"trash": 7 * DAY}, None, None),
+        (mail(mailbox="Trash", saved=NOW - 7 * DAY + 1, internal_date=0), {"trash": 7 * DAY}, None, None),
         (mail(mailbox="Trash/2025", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, "trash"),
         (mail(mailbox="Trashed", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, None),
         (mail(mailbox="Junk", saved=NOW - 7 * DAY), {"trash": 7 * DAY}, None, None),
         (mail(mailbox="Junk", saved=NOW - 7 * DAY), {"junk": 7 * DAY}, None, "junk"),
-        (mail(received=0), {"read": 14 * DAY, "any": DAY}, NOW - 14 * DAY, "read"),
+        (mail(internal_date=0), {"read": 14 * DAY, "received": DAY}, NOW - 14 * DAY, "read"),
     ],
 )
 def test_rule_by_which_a_mail_goes(
@@ -59,7 +69,7 @@ def test_mailboxes_of_what_their_owner_wrote(mailbox: str, own: bool) -> None:
 
 
 def test_one_query_asks_for_all_rules() -> None:
-    rules = {"read": 14 * DAY, "any": 30 * DAY, "junk": 7 * DAY}
+    rules = {"read": 14 * DAY, "received": 30 * DAY, "junk": 7 * DAY}
 
     mailboxes = plan.Mailboxes((), ("Trash",), ("Junk",))
 
@@ -71,7 +81,7 @@ def test_one_query_asks_for_all_rules() -> None:
 
 def test_what_is_removed_is_named_by_mailbox_and_uid_and_read_mail_must_be_read_still() -> None:
     removals = [plan.Removal(mail(uid), "read") for uid in (7, 1, 2, 3)]
-    removals.append(plan.Removal(mail(9), "any"))
+    removals.append(plan.Removal(mail(9), "received"))
 
     assert plan.expunge_clauses(removals) == [
         ("taro@acme.example", ["MAILBOX-GUID", "f00d", "UID", "1:3,7", "SEEN"]),
@@ -80,7 +90,7 @@ def test_what_is_removed_is_named_by_mailbox_and_uid_and_read_mail_must_be_read_
 
 
 def test_no_argument_is_longer_than_the_kernel_allows() -> None:
-    scattered = [plan.Removal(mail(4_000_000_000 + 2 * number), "any") for number in range(10_000)]
+    scattered = [plan.Removal(mail(4_000_000_000 + 2 * number), "received") for number in range(10_000)]
 
     clauses = plan.expunge_clauses(scattered)
 
@@ -94,7 +104,7 @@ def test_accounts_of_equal_rules_go_together() -> None:
     def account(number: int, rules: tuple[tuple[str, int], ...]) -> plan.Account:
         return plan.Account(number, f"u{number:04}@a.example", "a.example", "a", rules, ())
 
-    short, long = (("read", DAY),), (("any", DAY),)
+    short, long = (("read", DAY),), (("received", DAY),)
     accounts = [account(number, short) for number in range(plan.BATCH + 1)] + [account(9999, long)]
 
     assert [(len(batch), batch[0].rules) for batch in plan.batches(reversed(accounts))] == [

@@ -251,7 +251,7 @@ class _Plan:
 
     def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
         most = cast("int", limit.most)
-        stopped = (Party(charge.party.scope, charge.party.id, stop) for stop in limit.stops)
+        stopped = (Party(charge.party.scope, charge.party.id, direction) for direction in limit.pause_applies_to)
         told = {
             "window": self._window(charge, limit, most),
             "most": most,
@@ -329,7 +329,7 @@ def _usage_key(mailbox: Mailbox) -> str:
 
 def _limit_text(limit: Limit) -> str:
     pause = "-" if limit.pause is None else limit.pause
-    return f"{limit.unit} {limit.most} {limit.per} {pause} {','.join(limit.stops)}"
+    return f"{limit.unit} {limit.most} {limit.per} {pause} {','.join(limit.pause_applies_to)}"
 
 
 def _read_limit(text: bytes | None) -> Limit | None:

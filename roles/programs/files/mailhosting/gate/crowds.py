@@ -34,8 +34,8 @@ _UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
 class Rule:
     """How many recipients of the same content, and how many unknown ones, are too many in `per` seconds; None: none."""
 
-    same_content: int | None
-    unknown_recipients: int | None
+    recipients_per_content: int | None
+    invalid_recipients: int | None
     per: int
 
 
@@ -57,7 +57,7 @@ def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, r
 
     `sender` is who sends, such as `account:17`.
     """
-    if rule.same_content is None and rule.unknown_recipients is None:
+    if rule.recipients_per_content is None and rule.invalid_recipients is None:
         return None
     return _ask(valkey, sender, rule, 0, recipients, content)
 
@@ -70,7 +70,7 @@ def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | No
 
 def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
     """Count recipients that nobody is; whether the sender's mail is to be held from now on."""
-    return None if rule.unknown_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
+    return None if rule.invalid_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
 
 
 def release(valkey: Valkey, sender: str) -> None:
@@ -117,7 +117,7 @@ def _keys(sender: str) -> tuple[str, str]:
 def _ask(
     valkey: Valkey, sender: str, rule: Rule, missed: int, recipients: int, content: Fingerprint | None
 ) -> Hold | None:
-    limits = (rule.same_content or 0, rule.unknown_recipients or 0, rule.per)
+    limits = (rule.recipients_per_content or 0, rule.invalid_recipients or 0, rule.per)
     digests: tuple[str | int, ...] = (content.quorum, *content.digests) if content else (0,)
     answer = _SCRIPT.run(valkey, _keys(sender), *limits, missed, recipients, *digests)
     match answer:

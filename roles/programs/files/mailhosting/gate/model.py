@@ -24,16 +24,16 @@ HOST: Final = 0
 class Limit:
     """At most `most` messages or recipients within a window of `per` seconds, which begins with its first message.
 
-    Who exceeds it is paused in the directions `stops`: for `pause` seconds, after which a new window begins, or (None)
-    until the window ends.  A mail beyond `most` by itself is refused and pauses nobody: it has used nothing up.  So a
-    `most` of 0 lets nothing pass; None lets everything pass.
+    Who exceeds it is paused in the directions `pause_applies_to`: for `pause` seconds, after which a new window begins,
+    or (None) until the window ends.  A mail beyond `most` by itself is refused and pauses nobody: it has used nothing
+    up.  So a `most` of 0 lets nothing pass; None lets everything pass.
     """
 
     unit: Unit
     most: int | None
     per: int
     pause: int | None
-    stops: tuple[Direction, ...]
+    pause_applies_to: tuple[Direction, ...]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Destinations:
 
 
 @dataclass(frozen=True)
-class MassMail:
+class BulkMail:
     """When what an account sends, or a tenant receives, is mass mail, and whether it then waits in the queue."""
 
     sent: Rule
@@ -199,4 +199,4 @@ class Tenant:
     send_limits: tuple[Limit, ...]
     receive_limits: tuple[Limit, ...]
     account_send_limits: tuple[Limit, ...]
-    mass_mail: MassMail | None
+    bulk_mail: BulkMail | None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .crowds import Rule
-from .model import Direction, Limit, MassMail, Tenant, Unit
+from .model import BulkMail, Direction, Limit, Tenant, Unit
 
 _UNITS: Final[tuple[Unit, ...]] = ("messages", "recipients")
 
@@ -24,7 +24,7 @@ def read_tenant(tenant_id: int, name: str, settings: Mapping[str, Any]) -> Tenan
         send_limits=read_limits(settings["send_limits"], "send"),
         receive_limits=read_limits(settings["receive_limits"], "receive"),
         account_send_limits=read_limits(settings["account_send_limits"], "send"),
-        mass_mail=_mass_mail(settings["mass_mail"]),
+        bulk_mail=_bulk_mail(settings["bulk_mail"]),
     )
 
 
@@ -39,16 +39,16 @@ def read_limits(written: Iterable[Mapping[str, Any]], direction: Direction) -> t
 def _limit(written: Mapping[str, Any], direction: Direction) -> Limit:
     unit = next(unit for unit in _UNITS if unit in written)
     pause = written.get("pause")
-    stops = (direction,) if pause is None else tuple(written.get("stops", (direction,)))
-    return Limit(unit, written[unit], written["per"], pause, stops)
+    paused = (direction,) if pause is None else tuple(written.get("pause_applies_to", (direction,)))
+    return Limit(unit, written[unit], written["per"], pause, paused)
 
 
-def _mass_mail(written: Mapping[str, Any] | None) -> MassMail | None:
+def _bulk_mail(written: Mapping[str, Any] | None) -> BulkMail | None:
     if written is None:
         return None
-    per, received = written["per"], written.get("same_content_received")
-    return MassMail(
-        sent=Rule(written["same_content"], written["unknown_recipients"], per),
+    per, received = written["per"], written.get("recipients_per_content_received")
+    return BulkMail(
+        sent=Rule(written["recipients_per_content"], written["invalid_recipients"], per),
         received=None if received is None else Rule(received, None, per),
         hold=written["action"] == "hold",
     )

@@ -279,7 +279,7 @@ class Transaction:
             self._note("hold", stop.kind, stop.whose.tenant)
         else:
             self._note("pass", "within all limits", None)
-        if (sender := self._sender()) and sender.rule and sender.rule.unknown_recipients and self._owner:
+        if (sender := self._sender()) and sender.rule and sender.rule.invalid_recipients and self._owner:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(
             quarantine=stop.kind if stop else None,

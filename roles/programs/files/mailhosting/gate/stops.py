@@ -49,7 +49,7 @@ class Crowd:
     @property
     def rule(self) -> Rule | None:
         """How much is too much, if anything is."""
-        rules = self.tenant.mass_mail
+        rules = self.tenant.bulk_mail
         if rules is None:
             return None
         return rules.received if self.account_id is None else rules.sent
@@ -57,7 +57,7 @@ class Crowd:
     @property
     def holds(self) -> bool:
         """Whether what is too much waits in the queue; it is refused otherwise."""
-        return self.tenant.mass_mail is None or self.tenant.mass_mail.hold
+        return self.tenant.bulk_mail is None or self.tenant.bulk_mail.hold
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Watch:
 
     def concerns(self, tenants: Iterable[Tenant]) -> None:
         """What nobody has a rule for is not read."""
-        if self._reader is None and any(tenant.mass_mail for tenant in tenants):
+        if self._reader is None and any(tenant.bulk_mail for tenant in tenants):
             self._reader = Reader()
 
     def header(self, name: str, value: str) -> None:
@@ -223,5 +223,5 @@ def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
 def _limit(rule: Rule | None, found: Hold) -> str | None:
     if rule is None:
         return None
-    most = rule.same_content if found.kind == "mass_mail" else rule.unknown_recipients
+    most = rule.recipients_per_content if found.kind == "mass_mail" else rule.invalid_recipients
     return f"{most} recipients / {rule.per} s"

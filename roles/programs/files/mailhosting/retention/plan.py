@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 #: Plan keys under `retention`; a mail that falls under several is reported under the first.
-RULES: Final = ("read", "any", "dated", "trash", "junk")
+RULES: Final = ("read", "received", "dated", "trash", "junk")
 #: The rules that are about mailboxes of a kind, with those in them.
 KINDS: Final = ("trash", "junk")
 
@@ -44,7 +44,7 @@ class Mail(NamedTuple):
     uid: int
     guid: str
     seen: bool
-    received: int  # Unix time, as are all here
+    internal_date: int  # IMAP's; Unix time, as are all here
     saved: int  # when it came into this mailbox; 0 where no rule asks
     size: int  # bytes, as the quota counts them
 
@@ -80,7 +80,7 @@ def query(rules: Mapping[str, int], mailboxes: Mailboxes, now: int) -> list[str]
     clauses: list[list[str]] = []
     if "read" in rules:
         clauses.append(["MAILBOX", "*", "SEEN"])
-    if dates := [rules[rule] for rule in ("any", "dated") if rule in rules]:
+    if dates := [rules[rule] for rule in ("received", "dated") if rule in rules]:
         clauses.append(["MAILBOX", "*", "BEFORE", str(now - min(dates))])
     for rule in KINDS:
         if rule in rules:
@@ -104,14 +104,14 @@ def came(mail: Mail) -> int:
     A name that Dovecot gave to a Maildir file begins with that time, and is the mail's GUID wherever it is moved.
     """
     time_of_name = re.match(r"(\d{1,12})\.", mail.guid)
-    return max(mail.received, int(time_of_name[1]) if time_of_name else 0)
+    return max(mail.internal_date, int(time_of_name[1]) if time_of_name else 0)
 
 
 def rule_for(
     mail: Mail, rules: Mapping[str, int], mailboxes: Mailboxes, first_read: int | None, now: int
 ) -> str | None:
     """The rule by which the mail goes now, or None.  `first_read`: None for mail that does not count as read."""
-    since = {"read": first_read, "any": came(mail), "dated": mail.received}
+    since = {"read": first_read, "received": came(mail), "dated": mail.internal_date}
     since |= {kind: mail.saved for kind in KINDS if mailboxes.has(kind, mail)}
     for rule in RULES:
         start = since.get(rule)

@@ -118,7 +118,7 @@ def fetch(
 ) -> tuple[list[Mail], str | None]:
     """All mail that the rules may be about, and what went wrong for some of the users."""
     fields = "user mailbox mailbox-guid uid guid flags size.virtual"
-    fields += " date.received.unixtime" if rules.keys() & {"any", "dated"} else ""
+    fields += " date.received.unixtime" if rules.keys() & {"received", "dated"} else ""
     fields += " date.saved.unixtime" if rules.keys() & set(KINDS) else ""
     try:
         rows, complaint = doveadm.ask(users, "fetch", fields, *query(rules, mailboxes, now))

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan's keys, and words in their values, were called in earlier releases.  Pure.
+
+PRIVATE to the collection: it can have breaking changes at any time.
+
+A former name is answered by the present one, and means nothing otherwise.  The directory's migrations rename what is
+stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+
+class Present(NamedTuple):
+    """What something is called now, and since which release."""
+
+    name: str
+    since: str
+
+
+#: Where the keys of a plan and of overrides stand, and those of one limit; else the plan key that has the word.
+PLAN: Final = ""
+LIMIT: Final = "limit"
+
+#: By where it stands and the former name.
+FORMER_NAMES: Final[Mapping[str, Mapping[str, Present]]] = {
+    PLAN: {
+        "mass_mail": Present("bulk_mail", "0.2.0"),
+        "max_forwards": Present("max_forward_targets", "0.2.0"),
+        "max_quota": Present("max_account_quota", "0.2.0"),
+        "quota_notice": Present("quota_warnings", "0.2.0"),
+    },
+    LIMIT: {"stops": Present("pause_applies_to", "0.2.0")},
+    "bulk_mail": {
+        "same_content": Present("recipients_per_content", "0.2.0"),
+        "same_content_received": Present("recipients_per_content_received", "0.2.0"),
+        "unknown_recipients": Present("invalid_recipients", "0.2.0"),
+    },
+    "max_account_quota": {"mailbox_quota": Present("plan", "0.2.0")},
+    "retention": {"any": Present("received", "0.2.0")},
+}
+
+
+def answer(place: str, name: object, value: object = None) -> str:
+    """What is said of `name`, and of words in its `value`, if they are former names; else nothing."""
+    found = FORMER_NAMES.get(place, {}).get(name) if isinstance(name, str) else None
+    if found is None:
+        return ""
+    inside = within(found.name, value)
+    return f"is called {found.name} since {found.since}" + (f"; {inside}" if inside else "")
+
+
+def within(place: str, value: object) -> str:
+    """What is said of all former names among a mapping's keys, or of a word; nothing if there are none."""
+    words: Iterable[object] = value if isinstance(value, Mapping) else [value]
+    return "; ".join(f"{word}: {said}" for word in words if (said := answer(place, word)))
