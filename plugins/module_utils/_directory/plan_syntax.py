@@ -166,7 +166,7 @@ def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[
         raise ValueError(f"a limit has one of {', '.join(LIMIT_UNITS)}, and per; {shown(value)} has {_names(written)}")
     pause = _off_or_duration(written.get("pause"))
     if pause is None and "pause_applies_to" in written:
-        raise ValueError("pause_applies_to: there is no pause")
+        raise ValueError("pause_applies_to: there is no pause; say for how long, such as pause: 2h")
     if pause is not None and not 0 < pause <= LONGEST_PAUSE:
         raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
     limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}

@@ -343,7 +343,7 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
         (
             "send_limits",
             [{"messages": 5, "per": "1h", "pause_applies_to": ["send"]}],
-            "pause_applies_to: there is no pause",
+            "pause_applies_to: there is no pause; say for how long, such as pause: 2h",
         ),
         (
             "account_send_limits",
