@@ -25,8 +25,8 @@ from .test_session import ACME, BILL, BOLT, TARO, Told, at_most, begun, fill, ga
 
 __all__ = ["conversation", "gate", "told"]
 
-FIELDS = ["queue", "tenant", "account", "client", "from", "to", "decision", "code", "reason"]
-FIELD = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|[^\s"=\\]+)(?: |$)')
+FIELDS = ["queue_id", "tenant", "sasl_username", "client_address", "from", "to", "decision", "code", "reason"]
+FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"=\\]+)(?: |$)')
 RUN = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh").encode()
 
 
@@ -46,7 +46,7 @@ def lines(log: pytest.LogCaptureFixture) -> list[dict[str, str]]:
 def only(log: pytest.LogCaptureFixture, **expected: str) -> str:
     """The one line says so; its reason."""
     (found,) = lines(log)
-    named = {"queue": "Q", "account": "-", "client": "192.0.2.7", "from": "x@far.example", **expected}
+    named = {"queue_id": "Q", "sasl_username": "-", "client_address": "192.0.2.7", "from": "x@far.example", **expected}
     assert {name: found[name] for name in FIELDS[:-1]} == {"code": "-", **named}
     log.clear()
     return found["reason"]
@@ -59,7 +59,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 TO_TARO = {"tenant": "t1", "to": TARO.username}
-OF_TARO = {"tenant": "t1", "account": TARO.username, "from": TARO.username}
+OF_TARO = {"tenant": "t1", "sasl_username": TARO.username, "from": TARO.username}
 BY_TARO: dict[str, Any] = {"login": TARO.username, "sender": TARO.username}
 
 
@@ -74,7 +74,7 @@ def test_what_passes_is_no_line_but_for_who_debugs(gate: Gate, caplog: pytest.Lo
 
 def test_a_limit(gate: Gate, told: Told, server: Server, log: pytest.LogCaptureFixture) -> None:
     told.tenants[ACME] = tenant(ACME, receive_limits=at_most(1))
-    refused = {**TO_TARO, "decision": "refuse", "code": "423"}
+    refused = {**TO_TARO, "decision": "reject", "code": "423"}
     assert [sent(gate, TARO.username) for _mail in range(2)] == ["250", "423"]
     reason = only(log, **refused)
     assert reason == "the tenant is over a limit (receive, 1 messages in 3600 s, a pause begins, 60 s left)"
@@ -91,7 +91,7 @@ def test_a_pool_and_a_mailbox(gate: Gate, told: Told, server: Server, log: pytes
     told.ends[BILL.username] = Destinations((Place(BILL, BOLT, 5000),), ())
     fill(server, BILL, 5000)
     server.ask("SET", f"mh:1:total:{ACME}", 0)
-    refused = {"decision": "refuse", "code": "452"}
+    refused = {"decision": "reject", "code": "452"}
     mail = begun(gate, **BY_TARO)
     assert mail.mail() is None
     assert mail.recipient("a@far.example") is None
@@ -109,16 +109,16 @@ def test_sizes_logins_and_numbers_of_recipients(
 ) -> None:
     told.tenants[ACME] = tenant(ACME, max_message_size=100)
     assert sent(gate, BILL.username, TARO.username) == "552"
-    reason = only(log, tenant="t1", to=f"{BILL.username} and 1 more", decision="refuse", code="552")
+    reason = only(log, tenant="t1", to=f"{BILL.username} and 1 more", decision="reject", code="552")
     assert reason == "102 octets, 100 at most"
     told.may_not_send = (TARO.username,)
     assert sent(gate, BILL.username, **BY_TARO) == "550"
-    assert only(log, **OF_TARO, to=BILL.username, decision="refuse", code="550") == "the login may not send"
+    assert only(log, **OF_TARO, to=BILL.username, decision="reject", code="550") == "the login may not send"
     assert sent(gate, BILL.username, login="gone@far.example") == "550"
-    only(log, tenant="-", account="gone@far.example", to=BILL.username, decision="refuse", code="550")
+    only(log, tenant="-", sasl_username="gone@far.example", to=BILL.username, decision="reject", code="550")
     monkeypatch.setattr(session, "MOST_DESTINATIONS", 1)
     assert sent(gate, BILL.username, TARO.username) == "452"
-    reason = only(log, **TO_TARO, decision="refuse", code="452")
+    reason = only(log, **TO_TARO, decision="reject", code="452")
     assert reason == "2 destinations, 1 at most"
 
 
@@ -131,15 +131,15 @@ def test_mass_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: 
         mail.body(RUN)
         mail.end()
     stopped, decided = lines(log)
-    assert (stopped["decision"], stopped["reason"]) == ("stop", "stops for mass_mail: 2 of 2 recipients / 3600 s")
-    assert (decided["decision"], decided["reason"]) == ("hold" if hold else "refuse", "mass_mail")
+    assert (stopped["decision"], stopped["reason"]) == ("block", "stops for mass_mail: 2 of 2 recipients / 3600 s")
+    assert (decided["decision"], decided["reason"]) == ("hold" if hold else "reject", "mass_mail")
     assert decided["code"] == ("-" if hold else "550")
-    named = {**OF_TARO, "queue": "Q", "to": "a@far.example"}
+    named = {**OF_TARO, "queue_id": "Q", "to": "a@far.example"}
     assert [{name: line[name] for name in named} for line in (stopped, decided)] == [named] * 2
     log.clear()
     if not hold:
         assert begun(gate, **BY_TARO).mail() is not None
-        assert only(log, **OF_TARO, to="-", decision="refuse", code="550") == "stopped for mass_mail"
+        assert only(log, **OF_TARO, to="-", decision="reject", code="550") == "stopped for mass_mail"
 
 
 def test_without_the_directory(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
@@ -147,22 +147,22 @@ def test_without_the_directory(gate: Gate, told: Told, log: pytest.LogCaptureFix
     assert mail.mail() is None
     told.down = True
     mail.recipient("a@far.example")
-    put_off = {"decision": "put-off", "code": "451"}
+    put_off = {"decision": "defer", "code": "451"}
     assert only(log, **OF_TARO, to="a@far.example", **put_off) == "the directory: gone"
     gate.may_log_in("192.0.2.9")
-    only(log, queue="-", tenant="-", client="192.0.2.9", to="-", **put_off, **{"from": "-"})
+    only(log, queue_id="-", tenant="-", client_address="192.0.2.9", to="-", **put_off, **{"from": "-"})
 
 
 def test_without_valkey_once_a_mail(gate: Gate, server: Server, log: pytest.LogCaptureFixture) -> None:
     with server.hung():
         assert sent(gate, TARO.username, BILL.username) == "250"
-    assert only(log, tenant="-", to=TARO.username, decision="unlimited").startswith("limits not applied: Valkey")
+    assert only(log, tenant="-", to=TARO.username, decision="unchecked").startswith("limits not applied: Valkey")
 
 
 def test_usage_that_is_not_known(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
     told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
     assert sent(gate, TARO.username) == "250"
-    assert only(log, **TO_TARO, decision="unlimited") == f"usage of the mailbox of {TARO.username} is not known"
+    assert only(log, **TO_TARO, decision="unchecked") == f"usage of the mailbox of {TARO.username} is not known"
 
 
 @pytest.mark.parametrize("step", ["mail", "recipient", "header", "body", "end"])
@@ -170,7 +170,7 @@ def test_what_nobody_expected(
     conversation: Any, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, step: str
 ) -> None:
     def fail(*_arguments: object) -> None:
-        raise ValueError("a word\nINFO queue=Q tenant=t1")
+        raise ValueError("a word\nINFO queue_id=Q tenant=t1")
 
     monkeypatch.setattr(session.Transaction, step, fail)
     asked = {"{daemon_name}": "smtp", "i": "4fXY"}.get
@@ -181,9 +181,9 @@ def test_what_nobody_expected(
     conversation.body(b"x")
     conversation.eom()
     found = lines(log)[0]
-    assert (found["decision"], found["code"], found["client"]) == ("put-off", "451", "192.0.2.7")
-    assert found["queue"] == ("-" if step == "mail" else "4fXY")
-    assert re.fullmatch(r"ValueError at test_decisions.py:\d+, .*: a word\nINFO queue=Q tenant=t1", found["reason"])
+    assert (found["decision"], found["code"], found["client_address"]) == ("defer", "451", "192.0.2.7")
+    assert found["queue_id"] == ("-" if step == "mail" else "4fXY")
+    assert re.fullmatch(r"ValueError at test_decisions.py:\d+, .*: a word\nINFO queue_id=Q tenant=t1", found["reason"])
     assert log.records[0].levelname == "ERROR"
 
 
@@ -194,7 +194,7 @@ def test_what_a_bounce_begins(
     vars(conversation)["getsymval"] = {"{daemon_name}": "bounce", "i": "4fXY"}.get
     conversation.connect("localhost", "unknown", None)
     vars(conversation)["_port"] = 0
-    of_bounce = {"queue": "4fXY", "client": "-", "from": "<>", "to": TARO.username}
+    of_bounce = {"queue_id": "4fXY", "client_address": "-", "from": "<>", "to": TARO.username}
 
     def bounce() -> None:
         conversation.envfrom("<>")
@@ -205,21 +205,21 @@ def test_what_a_bounce_begins(
         assert conversation.eom() == 0
 
     bounce()
-    stopped = {"tenant": "t1", "account": TARO.username, "decision": "stop", **of_bounce}
+    stopped = {"tenant": "t1", "sasl_username": TARO.username, "decision": "block", **of_bounce}
     assert only(log, **stopped) == "stops for unknown_recipients: 1 of 1 recipients / 3600 s"
     told.down = True
     bounce()
-    reason = only(log, tenant="-", decision="unlimited", **of_bounce)
+    reason = only(log, tenant="-", decision="unchecked", **of_bounce)
     assert reason == "unknown recipients not counted: the directory: gone"
     monkeypatch.setattr(told, "owner", lambda _whose: 1 / 0)
     bounce()
-    assert only(log, tenant="-", decision="unlimited", **of_bounce).startswith("ZeroDivisionError at test_decisions.py")
+    assert only(log, tenant="-", decision="unchecked", **of_bounce).startswith("ZeroDivisionError at test_decisions.py")
 
 
 FORGED = [
     '" decision=hold reason="',
     "a b",
-    "a\r\nINFO queue=Q2 tenant=other",
+    "a\r\nINFO queue_id=Q2 tenant=other",
     "back\\slash\\",
     "=",
     "\u2028\x1b[2J\x00\x7f\x85",
@@ -233,7 +233,7 @@ FORGED = [
 @pytest.mark.parametrize("said", FORGED)
 def test_nobody_forges_a_field(log: pytest.LogCaptureFixture, said: str) -> None:
     write(
-        "refuse",
+        "reject",
         said,
         About(queue_id=said, account=said, client=said, sender=said, to=said),
         tenant=tenant(1),
@@ -242,7 +242,7 @@ def test_nobody_forges_a_field(log: pytest.LogCaptureFixture, said: str) -> None
     (found,) = lines(log)
     quoted = {name: value for name, value in found.items() if name not in ("tenant", "decision", "code")}
     assert set(quoted.values()) == {said}
-    assert (found["tenant"], found["decision"]) == ("t1", "refuse")
+    assert (found["tenant"], found["decision"]) == ("t1", "reject")
 
 
 @pytest.mark.parametrize("said", FORGED[:-1])
@@ -255,11 +255,11 @@ def test_no_address_forges_a_field(gate: Gate, told: Told, log: pytest.LogCaptur
     reply = mail.recipient(ours)
     assert reply is not None
     (found,) = lines(log)
-    assert (found["queue"], found["tenant"], found["decision"], found["code"]) == ("Q", "t1", "refuse", "423")
+    assert (found["queue_id"], found["tenant"], found["decision"], found["code"]) == ("Q", "t1", "reject", "423")
 
 
 def test_a_long_value_is_cut(log: pytest.LogCaptureFixture) -> None:
-    write("refuse", "r" * 5000, About(to="t" * 5000))
+    write("reject", "r" * 5000, About(to="t" * 5000))
     (found,) = lines(log)
     assert found["to"] == "t" * MOST + "..."
     assert found["reason"] == "r" * MOST + "..."

@@ -21,16 +21,16 @@ from .model import Tenant
 
 LOG: Final = logging.getLogger(__name__)
 
-#: `put-off` is for now, `stop` for what comes next, all of an account's mail or one content for a tenant; `unlimited`
+#: `defer` is for now; `block` is for what comes next, all of an account's mail or one content for a tenant; `unchecked`
 #: passed what could not be asked about.
-Decision = Literal["pass", "refuse", "put-off", "hold", "stop", "unlimited"]
+Decision = Literal["pass", "reject", "defer", "hold", "block", "unchecked"]
 _LEVELS: Final[dict[Decision, int]] = {
     "pass": logging.DEBUG,  # Postfix has a line of its own for it
-    "refuse": logging.INFO,
-    "put-off": logging.WARNING,
+    "reject": logging.INFO,
+    "defer": logging.WARNING,
     "hold": logging.INFO,
-    "stop": logging.INFO,
-    "unlimited": logging.WARNING,
+    "block": logging.INFO,
+    "unchecked": logging.WARNING,
 }
 #: What writes a decision about the mail at hand, by whose rule it is.
 Note = Callable[[Decision, str, Tenant | None], None]
@@ -65,10 +65,10 @@ def write(
     if not LOG.isEnabledFor(level):
         return
     fields = {
-        "queue": about.queue_id,
+        "queue_id": about.queue_id,
         "tenant": tenant.name if tenant else None,
-        "account": about.account,
-        "client": about.client,
+        "sasl_username": about.account,
+        "client_address": about.client,
         "from": about.sender,
         "to": about.to,
         "decision": decision,

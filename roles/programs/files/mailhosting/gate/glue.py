@@ -152,7 +152,7 @@ class Conversation(Milter.Base):
             if mail is not None:
                 mail.failed(error)
             else:
-                write("put-off", describe(error), About(client=self._client), code=TRY_LATER.code, level=logging.ERROR)
+                write("defer", describe(error), About(client=self._client), code=TRY_LATER.code, level=logging.ERROR)
             return otherwise
 
     def _answer(self, reply: Reply | None) -> int:

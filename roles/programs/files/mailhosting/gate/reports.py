@@ -70,11 +70,11 @@ class Report:
             self._account = username or str(account_id)
             count_unknown(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
         except DirectoryError as error:
-            self._note("unlimited", f"unknown recipients not counted: {error}", None)
+            self._note("unchecked", f"unknown recipients not counted: {error}", None)
 
     def failed(self, error: Exception) -> None:
         """Nobody expected it; the bounce goes on."""
-        write("unlimited", describe(error), self._about, level=logging.ERROR)
+        write("unchecked", describe(error), self._about, level=logging.ERROR)
 
     @property
     def _about(self) -> About:

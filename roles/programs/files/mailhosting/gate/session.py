@@ -93,7 +93,7 @@ class Gate:
         try:
             self.directory.ping()
         except DirectoryError as error:
-            write("put-off", f"no logins: {error}", About(client=client), code=TRY_LATER.code)
+            write("defer", f"no logins: {error}", About(client=client), code=TRY_LATER.code)
             return TRY_LATER
         return None
 
@@ -171,7 +171,7 @@ class Transaction:
         try:
             self._count_unknown()
         except DirectoryError as error:
-            self._note("unlimited", f"unknown recipients not counted: {error}", None)
+            self._note("unchecked", f"unknown recipients not counted: {error}", None)
 
     def recipient(self, written: str) -> Reply | None:
         """At RCPT."""
@@ -225,7 +225,7 @@ class Transaction:
 
     def failed(self, error: Exception) -> None:
         """Nobody expected it; the mail is put off."""
-        write("put-off", describe(error), self._about(), code=TRY_LATER.code, level=logging.ERROR)
+        write("defer", describe(error), self._about(), code=TRY_LATER.code, level=logging.ERROR)
 
     def _recipient(self, to: Address) -> Reply | None:
         if (ended := self._ended()) is not None:
@@ -328,12 +328,12 @@ class Transaction:
                 else:
                     verdict = self.gate.counters.check(charges, rooms)
             except ValkeyError as error:
-                self._note("unlimited", f"limits not applied: {error}", None)
+                self._note("unchecked", f"limits not applied: {error}", None)
                 return None
             if not isinstance(verdict, Refused):
                 for room in verdict.unknown[:1]:
                     more = f", nor of {len(verdict.unknown) - 1} more" if verdict.unknown[1:] else ""
-                    self._note("unlimited", f"usage of the {_name(room)} is not known{more}", mail.tenant_of(room))
+                    self._note("unchecked", f"usage of the {_name(room)} is not known{more}", mail.tenant_of(room))
                 return None
             if not isinstance(verdict.subject, Room):
                 return self._limited(verdict, verdict.subject, mail)
@@ -356,12 +356,12 @@ class Transaction:
         return self._refuse(self.gate.texts.limit, reason, tenant)
 
     def _refuse(self, reply: Reply, reason: str, tenant: Tenant | None = None) -> Reply:
-        write("refuse", reason, self._about(), tenant=tenant, code=reply.code)
+        write("reject", reason, self._about(), tenant=tenant, code=reply.code)
         return reply
 
     def _put_off(self, error: DirectoryError) -> Reply:
         tenant = self._tenants.get(self._owner.tenant_id) if self._owner else None
-        write("put-off", str(error), self._about(), tenant=tenant, code=TRY_LATER.code)
+        write("defer", str(error), self._about(), tenant=tenant, code=TRY_LATER.code)
         return TRY_LATER
 
     def _note(self, decision: Decision, reason: str, tenant: Tenant | None) -> None:

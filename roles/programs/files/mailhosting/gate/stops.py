@@ -170,7 +170,7 @@ class Watch:
         try:
             found = crowds.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
         except ValkeyError as error:
-            self._note("unlimited", f"mass mail not looked for: {error}", crowd.tenant)
+            self._note("unchecked", f"mass mail not looked for: {error}", crowd.tenant)
             return None
         if found is None or found.begins:
             # What comes later is not counted.
@@ -194,7 +194,7 @@ def count_unknown(directory: Directory, valkey: Valkey, sender: Crowd, recipient
     try:
         found = crowds.unknown(valkey, sender.key, sender.rule, recipients)
     except ValkeyError as error:
-        note("unlimited", f"unknown recipients not counted: {error}", sender.tenant)
+        note("unchecked", f"unknown recipients not counted: {error}", sender.tenant)
         return None
     if found is None:
         return None
@@ -217,7 +217,7 @@ def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
     elif found.begins:
         directory.add_notice(found.kind, crowd.tenant.id, None, facts, f"{found.kind} {crowd.key} {int(ends)}")
     if found.begins:
-        note("stop", f"stops for {found.kind}: {found.count} of {_limit(crowd.rule, found)}", crowd.tenant)
+        note("block", f"stops for {found.kind}: {found.count} of {_limit(crowd.rule, found)}", crowd.tenant)
 
 
 def _limit(rule: Rule | None, found: Hold) -> str | None:

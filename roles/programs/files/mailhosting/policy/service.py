@@ -108,8 +108,8 @@ class Service:
         if username is None:
             return decision.NO_OPINION
         LOG.info(
-            "relaying from %s for %r, by the login of %s, to %r",
-            request.get("client_address", ""), request.get("sender", ""), username, request.get("recipient", ""),
+            "POP before SMTP: client_address=%s sasl_username=%s from=%r to=%r",
+            request.get("client_address", ""), username, request.get("sender", ""), request.get("recipient", ""),
         )  # fmt: skip
         return permission
 
