@@ -65,7 +65,7 @@ options:
           - A point in time and no duration, because a second run would move the end of a duration.
         type: str
   release:
-    description: Scopes whose holds are lifted, whoever placed them. What was stopped for mass mail is refused here and
+    description: Scopes whose holds are lifted, whoever placed them. What was stopped for bulk mail is refused here and
       released by M(mailhosting.stack.mail_limits).
     type: list
     elements: str

@@ -18,7 +18,7 @@ options:
     description:
       - What clients are told instead of the usual, by name. A code that begins with 4 or 5, perhaps an enhanced status
         code (RFC 3463), and words in printable ASCII, 510 characters together.
-      - Names are V(message_size), V(limit), V(full), V(mass_mail) and V(unknown_recipients).
+      - Names are V(message_size), V(limit), V(full), V(bulk_mail) and V(invalid_recipients).
     type: dict
     default: {}
   send_limits:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_limits
-short_description: See who is paused by a limit or stopped for mass mail, and end it
+short_description: See who is paused by a limit or stopped for bulk mail, and end it
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Says who may not send or receive because a limit was exceeded, and how much of its limits somebody has used.
   - Lifts a pause before it ends by itself. The limits of whoever was paused begin anew with it.
-  - Says who is stopped because of mass mail or of too many unknown recipients, and how many mails wait in the queue for
+  - Says who is stopped because of bulk mail or of too many invalid recipients, and how many mails wait in the queue for
     that. An account stays stopped until it is released. Of what waits, the mail of O(name) and no other is let go on or
     deleted.
   - Runs the command C(mailhosting limits) on the host, as root; the limits are those of P(mailhosting.stack.gate#role).
@@ -129,7 +129,7 @@ holds:
       description: What is stopped, V(send) of an account, V(receive) of a tenant.
       type: str
     kind:
-      description: Why, V(mass_mail) or V(unknown_recipients).
+      description: Why, V(bulk_mail) or V(invalid_recipients).
       type: str
     since:
       description: When the account was stopped, in seconds since 1970; V(null) for one that may send, and for a tenant.
@@ -145,7 +145,7 @@ holds:
       id: 17
       name: taro@acme.example
       direction: send
-      kind: mass_mail
+      kind: bulk_mail
       since: 1795320000
       seconds_left: null
       mails: 120

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from ..module_utils._directory.former_names import GATE_TEXTS
 from ..module_utils._directory.plan_syntax import host_limits, mapping
 from ..module_utils._directory.syntax import shown
 
@@ -19,8 +20,8 @@ TEXTS: Final = {
     "message_size": "552 sorry, that message size exceeds my databytes limit (#5.3.4)",
     "limit": "423 sorry, that message exceeds my limit",
     "full": "452 sorry, mailbox is full (#4.5.2)",
-    "mass_mail": "550 sorry, your mail looks like a mass mailing; please ask your provider",
-    "unknown_recipients": "550 sorry, too many of your recipients do not exist; please ask your provider",
+    "bulk_mail": "550 sorry, your mail looks like a mass mailing; please ask your provider",
+    "invalid_recipients": "550 sorry, too many of your recipients do not exist; please ask your provider",
 }
 
 #: RFC 5321 4.2: a code of a refusal, perhaps an enhanced status code (RFC 3463 2), and words in printable ASCII.
@@ -43,7 +44,7 @@ def read(texts: object, send_limits: object, receive_limits: object) -> dict[str
 
 def _texts(value: object) -> dict[str, list[str | None]]:
     try:
-        written = mapping({} if value is None else value, tuple(TEXTS))
+        written = mapping({} if value is None else value, tuple(TEXTS), GATE_TEXTS)
         return {name: _reply(name, written.get(name, text)) for name, text in TEXTS.items()}
     except ValueError as error:
         raise ValueError(f"gate_texts: {error}") from None

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host with 1,000 tenants that all have limits and a pool, for the benchmarks of the gate.
 
-With the argument `whole` accounts and the host have limits too, and mass mail is looked for: all that the gate can do.
+With the argument `whole` accounts and the host have limits too, and bulk mail is looked for: all that the gate can do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan's keys, and words in their values, were called in earlier releases.  Pure.
+"""What keys of plans and of `gate_texts`, and words in their values, were called in earlier releases.  Pure.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
@@ -22,9 +22,11 @@ class Present(NamedTuple):
     since: str
 
 
-#: Where the keys of a plan and of overrides stand, and those of one limit; else the plan key that has the word.
+#: Where the keys of a plan and of overrides stand, those of one limit, and those of the gate's texts; else the plan key
+#: that has the word.
 PLAN: Final = ""
 LIMIT: Final = "limit"
+GATE_TEXTS: Final = "gate_texts"
 
 #: By where it stands and the former name.
 FORMER_NAMES: Final[Mapping[str, Mapping[str, Present]]] = {
@@ -35,6 +37,10 @@ FORMER_NAMES: Final[Mapping[str, Mapping[str, Present]]] = {
         "quota_notice": Present("quota_warnings", "0.2.0"),
     },
     LIMIT: {"stops": Present("pause_applies_to", "0.2.0")},
+    GATE_TEXTS: {
+        "mass_mail": Present("bulk_mail", "0.2.0"),
+        "unknown_recipients": Present("invalid_recipients", "0.2.0"),
+    },
     "bulk_mail": {
         "same_content": Present("recipients_per_content", "0.2.0"),
         "same_content_received": Present("recipients_per_content_received", "0.2.0"),

@@ -171,7 +171,8 @@ DECLARE
 BEGIN
     SELECT ac.tenant_id INTO tenant FROM directory.account ac WHERE ac.id = of_account;
     IF NOT FOUND THEN RETURN; END IF;
-    INSERT INTO directory.hold (account_id, scope, reason, origin) VALUES (of_account, 'send', gate_stop.kind, 'gate')
+    INSERT INTO directory.hold (account_id, scope, reason, origin)
+    VALUES (of_account, 'send', v1.present_kind(gate_stop.kind), 'gate')
     ON CONFLICT (account_id, tenant_id, scope, origin) DO NOTHING RETURNING id INTO number;
     IF number IS NOT NULL THEN
         PERFORM v1.add_notice(gate_stop.kind, tenant, of_account, facts, 'hold/' || number);
@@ -183,7 +184,7 @@ CREATE FUNCTION v1.gate_keep(queue_id text, of_account bigint, of_tenant bigint,
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO directory.held_mail (queue_id, account_id, tenant_id, kind, held_at)
-    VALUES (gate_keep.queue_id, of_account, of_tenant, gate_keep.kind, to_timestamp(at))
+    VALUES (gate_keep.queue_id, of_account, of_tenant, v1.present_kind(gate_keep.kind), to_timestamp(at))
     ON CONFLICT (queue_id) DO UPDATE SET account_id = excluded.account_id, tenant_id = excluded.tenant_id,
         kind = excluded.kind, held_at = excluded.held_at;
 END;

@@ -11,12 +11,16 @@ from __future__ import annotations
 from typing import Final
 
 _FUNCTIONS: Final = """
+-- A kind as it is called now: the gate of release 0.1.0 goes on until it is restarted.
+CREATE FUNCTION v1.present_kind(kind text) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE kind WHEN 'mass_mail' THEN 'bulk_mail' WHEN 'unknown_recipients' THEN 'invalid_recipients' ELSE kind END;
+
 -- Queues a notice and wakes who sends it; a second with the same `once` does nothing. A tenant that is gone gets none.
 CREATE FUNCTION v1.add_notice(kind text, tenant bigint, account bigint, facts jsonb, once text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO directory.notice (kind, tenant_id, account_id, facts, once)
-    SELECT add_notice.kind, t.id, ac.id, add_notice.facts, add_notice.once
+    SELECT v1.present_kind(add_notice.kind), t.id, ac.id, add_notice.facts, add_notice.once
     FROM (VALUES (add_notice.tenant, add_notice.account)) AS about (tenant_id, account_id)
     LEFT JOIN directory.tenant t ON t.id = about.tenant_id
     LEFT JOIN directory.account ac ON ac.id = about.account_id

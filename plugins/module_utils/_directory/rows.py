@@ -23,7 +23,7 @@ PANEL: Final = "panel"
 
 #: Who placed a hold through the modules.
 OPERATOR: Final = "operator"
-#: Who stops an account because of mass mail, and releases it.
+#: Who stops an account because of bulk mail, and releases it.
 GATE: Final = "gate"
 
 MADE_BY: Final = {

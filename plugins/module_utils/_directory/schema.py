@@ -354,7 +354,7 @@ CREATE TRIGGER name_changed AFTER UPDATE ON directory.address
 """
 
 _SEVENTH: Final = """
--- Keys of plans, and words in their values, that got other names.
+-- Keys of plans, words in their values, and kinds of mail that is stopped got other names.
 CREATE FUNCTION directory.keys_of_0_2(written jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT coalesce(jsonb_object_agg(
@@ -406,6 +406,13 @@ CREATE TRIGGER quota_changed AFTER UPDATE ON directory.plan
         OLD.settings -> 'mailbox_quota' IS DISTINCT FROM NEW.settings -> 'mailbox_quota'
         OR OLD.settings -> 'quota_warnings' IS DISTINCT FROM NEW.settings -> 'quota_warnings')
     EXECUTE FUNCTION directory.quota_changed();
+
+UPDATE directory.hold SET reason = 'bulk_mail' WHERE origin = 'gate' AND reason = 'mass_mail';
+UPDATE directory.hold SET reason = 'invalid_recipients' WHERE origin = 'gate' AND reason = 'unknown_recipients';
+UPDATE directory.held_mail SET kind = 'bulk_mail' WHERE kind = 'mass_mail';
+UPDATE directory.held_mail SET kind = 'invalid_recipients' WHERE kind = 'unknown_recipients';
+UPDATE directory.notice SET kind = 'bulk_mail' WHERE kind = 'mass_mail';
+UPDATE directory.notice SET kind = 'invalid_recipients' WHERE kind = 'unknown_recipients';
 """
 
 #: What there is before the first migration: where versions and the text of the views are remembered.

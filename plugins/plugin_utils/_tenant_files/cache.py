@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from ...module_utils._directory import model, password_hashes, plan_syntax, syntax
+from ...module_utils._directory import former_names, model, password_hashes, plan_syntax, syntax
 from ...module_utils._directory.model import Account, Desired, Tenant
 from . import located_yaml, schema
 
@@ -147,7 +147,8 @@ def _seal(body: bytes) -> bytes:
 @functools.cache
 def _code_version() -> bytes:
     version = hashlib.blake2b(getattr(syntax.idna, "__version__", "").encode())
-    for module in (model, password_hashes, plan_syntax, syntax, located_yaml, schema, sys.modules[__name__]):
+    own = sys.modules[__name__]
+    for module in (former_names, model, password_hashes, plan_syntax, syntax, located_yaml, schema, own):
         with open(str(module.__file__), "rb") as file:
             version.update(file.read())
     return version.digest()

@@ -319,7 +319,9 @@ def test_what_waited_goes_out_and_bounces_find_their_way_back(
 def test_what_was_counted_and_held_still_is(upgrade: Upgrade, server: Server, host: testinfra.host.Host) -> None:
     assert [hold["mails"] for hold in upgrade.before.counted["holds"]] == [2]
     assert [window["counted"] for window in upgrade.before.counted["windows"]] == [4]
-    assert upgrade.after.counted == upgrade.before.counted
+    # Its kind is called something else since.
+    held = [{**hold, "kind": "bulk_mail"} for hold in upgrade.before.counted["holds"]]
+    assert upgrade.after.counted == {**upgrade.before.counted, "holds": held}
     there = len(mailboxes.read(server, BILL).mails[b"INBOX"])
     host.check_output(f"mailhosting limits release {MIA.address}")
     assert until(lambda: len(mailboxes.read(server, BILL).mails[b"INBOX"]) == there + 2, 60)

@@ -138,41 +138,41 @@ def ids(see: See) -> dict[str, int]:
 def test_who_is_stopped_stays_so_and_is_told_once(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
     numbers = ids(see)
-    for kind in ("mass_mail", "unknown_recipients"):
+    for kind in ("bulk_mail", "invalid_recipients"):
         see(gate.USER, "SELECT v1.gate_stop(%s, %s, '{\"count\": 7}')", numbers["taro@acme.example"], kind)
     ask = "SELECT held FROM v1.gate_owner(%s, 'acme.example')"
-    assert see(gate.USER, ask, "taro") == [("mass_mail",)]
+    assert see(gate.USER, ask, "taro") == [("bulk_mail",)]
     assert see(gate.USER, ask, "jiro") == [(None,)]
     notices = see("postgres", "SELECT kind, tenant_id, account_id, facts FROM directory.notice")
-    assert notices == [("mass_mail", numbers["acme"], numbers["taro@acme.example"], {"count": 7})]
+    assert notices == [("bulk_mail", numbers["acme"], numbers["taro@acme.example"], {"count": 7})]
     # Postfix still takes what the gate is to hold.
     assert see("postfix", "SELECT count(*) FROM v1.sender WHERE local_part = 'taro'") == [(1,)]
     # A run over the files leaves it.
     declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
-    assert see(gate.USER, ask, "taro") == [("mass_mail",)]
+    assert see(gate.USER, ask, "taro") == [("bulk_mail",)]
 
     see("mailhosting", "SELECT v1.gate_release(%s)", numbers["taro@acme.example"])
     assert see(gate.USER, ask, "taro") == [(None,)]
-    see(gate.USER, "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", numbers["taro@acme.example"])
+    see(gate.USER, "SELECT v1.gate_stop(%s, 'bulk_mail', '{}')", numbers["taro@acme.example"])
     assert see("postgres", "SELECT count(*) FROM directory.notice") == [(2,)]
-    see(gate.USER, "SELECT v1.gate_stop(999, 'mass_mail', '{}')")
+    see(gate.USER, "SELECT v1.gate_stop(999, 'bulk_mail', '{}')")
 
 
 def test_mail_that_waits_is_known_until_it_is_gone(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme", "taro@acme.example")))
-    keep = "SELECT v1.gate_keep(%s, %s, %s, 'mass_mail', %s)"
+    keep = "SELECT v1.gate_keep(%s, %s, %s, 'bulk_mail', %s)"
     waiting = "SELECT queue_id, account_id, tenant_id, kind, held_at FROM v1.held_mail ORDER BY queue_id"
     see(gate.USER, keep, "A1", 17, None, 1_800_000_000.25)
     see(gate.USER, keep, "B2", None, 3, 1_800_000_000.5)
     assert see("mailhosting", waiting) == [
-        ("A1", 17, None, "mass_mail", 1_800_000_000.25),
-        ("B2", None, 3, "mass_mail", 1_800_000_000.5),
+        ("A1", 17, None, "bulk_mail", 1_800_000_000.25),
+        ("B2", None, 3, "bulk_mail", 1_800_000_000.5),
     ]
     # Postfix has given the same queue id again.
     see(gate.USER, keep, "A1", 18, None, 1_800_000_009.0)
     forget = "SELECT v1.forget_held_mail(%s, %s)"
     see("mailhosting", forget, ["A1", "B2"], [1_800_000_000.25, 1_800_000_000.5])
-    assert see("mailhosting", waiting) == [("A1", 18, None, "mass_mail", 1_800_000_009.0)]
+    assert see("mailhosting", waiting) == [("A1", 18, None, "bulk_mail", 1_800_000_009.0)]
 
 
 def test_the_gate_of_the_release_before_reads_a_plan_until_it_is_restarted(declare: Declare, see: See) -> None:
@@ -184,6 +184,19 @@ def test_the_gate_of_the_release_before_reads_a_plan_until_it_is_restarted(decla
     assert settings["bulk_mail"] == {**counts, **rest}
     former = {"same_content": 5, "same_content_received": None, "unknown_recipients": 7, **rest}
     assert former.items() <= settings["mass_mail"].items()
+
+
+def test_what_the_gate_of_the_release_before_stops_has_the_present_kinds(declare: Declare, see: See) -> None:
+    declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
+    numbers = ids(see)
+    see(gate.USER, "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", numbers["taro@acme.example"])
+    see(gate.USER, "SELECT v1.gate_stop(%s, 'unknown_recipients', '{}')", numbers["jiro@acme.example"])
+    see(gate.USER, "SELECT v1.gate_keep('A1', %s, NULL, 'mass_mail', 1)", numbers["taro@acme.example"])
+    see(gate.USER, "SELECT v1.add_notice('mass_mail', %s, NULL, '{}', 'x')", numbers["acme"])
+    assert see("postgres", "SELECT reason FROM directory.hold ORDER BY id") == [("bulk_mail",), ("invalid_recipients",)]
+    assert see("postgres", "SELECT kind FROM directory.held_mail") == [("bulk_mail",)]
+    notices = see("postgres", "SELECT kind FROM directory.notice ORDER BY id")
+    assert notices == [("bulk_mail",), ("invalid_recipients",), ("bulk_mail",)]
 
 
 def test_what_the_plan_says(declare: Declare, see: See) -> None:

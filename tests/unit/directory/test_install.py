@@ -114,7 +114,7 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
         "mass_mail": {**counts, "per": 60, "action": "hold"},
         "retention": {"read": 7, "any": 8},
     }
-    few = {"max_quota": 5, "mass_mail": None, "retention": {"trash": 1}, "receive_limits": []}
+    few: dict[str, object] = {"max_quota": 5, "mass_mail": None, "retention": {"trash": 1}, "receive_limits": []}
     with connect(place) as connection:
         insert = "INSERT INTO directory.plan (name, settings, origin) VALUES (%s, %s, 'module')"
         for name, settings in (("all", written), ("few", few), ("none", {})):
@@ -125,6 +125,16 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
             [json.dumps(written)],
         )
         connection.execute("INSERT INTO directory.account (tenant_id, state) SELECT id, 'active' FROM directory.tenant")
+        for kind, origin in (("mass_mail", "gate"), ("unknown_recipients", "gate"), ("mass_mail", "operator")):
+            connection.execute(
+                "WITH stopped AS (INSERT INTO directory.account (tenant_id, state) "
+                "SELECT id, 'active' FROM directory.tenant RETURNING id) "
+                "INSERT INTO directory.hold (account_id, scope, reason, origin) SELECT id, 'send', %s, %s FROM stopped",
+                [kind, origin],
+            )
+        for kind in ("mass_mail", "unknown_recipients"):
+            connection.execute("SELECT v1.gate_keep(%s, 1, NULL, %s, 1)", [kind, kind])
+            connection.execute("SELECT v1.add_notice(%s, NULL, NULL, '{}', %s)", [kind, kind])
     monkeypatch.undo()
     assert "migrate to version 7" in install(place)
 
@@ -133,7 +143,10 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
         # Nobody's quota has changed.
         assert connection.execute("TABLE directory.quota_recheck").fetchall() == []
         connection.execute("""UPDATE directory.tenant SET overrides = overrides || '{"quota_warnings": [80]}'""")
-        assert len(connection.execute("TABLE directory.quota_recheck").fetchall()) == 1
+        assert len(connection.execute("TABLE directory.quota_recheck").fetchall()) == 4
+        holds = connection.execute("SELECT reason FROM directory.hold ORDER BY id").fetchall()
+        held = connection.execute("SELECT kind FROM directory.held_mail ORDER BY queue_id").fetchall()
+        notices = connection.execute("SELECT kind FROM directory.notice ORDER BY id").fetchall()
     renamed = [{"recipients": 5, "per": 60, "pause": 60, "pause_applies_to": ["send"]}, limits[1]]
     counts = {"recipients_per_content": 5, "recipients_per_content_received": None, "invalid_recipients": 7}
     present = {
@@ -149,6 +162,8 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
     few = {"max_account_quota": 5, "bulk_mail": None, "retention": {"trash": 1}, "receive_limits": []}
     assert found.plans == {"all": present, "few": few, "none": {}}
     assert found.tenants["acme"].overrides == present
+    assert holds == [("bulk_mail",), ("invalid_recipients",), ("mass_mail",)]
+    assert held == notices == [("bulk_mail",), ("invalid_recipients",)]
 
 
 def test_an_empty_database_is_no_directory(place: Place) -> None:

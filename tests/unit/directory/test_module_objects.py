@@ -277,10 +277,10 @@ def test_a_hold_survives_everything_but_its_release(run: Run, sync: Run) -> None
 def test_whom_the_gate_stopped_only_the_gate_releases(run: Run, see: See) -> None:
     run("mail_account", address=TARO, hold=[{"scope": "send", "reason": "spam"}, {"scope": "login", "reason": "x"}])
     ((number,),) = see("postgres", "SELECT account_id FROM directory.address WHERE local_part = 'taro'")
-    see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", number)
+    see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'bulk_mail', '{}')", number)
     said = refused(run, "mail_account", address=TARO, release=["send", "login"])
     assert said == (
-        f"{TARO}: release: send: the gate stopped it (mass_mail). Nothing was changed. "
+        f"{TARO}: release: send: the gate stopped it (bulk_mail). Nothing was changed. "
         "mail_limits with state=released ends that, and has its mail go on"
     )
     assert see("mailhosting", "SELECT scope, origin FROM directory.hold ORDER BY 1, 2") == [

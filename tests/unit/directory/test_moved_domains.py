@@ -213,9 +213,9 @@ def test_nobody_escapes_a_hold_of_the_old_tenant(
 def test_a_hold_of_an_account_comes_along(declare: Declare, store: Store, see: See) -> None:
     declare(BEFORE)
     number = store.load().accounts[f"taro@{DOMAIN}"].id
-    see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'mass_mail', '{}')", number)
+    see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'bulk_mail', '{}')", number)
     declare(AFTER)
-    assert see("mailhosting-gate", "SELECT held FROM v1.gate_owner('taro', %s)", DOMAIN) == [("mass_mail",)]
+    assert see("mailhosting-gate", "SELECT held FROM v1.gate_owner('taro', %s)", DOMAIN) == [("bulk_mail",)]
 
 
 def test_closed_mailboxes_come_along_and_can_be_restored(declare: Declare, store: Store) -> None:

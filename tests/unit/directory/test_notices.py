@@ -291,7 +291,7 @@ def test_a_notice_names_the_account_as_it_is_called_now(declare: Declare, see: S
 @pytest.mark.usefixtures("acme")
 def test_the_queue(see: See) -> None:
     for once in ("a", "a", "b"):
-        see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+        see(gate.USER, "SELECT v1.add_notice('bulk_mail', NULL, NULL, '{}', %s)", once)
     (first, *_), (second, *_) = due(see)
     see(SENDER, "SELECT v1.notice_reached(%s, 'x@y.example')", first)
     assert [row[5] for row in due(see)] == [["x@y.example"], []]
@@ -304,19 +304,19 @@ def test_the_queue(see: See) -> None:
     see(SENDER, "SELECT v1.notice_ended(%s, false)", second)
     assert due(see) == []
     assert see(SENDER, "SELECT v1.next_notice()") == [(None,)]
-    see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'c')")
+    see(gate.USER, "SELECT v1.add_notice('bulk_mail', NULL, NULL, '{}', 'c')")
     see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
     ((seconds,),) = see(SENDER, "SELECT v1.next_notice()")
     assert 55 < seconds <= 60
     # What ended is remembered, and not told again.
-    see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', 'a')")
+    see(gate.USER, "SELECT v1.add_notice('bulk_mail', NULL, NULL, '{}', 'a')")
     assert due(see) == []
 
 
 @pytest.mark.usefixtures("acme")
 def test_what_was_sent_is_forgotten_in_time_and_what_waits_never(see: See) -> None:
     for once in ("sent", "given up", "new", "waits"):
-        see(gate.USER, "SELECT v1.add_notice('mass_mail', NULL, NULL, '{}', %s)", once)
+        see(gate.USER, "SELECT v1.add_notice('bulk_mail', NULL, NULL, '{}', %s)", once)
     ids = [row[0] for row in due(see)]
     for number, sent in zip(ids[:3], (True, False, True), strict=True):
         see(SENDER, "SELECT v1.notice_ended(%s, %s)", number, sent)

@@ -80,12 +80,12 @@ def content(*, kept: int = 16, of: str = "run") -> Fingerprint:
 def test_the_mail_that_reaches_the_limit_begins_a_hold(valkey: Valkey) -> None:
     answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(12)]
     assert answers[:9] == [None] * 9
-    assert answers[9:] == [Hold("mass_mail", 10, begins, 3600) for begins in (True, False, False)]
+    assert answers[9:] == [Hold("bulk_mail", 10, begins, 3600) for begins in (True, False, False)]
 
 
 def test_recipients_count_not_mails(valkey: Valkey) -> None:
     assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
 
 
 def test_other_mail_and_other_senders_are_not_held(valkey: Valkey) -> None:
@@ -136,35 +136,35 @@ def test_counts_may_be_too_low_but_never_too_high(valkey: Valkey) -> None:
     for number in range(30):
         crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
     answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(2)]
-    assert answers == [None, Hold("mass_mail", 10, True, 3600)]
+    assert answers == [None, Hold("bulk_mail", 10, True, 3600)]
 
 
 def test_a_hold_stays_when_the_rare_is_forgotten(valkey: Valkey) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 10)
     for number in range(100):
         crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, False, 3600)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, False, 3600)
 
 
-def test_unknown_recipients_hold_all_mail(valkey: Valkey) -> None:
-    assert crowds.unknown(valkey, SENDER, RULE, 4) is None
+def test_invalid_recipients_hold_all_mail(valkey: Valkey) -> None:
+    assert crowds.invalid(valkey, SENDER, RULE, 4) is None
     assert crowds.mail(valkey, SENDER, RULE, None, 1) is None
-    assert crowds.unknown(valkey, SENDER, RULE) == Hold("unknown_recipients", 5, True, 3600)
-    assert crowds.unknown(valkey, SENDER, RULE) == Hold("unknown_recipients", 6, False, 3600)
+    assert crowds.invalid(valkey, SENDER, RULE) == Hold("invalid_recipients", 5, True, 3600)
+    assert crowds.invalid(valkey, SENDER, RULE) == Hold("invalid_recipients", 6, False, 3600)
     for what in (None, content()):
-        assert crowds.mail(valkey, SENDER, RULE, what, 1) == Hold("unknown_recipients", 6, False, 3600)
+        assert crowds.mail(valkey, SENDER, RULE, what, 1) == Hold("invalid_recipients", 6, False, 3600)
     assert crowds.mail(valkey, "account:18", RULE, None, 1) is None
 
 
 def test_what_is_not_limited_is_not_held(valkey: Valkey) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 10)
-    crowds.unknown(valkey, SENDER, RULE, 5)
+    crowds.invalid(valkey, SENDER, RULE, 5)
     only_content = Rule(recipients_per_content=10, invalid_recipients=None, per=3600)
     assert crowds.mail(valkey, SENDER, only_content, content(of="letter"), 1) is None
     assert crowds.mail(valkey, SENDER, only_content, content(), 1)
-    assert crowds.unknown(valkey, SENDER, only_content, 99) is None
-    only_unknown = Rule(recipients_per_content=None, invalid_recipients=99, per=3600)
-    assert crowds.mail(valkey, SENDER, only_unknown, content(), 1) is None
+    assert crowds.invalid(valkey, SENDER, only_content, 99) is None
+    only_invalid = Rule(recipients_per_content=None, invalid_recipients=99, per=3600)
+    assert crowds.mail(valkey, SENDER, only_invalid, content(), 1) is None
 
 
 def test_nobody_is_asked_where_nothing_is_limited() -> None:
@@ -174,7 +174,7 @@ def test_nobody_is_asked_where_nothing_is_limited() -> None:
 
     nobody = Nobody("/nowhere", "gate")
     assert crowds.mail(nobody, SENDER, Rule(None, None, 3600), content(), 1) is None
-    assert crowds.unknown(nobody, SENDER, Rule(5, None, 3600)) is None
+    assert crowds.invalid(nobody, SENDER, Rule(5, None, 3600)) is None
 
 
 def left(valkey: Valkey, key: str) -> int:
@@ -187,7 +187,7 @@ def left(valkey: Valkey, key: str) -> int:
 def test_a_window_is_fixed_and_ends(valkey: Valkey) -> None:
     for _number in range(2):
         crowds.mail(valkey, SENDER, RULE, content(), 1)
-        crowds.unknown(valkey, SENDER, RULE)
+        crowds.invalid(valkey, SENDER, RULE)
         for key in KEYS:
             assert 0 < left(valkey, key) <= 3_600_000
             valkey.ask(["PEXPIRE", key, 5000])
@@ -200,10 +200,10 @@ def test_a_window_is_fixed_and_ends(valkey: Valkey) -> None:
 
 def test_release_begins_anew(valkey: Valkey) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 10)
-    crowds.unknown(valkey, SENDER, RULE, 5)
+    crowds.invalid(valkey, SENDER, RULE, 5)
     crowds.release(valkey, SENDER)
     assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
 
 
 def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
@@ -214,12 +214,12 @@ def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
     crowds.mail(valkey, SENDER, RULE, content(), 4)
     for _attempt in range(2):
         # It would begin: whoever comes next may be told again.
-        assert crowds.mail(valkey, SENDER, RULE, content(), 6) == Hold("mass_mail", 10, True, 3600)
+        assert crowds.mail(valkey, SENDER, RULE, content(), 6) == Hold("bulk_mail", 10, True, 3600)
         crowds.take_back(valkey, SENDER, RULE, content(), 6)
     assert crowds.mail(valkey, SENDER, RULE, content(), 5) is None
     crowds.take_back(valkey, SENDER, RULE, content(of="letter"), 5)
     crowds.take_back(valkey, SENDER, RULE, None, 5)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("mass_mail", 10, True, 3600)
+    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
 
 
 def test_what_valkey_refuses_is_no_answer(valkey: Valkey) -> None:
@@ -266,19 +266,19 @@ def test_the_script_is_sent_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "unknown"),
+    ("status", "invalid"),
     [("5.1.1", True), ("5.1.10", True), ("5.4.4", True), ("5.1.8", False), ("5.1.7 x", False), ("5.4.40", False)]
     + [(other, False) for other in ("4.1.1", "5.7.1", "5.2.1", "")],
 )
-def test_what_says_that_a_recipient_is_nobody(status: str, unknown: bool) -> None:
-    assert crowds.says_unknown(status) is unknown
+def test_what_says_that_a_recipient_does_not_exist(status: str, invalid: bool) -> None:
+    assert crowds.says_invalid(status) is invalid
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_a_report_says_who_is_nobody(line_end: str) -> None:
-    assert crowds.unknown_recipients(REPORT.replace("\n", line_end)) == 3
+def test_a_report_says_who_does_not_exist(line_end: str) -> None:
+    assert crowds.invalid_recipients(REPORT.replace("\n", line_end)) == 3
 
 
 @pytest.mark.parametrize("text", ["", "Action: failed", "Status: 5.1.1", "\0\n\n:\n\nAction\n\n Action: failed"])
 def test_what_says_nothing_counts_nothing(text: str) -> None:
-    assert crowds.unknown_recipients(text) == 0
+    assert crowds.invalid_recipients(text) == 0

@@ -123,7 +123,7 @@ def test_sizes_logins_and_numbers_of_recipients(
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_mass_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: bool) -> None:
+def test_bulk_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: bool) -> None:
     told.tenants[ACME] = tenant(ACME, bulk_mail=BulkMail(Rule(2, None, 3600), None, hold))
     for _mail in range(2):
         mail = begun(gate, **BY_TARO)
@@ -131,15 +131,15 @@ def test_mass_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: 
         mail.body(RUN)
         mail.end()
     stopped, decided = lines(log)
-    assert (stopped["decision"], stopped["reason"]) == ("block", "stops for mass_mail: 2 of 2 recipients / 3600 s")
-    assert (decided["decision"], decided["reason"]) == ("hold" if hold else "reject", "mass_mail")
+    assert (stopped["decision"], stopped["reason"]) == ("block", "stops for bulk_mail: 2 of 2 recipients / 3600 s")
+    assert (decided["decision"], decided["reason"]) == ("hold" if hold else "reject", "bulk_mail")
     assert decided["code"] == ("-" if hold else "550")
     named = {**OF_TARO, "queue_id": "Q", "to": "a@far.example"}
     assert [{name: line[name] for name in named} for line in (stopped, decided)] == [named] * 2
     log.clear()
     if not hold:
         assert begun(gate, **BY_TARO).mail() is not None
-        assert only(log, **OF_TARO, to="-", decision="reject", code="550") == "stopped for mass_mail"
+        assert only(log, **OF_TARO, to="-", decision="reject", code="550") == "stopped for bulk_mail"
 
 
 def test_without_the_directory(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
@@ -206,11 +206,11 @@ def test_what_a_bounce_begins(
 
     bounce()
     stopped = {"tenant": "t1", "sasl_username": TARO.username, "decision": "block", **of_bounce}
-    assert only(log, **stopped) == "stops for unknown_recipients: 1 of 1 recipients / 3600 s"
+    assert only(log, **stopped) == "stops for invalid_recipients: 1 of 1 recipients / 3600 s"
     told.down = True
     bounce()
     reason = only(log, tenant="-", decision="unchecked", **of_bounce)
-    assert reason == "unknown recipients not counted: the directory: gone"
+    assert reason == "invalid recipients not counted: the directory: gone"
     monkeypatch.setattr(told, "owner", lambda _whose: 1 / 0)
     bounce()
     assert only(log, tenant="-", decision="unchecked", **of_bounce).startswith("ZeroDivisionError at test_decisions.py")

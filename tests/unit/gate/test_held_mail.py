@@ -60,7 +60,7 @@ class Queue:
         self.put([*self.mails(), [queue, queue_id, int(time.time()) - arrived]])
         with closing(connect(self.place)) as connection:
             account, tenant = whose.get("account"), whose.get("tenant")
-            keep = "SELECT v1.gate_keep(%s, %s, %s, 'mass_mail', %s)"
+            keep = "SELECT v1.gate_keep(%s, %s, %s, 'bulk_mail', %s)"
             connection.execute(keep, [queue_id, account, tenant, time.time() - ago])
 
     def known(self) -> list[str]:
@@ -93,7 +93,7 @@ def queue(tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iter
         connection.execute("SELECT v1.forget_held_mail(array_agg(queue_id), array_agg(held_at)) FROM v1.held_mail")
 
 
-def stop(place: Place, account: int, kind: str = "mass_mail") -> None:
+def stop(place: Place, account: int, kind: str = "bulk_mail") -> None:
     with closing(connect(place)) as connection:
         connection.execute("SELECT v1.gate_stop(%s, %s, '{}')", [account, kind])
 
@@ -126,15 +126,15 @@ def test_who_is_stopped_is_shown(run: Run, held: Queue) -> None:
     lines = run("show").stdout.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(f"account {TARO}, sending: stopped since ")
-    assert lines[0].endswith("2 mails wait; mass mail")
+    assert lines[0].endswith("2 mails wait; bulk mail")
     assert lines[1].startswith("account #")
-    assert lines[2] == "tenant acme, receiving: 1 mails wait; mass mail"
+    assert lines[2] == "tenant acme, receiving: 1 mails wait; bulk mail"
     (shown,) = json.loads(run("show", TARO, "--json").stdout)["holds"]
-    assert (shown["mails"], shown["kind"], shown["direction"], shown["seconds_left"]) == (2, "mass_mail", "send", None)
+    assert (shown["mails"], shown["kind"], shown["direction"], shown["seconds_left"]) == (2, "bulk_mail", "send", None)
 
 
 def test_a_release_lets_go_what_is_the_accounts(run: Run, held: Queue, valkey: Valkey, ids: dict[str, int]) -> None:
-    crowds.unknown(valkey, f"account:{ids[TARO]}", RULE, 5)
+    crowds.invalid(valkey, f"account:{ids[TARO]}", RULE, 5)
     before = held.mails()
     done = run("release", TARO)
     assert (done.returncode, done.stdout) == (0, f"account {TARO}, sending: released, 2 mails go on\n")
@@ -154,7 +154,7 @@ def test_a_drop_deletes_it_and_the_account_stays_stopped(run: Run, held: Queue) 
     done = run("drop", TARO)
     assert done.stdout == f"account {TARO}, sending: 2 mails deleted; it stays stopped until it is released\n"
     assert held.mails() == [mail for mail in before if mail[1] not in ("A1", "A2")]
-    assert stopped(held.place) == [("mass_mail",)]
+    assert stopped(held.place) == [("bulk_mail",)]
     assert run("drop", TARO).stdout == "no mail waited\n"
     assert run("release", TARO).stdout == f"account {TARO}, sending: released, 0 mails go on\n"
     assert stopped(held.place) == []
@@ -175,7 +175,7 @@ def test_what_is_for_a_tenant_is_the_tenants(run: Run, held: Queue, valkey: Valk
     assert 3500 < shown["seconds_left"] <= 3600
     assert run("release", "acme").stdout == "tenant acme, receiving: released, 1 mails go on\n"
     assert held.ids("deferred") == ["T1"]
-    assert stopped(held.place) == [("mass_mail",)]
+    assert stopped(held.place) == [("bulk_mail",)]
     assert crowds.mail(valkey, key, RULE, RUN_OF_MAILS, 4) is None
 
 

@@ -44,8 +44,14 @@ def test_the_hosts_limits_are_written_like_a_plans() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("texts", ["423 no"], "gate_texts: a list is not a mapping of message_size, limit, full, mass_mail"),
+        ("texts", ["423 no"], "gate_texts: a list is not a mapping of message_size, limit, full, bulk_mail"),
         ("texts", {"limits": "423 no"}, "gate_texts: limits: unknown key; known here: message_size, limit, full"),
+        ("texts", {"mass_mail": "550 no"}, "gate_texts: mass_mail: is called bulk_mail since 0.2.0"),
+        (
+            "texts",
+            {"unknown_recipients": "550 no"},
+            "gate_texts: unknown_recipients: is called invalid_recipients since 0.2.0",
+        ),
         ("texts", {"full": "250 OK"}, f'gate_texts: full: "250 OK" {A_REFUSAL}, such as "452 sorry, '),
         ("texts", {"full": "354 go on"}, f'gate_texts: full: "354 go on" {A_REFUSAL}'),
         ("texts", {"full": "499 no"}, f'gate_texts: full: "499 no" {A_REFUSAL}'),

@@ -65,12 +65,12 @@ def counted(server: Server) -> int:
 
 
 def test_from_the_mail_that_is_too_much_all_of_the_account_is_held(gate: Gate, told: Told, server: Server) -> None:
-    assert [sends(gate).quarantine for _mail in range(6)] == [None] * 4 + ["mass_mail"] * 2
-    assert sends(gate, text=LETTER).quarantine == "mass_mail"
+    assert [sends(gate).quarantine for _mail in range(6)] == [None] * 4 + ["bulk_mail"] * 2
+    assert sends(gate, text=LETTER).quarantine == "bulk_mail"
     assert sends(gate, login=HANAKO.username, sender=HANAKO.username) == Outcome()
     # It was accepted, and it is known whose it is.
     assert counted(server) == 8
-    assert [mail[:4] for mail in told.kept] == [("Q", TARO.account_id, None, "mass_mail")] * 3
+    assert [mail[:4] for mail in told.kept] == [("Q", TARO.account_id, None, "bulk_mail")] * 3
     (notice,) = told.notices
     assert notice[1]["count"] == 5
     assert notice[1]["until"] is None
@@ -80,15 +80,15 @@ def test_it_stays_held_when_valkey_has_forgotten(gate: Gate, server: Server) -> 
     for _mail in range(5):
         sends(gate)
     server.ask("FLUSHALL")
-    assert sends(gate, text=LETTER).quarantine == "mass_mail"
+    assert sends(gate, text=LETTER).quarantine == "bulk_mail"
     with server.hung():
-        assert sends(gate, text=LETTER).quarantine == "mass_mail"
+        assert sends(gate, text=LETTER).quarantine == "bulk_mail"
 
 
 def test_refused_mail_counts_nowhere(gate: Gate, told: Told, server: Server) -> None:
     told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE, send_limits=at_most(7))
-    assert [sends(gate).reply for _mail in range(5)] == [None] * 4 + [TEXTS.mass_mail]
-    assert begun(gate, login=TARO.username).mail() == TEXTS.mass_mail
+    assert [sends(gate).reply for _mail in range(5)] == [None] * 4 + [TEXTS.bulk_mail]
+    assert begun(gate, login=TARO.username).mail() == TEXTS.bulk_mail
     assert counted(server) == 4
     hanako = {"login": HANAKO.username, "sender": HANAKO.username}
     assert [sends(gate, text=LETTER, **hanako).reply for _mail in range(4)] == [None] * 3 + [TEXTS.limit]
@@ -121,7 +121,7 @@ def test_a_begun_hold_is_taken_back_with_its_mail(gate: Gate, told: Told) -> Non
     assert mail.end().reply == TEXTS.limit
     assert told.held == {}
     told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD)
-    assert sends(gate).quarantine == "mass_mail"
+    assert sends(gate).quarantine == "bulk_mail"
     assert len(told.notices) == 1
 
 
@@ -139,14 +139,14 @@ def test_without_the_directory_nothing_is_held_that_nobody_knows_of(gate: Gate, 
 
 
 def test_what_a_tenant_receives_too_much_of_is_one_content(gate: Gate, told: Told) -> None:
-    assert [handed(gate, TARO.username).quarantine for _mail in range(5)] == [None] * 3 + ["mass_mail"] * 2
-    assert handed(gate, HANAKO.username).quarantine == "mass_mail"
+    assert [handed(gate, TARO.username).quarantine for _mail in range(5)] == [None] * 3 + ["bulk_mail"] * 2
+    assert handed(gate, HANAKO.username).quarantine == "bulk_mail"
     assert handed(gate, HANAKO.username, text=LETTER) == Outcome()
     assert handed(gate, BILL.username) == Outcome()
     assert sends(gate, text=LETTER) == Outcome()
-    assert [mail[:4] for mail in told.kept] == [("Q", None, ACME, "mass_mail")] * 3
+    assert [mail[:4] for mail in told.kept] == [("Q", None, ACME, "bulk_mail")] * 3
     (notice,) = told.notices
-    assert notice[:3] == ("mass_mail", ACME, None)
+    assert notice[:3] == ("bulk_mail", ACME, None)
     assert notice[3]["direction"] == "receive"
     assert notice[3]["until"] is not None
     assert told.held == {}
@@ -160,7 +160,7 @@ def test_mail_to_others_too_passes(gate: Gate, told: Told) -> None:
     for _mail in range(3):
         assert handed(gate, TARO.username, BILL.username) == Outcome()
     # Too much for both: it cannot wait for two decisions.
-    assert handed(gate, TARO.username, BILL.username).reply == TEXTS.mass_mail
+    assert handed(gate, TARO.username, BILL.username).reply == TEXTS.bulk_mail
 
 
 def test_too_much_begins_with_a_mail_that_stops(gate: Gate, told: Told) -> None:
@@ -170,19 +170,19 @@ def test_too_much_begins_with_a_mail_that_stops(gate: Gate, told: Told) -> None:
     for _mail in range(2):
         assert handed(gate, TARO.username, BILL.username) == Outcome()
     assert told.notices == []
-    assert handed(gate, TARO.username).quarantine == "mass_mail"
+    assert handed(gate, TARO.username).quarantine == "bulk_mail"
     assert len(told.notices) == 1
     assert handed(gate, TARO.username, BILL.username) == Outcome()
 
 
 def test_all_of_a_tenant_is_one_recipient(gate: Gate, told: Told) -> None:
     told.ends["all@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(HANAKO, ACME, 0)), ())
-    assert [handed(gate, "all@acme.example").quarantine for _mail in range(4)] == [None] * 3 + ["mass_mail"]
+    assert [handed(gate, "all@acme.example").quarantine for _mail in range(4)] == [None] * 3 + ["bulk_mail"]
 
 
 def test_what_is_received_is_refused_by_setting(gate: Gate, told: Told, server: Server) -> None:
     told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
-    assert [handed(gate, TARO.username).reply for _mail in range(4)] == [None] * 3 + [TEXTS.mass_mail]
+    assert [handed(gate, TARO.username).reply for _mail in range(4)] == [None] * 3 + [TEXTS.bulk_mail]
     assert handed(gate, TARO.username, text=LETTER) == Outcome()
     (key,) = cast("list[bytes]", server.ask("KEYS", "mh:1:day:*:1"))
     assert server.ask("HGET", key.decode(), "received_messages") == b"4"
@@ -196,7 +196,7 @@ def run_of(server: Server, whose: str) -> dict[bytes, bytes]:
 
 def test_what_its_receiver_refuses_is_no_run_of_its_sender(gate: Gate, told: Told, server: Server) -> None:
     told.tenants = {ACME: tenant(ACME, bulk_mail=HOLD), BOLT: tenant(BOLT, bulk_mail=REFUSE)}
-    assert [sends(gate, BILL.username).reply for _mail in range(9)] == [None] * 3 + [TEXTS.mass_mail] * 6
+    assert [sends(gate, BILL.username).reply for _mail in range(9)] == [None] * 3 + [TEXTS.bulk_mail] * 6
     assert list(run_of(server, f"account:{TARO.account_id}").values()) == [b"3"]
     assert told.held == {}
     # What BOLT receives too much of stays so, and its people were told once.
@@ -213,7 +213,7 @@ def refused_recipients(gate: Gate, count: int, **who: Any) -> None:
     mail = begun(gate, **{"login": TARO.username, "sender": TARO.username, **who})
     mail.mail()
     for _recipient in range(count):
-        mail.unknown_recipient()
+        mail.invalid_recipient()
 
 
 @dataclass
@@ -255,13 +255,13 @@ READ: list[Any] = [[ACME, BOLT], [ACME], ("Subject", " x"), b"a", b"b", [[BOLT],
 
 
 def test_an_inspector_reads_a_mail_before_it_is_counted(gate: Gate, told: Told, server: Server) -> None:
-    stop = Stop("mass_mail", Crowd(told.tenants[ACME]), hold=False)
+    stop = Stop("bulk_mail", Crowd(told.tenants[ACME]), hold=False)
     first, second = Reading(), Reading(stop)
-    assert inspected(gate, first, second).reply == TEXTS.mass_mail
+    assert inspected(gate, first, second).reply == TEXTS.bulk_mail
     assert first.given == second.given == [*READ, stop]
     assert server.ask("KEYS", "mh:1:*") == [b"mh:1:usage:epoch"]
     second.stop = replace(stop, hold=True)
-    assert inspected(gate, second).quarantine == "mass_mail"
+    assert inspected(gate, second).quarantine == "bulk_mail"
     assert counted(server) == 1
 
 
@@ -283,24 +283,24 @@ def test_an_inspector_hears_of_a_mail_that_is_refused_for_something_else(gate: G
     assert [reading.given[-1] for reading in readings] == [[[]], None]
 
 
-def test_unknown_recipients_stop_an_account(gate: Gate, told: Told) -> None:
+def test_invalid_recipients_stop_an_account(gate: Gate, told: Told) -> None:
     refused_recipients(gate, 2)
     assert sends(gate, text=LETTER) == Outcome()
     refused_recipients(gate, 1)
-    assert told.held == {TARO.account_id: "unknown_recipients"}
-    assert sends(gate, text=LETTER).quarantine == "unknown_recipients"
+    assert told.held == {TARO.account_id: "invalid_recipients"}
+    assert sends(gate, text=LETTER).quarantine == "invalid_recipients"
     assert sends(gate, login=HANAKO.username, sender=HANAKO.username) == Outcome()
     told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
-    assert sends(gate).reply == TEXTS.unknown_recipients
+    assert sends(gate).reply == TEXTS.invalid_recipients
 
 
 def test_the_mail_that_has_them_stops_too(gate: Gate) -> None:
     mail = begun(gate, login=TARO.username, sender=TARO.username)
     assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
     for _recipient in range(3):
-        mail.unknown_recipient()
+        mail.invalid_recipient()
     mail.body(b"short")
-    assert mail.end().quarantine == "unknown_recipients"
+    assert mail.end().quarantine == "invalid_recipients"
 
 
 def test_a_stranger_with_our_sender_stops_nobody(gate: Gate, told: Told) -> None:
@@ -314,8 +314,8 @@ def test_who_relays_is_charged_with_what_was_refused_before(gate: Gate, told: To
     told.tenants[ACME] = tenant(ACME, bulk_mail=REFUSE)
     mail = begun(gate, sender=TARO.username)
     for _recipient in range(3):
-        mail.unknown_recipient()
-    assert mail.recipient("a@far.example") == TEXTS.unknown_recipients
+        mail.invalid_recipient()
+    assert mail.recipient("a@far.example") == TEXTS.invalid_recipients
 
 
 def bounced(gate: Gate, to: str, count: int, queue_id: str = "Q1") -> None:
@@ -333,12 +333,12 @@ def test_bounces_stop_whoever_sent(gate: Gate, told: Told) -> None:
     assert told.held == {}
     bounced(gate, HANAKO.username, 2)
     bounced(gate, TARO.username, 1)
-    assert told.held == {TARO.account_id: "unknown_recipients"}
+    assert told.held == {TARO.account_id: "invalid_recipients"}
     assert told.notices[0][1]["account"] == TARO.username
     # Of somebody elsewhere, whose forward it was.
     bounced(gate, "x@far.example", 9)
     bounced(gate, BILL.username, 9)
-    assert told.held == {TARO.account_id: "unknown_recipients"}
+    assert told.held == {TARO.account_id: "invalid_recipients"}
 
 
 def test_mail_from_an_alias_is_its_senders(gate: Gate, told: Told) -> None:
@@ -347,7 +347,7 @@ def test_mail_from_an_alias_is_its_senders(gate: Gate, told: Told) -> None:
     bounced(gate, "sales@acme.example", 3, queue_id="Q8")
     assert told.held == {}
     bounced(gate, "sales@acme.example", 3, queue_id="Q7")
-    assert told.held == {TARO.account_id: "unknown_recipients"}
+    assert told.held == {TARO.account_id: "invalid_recipients"}
 
 
 def test_a_bounce_is_never_stopped(gate: Gate, told: Told, server: Server) -> None:

@@ -113,6 +113,8 @@ def test_an_unknown_kind_is_said_to_be_one() -> None:
         ("quota_warning.fr", OWN, "quota_warning.fr: not KIND"),
         ("../quota_warning", OWN, "not KIND"),
         ("other", OWN, "not KIND"),
+        ("acme/mass_mail.ja", OWN, "acme/mass_mail.ja: mass_mail is called bulk_mail since 0.2.0"),
+        ("unknown_recipients", OWN, "unknown_recipients: unknown_recipients is called invalid_recipients since 0.2.0"),
         ("quota_warning", "Full\n\nx", "quota_warning: a text begins with a line 'Subject: …'"),
         ("quota_warning", "Subject: x\n\n", "begins with"),
         ("quota_warning", "Subject: x\nBcc: y\n\nx", "begins with"),

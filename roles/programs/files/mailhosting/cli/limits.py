@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting limits: who is paused by which limit or stopped for mass mail, and an end to it."""
+"""mailhosting limits: who is paused by which limit or stopped for bulk mail, and an end to it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _NOTHING: Final = {
     "released": "nothing was stopped",
     "dropped": "no mail waited",
 }
-_KINDS: Final = {"mass_mail": "mass mail", "unknown_recipients": "too many unknown recipients"}
+_KINDS: Final = {"bulk_mail": "bulk mail", "invalid_recipients": "too many invalid recipients"}
 
 
 _TEXT: Final = """\
-Who is paused by which limit, or stopped for mass mail, and an end to it.
+Who is paused by which limit, or stopped for bulk mail, and an end to it.
 
 A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or
 `host` for all of it.  Of a NAME, what it has used of its limits is shown too.
@@ -55,7 +55,7 @@ examples:
 
 def add_to(commands: Commands) -> None:
     """Put the subcommand among the others."""
-    limits = host.add(commands, "limits", "who is paused by a limit or stopped for mass mail, and an end to it", _TEXT)
+    limits = host.add(commands, "limits", "who is paused by a limit or stopped for bulk mail, and an end to it", _TEXT)
     actions = limits.add_subparsers(dest="command", metavar="show|lift|release|drop", required=True)
     show = actions.add_parser("show", help="all pauses, or those of NAME and what it has used")
     show.add_argument("name", metavar="NAME", nargs="?", type=host.name)
@@ -173,7 +173,7 @@ def _holds(valkey: Valkey, ask: Ask) -> list[Hold]:
 def _all_holds(valkey: Valkey, ask: Ask) -> list[Hold]:
     found = {(hold.scope, hold.id): hold for hold in held_mail.holds(ask)}
     for number, left in crowds.stopped_tenants(valkey).items():
-        hold = found.get(("tenant", number)) or Hold("tenant", number, "mass_mail", None, (), time.time())
+        hold = found.get(("tenant", number)) or Hold("tenant", number, "bulk_mail", None, (), time.time())
         found["tenant", number] = replace(hold, seconds_left=left)
     return [found[subject] for subject in sorted(found)]
 

@@ -76,17 +76,20 @@ def pause(scope: str, number: int, direction: str) -> str:
 PAUSES: Final = f"{_PREFIX}pause:*"
 
 
-def mass(sender: str) -> str:
+# Both say it in the words of release 0.1.0: what was counted stays counted.
+
+
+def bulk(sender: str) -> str:
     """A hash: how many recipients one content had; the sender is `account:ID` or `tenant:ID`."""
     return f"{_PREFIX}mass:{sender}"
 
 
 #: The pattern of what tenants receive of one content.
-MASS_OF_TENANTS: Final = mass("tenant:*")
+BULK_OF_TENANTS: Final = bulk("tenant:*")
 
 
-def unknown(sender: str) -> str:
-    """Recipients of a sender that nobody is."""
+def invalid(sender: str) -> str:
+    """A hash: how many of a sender's recipients do not exist."""
     return f"{_PREFIX}unknown:{sender}"
 
 

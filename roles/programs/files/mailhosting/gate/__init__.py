@@ -5,6 +5,6 @@
 
 Python of Debian 13; no part of the collection is imported.  `model`, `plan`, `costs` and `content` are pure, `counters`
 and `crowds` ask Valkey by `valkey`, `directory` asks the directory, `decisions` writes the log; `owners` tells whose a
-mail is, `stops` looks for mass mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the
+mail is, `stops` looks for bulk mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the
 milter.
 """

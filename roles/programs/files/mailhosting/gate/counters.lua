@@ -7,7 +7,7 @@
 -- counters.py, and names the other keys by number:
 --   commit       whether to count
 --   parties[]    pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
---                stops[] (keys of pauses), text (what is kept of it)
+--                pauses[] (keys), text (what is kept of it)
 --   windows[]    key, amount, per (seconds), most (to be shown)
 --   rooms[]      key, usage (key), needed, quota, username or total (this usage is a sum, which is asked for)
 --   tallies[]    key, counts (by field), keep (seconds)
@@ -56,15 +56,15 @@ local function read_usage()
   return usage, least, unknown, missing
 end
 
--- Pauses whom `limit` stops, once: who is paused already stays so as long as before. Milliseconds, and whether.
+-- Pauses whom `limit` pauses, once: who is paused already stays so as long as before. Milliseconds, and whether.
 local function begin_pause(limit, window)
   local key = KEYS[window.key]
   local length = limit.pause and limit.pause * 1000 or window.left
   local began = 0
-  for _, stop in ipairs(limit.stops) do
-    if length > 0 and pause_left(KEYS[stop]) == 0 then
-      redis.call('HSET', KEYS[stop], 'limit', limit.text, 'since', now, 'length', math.ceil(length / 1000))
-      redis.call('PEXPIRE', KEYS[stop], length)
+  for _, pause in ipairs(limit.pauses) do
+    if length > 0 and pause_left(KEYS[pause]) == 0 then
+      redis.call('HSET', KEYS[pause], 'limit', limit.text, 'since', now, 'length', math.ceil(length / 1000))
+      redis.call('PEXPIRE', KEYS[pause], length)
       began = 1
     end
   end

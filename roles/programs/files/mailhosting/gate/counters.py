@@ -251,11 +251,11 @@ class _Plan:
 
     def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
         most = cast("int", limit.most)
-        stopped = (Party(charge.party.scope, charge.party.id, direction) for direction in limit.pause_applies_to)
+        paused = (Party(charge.party.scope, charge.party.id, direction) for direction in limit.pause_applies_to)
         told = {
             "window": self._window(charge, limit, most),
             "most": most,
-            "stops": [self._number(_pause_key(party)) for party in stopped],
+            "pauses": [self._number(_pause_key(party)) for party in paused],
             "text": _limit_text(limit),
         }
         return told if limit.pause is None else {**told, "pause": limit.pause}
@@ -335,8 +335,8 @@ def _limit_text(limit: Limit) -> str:
 def _read_limit(text: bytes | None) -> Limit | None:
     """A limit as `_limit_text` writes it; None for what is none."""
     try:
-        unit, most, per, pause, stops = (text or b"").decode().split(" ")
-        directions = tuple(_direction(stop) for stop in stops.split(",") if stop)
+        unit, most, per, pause, paused = (text or b"").decode().split(" ")
+        directions = tuple(_direction(direction) for direction in paused.split(",") if direction)
         return Limit(_unit(unit), int(most), int(per), None if pause == "-" else int(pause), directions)
     except ValueError:
         return None

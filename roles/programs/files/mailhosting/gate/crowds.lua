@@ -2,20 +2,20 @@
 -- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
--- What a sender sends too much of: mail of the same content, or to recipients that nobody is.
+-- What a sender sends too much of: mail of the same content, or to recipients that do not exist.
 -- KEYS[1]: recipients by content; its name is the digests, four bytes each, of the first mail that had it.
--- KEYS[2]: `count` of unknown recipients. Both hashes have `begun` once a hold has begun.
--- ARGV: the most recipients of the same content and the most unknown ones (0: any number), the window (seconds),
---   unknown recipients to add, recipients of a mail (negative: to take back), how many of its digests make it another's,
+-- KEYS[2]: `count` of invalid recipients. Both hashes have `begun` once a hold has begun.
+-- ARGV: the most recipients of the same content and the most invalid ones (0: any number), the window (seconds),
+--   invalid recipients to add, recipients of a mail (negative: to take back), how many of its digests make it another's,
 --   its digests...
 -- Answers: nothing, or the kind of hold, the count, whether it begins with this call, milliseconds until it ends.
 
 -- Contents that are counted at a time. With their names few and short enough for Valkey's compact hashes.
 local ROOM = 30
 
-local most_same, most_unknown = tonumber(ARGV[1]), tonumber(ARGV[2])
+local most_same, most_invalid = tonumber(ARGV[1]), tonumber(ARGV[2])
 local window = tonumber(ARGV[3]) * 1000
-local unknown, recipients, quorum = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local invalid, recipients, quorum = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local digests = {}
 for number = 7, #ARGV do
   digests[number - 6] = struct.pack('>I4', tonumber(ARGV[number]))
@@ -80,13 +80,13 @@ local function make_room(contents)
   end
 end
 
-if unknown > 0 then
-  redis.call('HINCRBY', KEYS[2], 'count', unknown)
+if invalid > 0 then
+  redis.call('HINCRBY', KEYS[2], 'count', invalid)
   left(KEYS[2])
 end
 local missed = tonumber(redis.call('HGET', KEYS[2], 'count')) or 0
-if most_unknown > 0 and missed >= most_unknown then
-  return hold('unknown_recipients', KEYS[2], missed)
+if most_invalid > 0 and missed >= most_invalid then
+  return hold('invalid_recipients', KEYS[2], missed)
 end
 
 if most_same == 0 or #digests == 0 then return {} end
@@ -109,6 +109,6 @@ if content.count < most_same then
   left(KEYS[1])
 end
 if content.count >= most_same then
-  return hold('mass_mail', KEYS[1], content.count)
+  return hold('bulk_mail', KEYS[1], content.count)
 end
 return {}

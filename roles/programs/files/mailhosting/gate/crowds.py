@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mass mail, and mail to recipients that nobody is: counted in Valkey, each sender within windows of their own.
+"""Counts bulk mail, and recipients that do not exist, in Valkey: of each sender within windows of their own.
 
 A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
-until the window ends, and only it; after too many unknown recipients everything is.  `stops` says what becomes of it.
+until the window ends, and only it; after too many invalid recipients everything is.  `stops` says what becomes of it.
 ValkeyError from whatever asks Valkey, also if it refuses.
 """
 
@@ -19,20 +19,20 @@ from ..common import keys as names
 from ..common.valkey import Script, Valkey, sound, unexpected
 from .content import Fingerprint
 
-Kind = Literal["mass_mail", "unknown_recipients"]
-_KINDS: Final[dict[bytes, Kind]] = {b"mass_mail": "mass_mail", b"unknown_recipients": "unknown_recipients"}
+Kind = Literal["bulk_mail", "invalid_recipients"]
+_KINDS: Final[dict[bytes, Kind]] = {b"bulk_mail": "bulk_mail", b"invalid_recipients": "invalid_recipients"}
 
 _SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
 
 #: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
-_UNKNOWN_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
+_INVALID_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
 #: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
-_UNKNOWN_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
+_INVALID_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How many recipients of the same content, and how many unknown ones, are too many in `per` seconds; None: none."""
+    """How many recipients of the same content, and how many invalid ones, are too many in `per` seconds; None: none."""
 
     recipients_per_content: int | None
     invalid_recipients: int | None
@@ -68,8 +68,8 @@ def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | No
         _ask(valkey, sender, rule, 0, -recipients, content)
 
 
-def unknown(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
-    """Count recipients that nobody is; whether the sender's mail is to be held from now on."""
+def invalid(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
+    """Count recipients that do not exist; whether the sender's mail is to be held from now on."""
     return None if rule.invalid_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
 
 
@@ -83,7 +83,7 @@ def stopped_tenants(valkey: Valkey) -> dict[int, int]:
     found: dict[int, int] = {}
     cursor = b"0"
     while True:
-        (reply,) = valkey.ask(("SCAN", cursor.decode(), "MATCH", names.MASS_OF_TENANTS, "COUNT", 1000))
+        (reply,) = valkey.ask(("SCAN", cursor.decode(), "MATCH", names.BULK_OF_TENANTS, "COUNT", 1000))
         cursor, keys = sound(reply)
         for key in map(bytes.decode, keys):
             begun, left = map(sound, valkey.ask(("HGET", key, "begun"), ("PTTL", key)))
@@ -93,25 +93,25 @@ def stopped_tenants(valkey: Valkey) -> dict[int, int]:
             return found
 
 
-def says_unknown(status: str) -> bool:
-    """Whether an enhanced status code says that a recipient is nobody."""
-    return bool(_UNKNOWN_STATUS.match(status))
+def says_invalid(status: str) -> bool:
+    """Whether an enhanced status code says that a recipient does not exist."""
+    return bool(_INVALID_STATUS.match(status))
 
 
-def unknown_recipients(delivery_status: str) -> int:
-    """How many recipients a report on delivery (RFC 3464) says that nobody is."""
+def invalid_recipients(delivery_status: str) -> int:
+    """How many recipients do not exist, as a report on delivery (RFC 3464) says."""
     found = 0
     for block in re.split(r"\n\s*\n", delivery_status):
         fields = dict(re.findall(r"^([a-z-]{1,40}):\s*(.*(?:\r?\n[ \t].*)*)", block.lower(), re.MULTILINE))
         status, diagnosis = fields.get("status", ""), fields.get("diagnostic-code", "")
         if fields.get("action", "").strip() == "failed":
-            unclear = status.startswith("5.0.0") and _UNKNOWN_REPLY.match(diagnosis)
-            found += bool(says_unknown(status) or unclear)
+            unclear = status.startswith("5.0.0") and _INVALID_REPLY.match(diagnosis)
+            found += bool(says_invalid(status) or unclear)
     return found
 
 
 def _keys(sender: str) -> tuple[str, str]:
-    return names.mass(sender), names.unknown(sender)
+    return names.bulk(sender), names.invalid(sender)
 
 
 def _ask(

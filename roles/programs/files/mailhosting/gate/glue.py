@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import Milter
 
 from ..common.address import parse
-from .crowds import says_unknown
+from .crowds import says_invalid
 from .decisions import About, describe, write
 from .reports import BOUNCE, Report
 from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
@@ -83,8 +83,8 @@ class Conversation(Milter.Base):
         transaction.queue_id = self.getsymval("i") or "-"
         if self.getsymval("{rcpt_mailer}") == "error":
             # The host is the enhanced status code then.
-            if says_unknown(self.getsymval("{rcpt_host}") or ""):
-                self._safely(transaction.unknown_recipient, None, transaction)
+            if says_invalid(self.getsymval("{rcpt_host}") or ""):
+                self._safely(transaction.invalid_recipient, None, transaction)
             return int(Milter.CONTINUE)
         # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
         resolved = self.getsymval("{rcpt_addr}") or recipient

@@ -181,7 +181,7 @@ class Destinations:
 
 @dataclass(frozen=True)
 class BulkMail:
-    """When what an account sends, or a tenant receives, is mass mail, and whether it then waits in the queue."""
+    """When what an account sends, or a tenant receives, is bulk mail, and whether it then waits in the queue."""
 
     sent: Rule
     received: Rule | None

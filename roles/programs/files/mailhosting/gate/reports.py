@@ -15,11 +15,11 @@ from ..common.address import Address
 from ..common.errors import DirectoryError, ValkeyError
 from ..common.valkey import Valkey, sound
 from .content import Reader
-from .crowds import unknown_recipients
+from .crowds import invalid_recipients
 from .decisions import About, Decision, describe, write
 from .directory import Directory
 from .model import Owner, Tenant
-from .stops import Crowd, count_unknown
+from .stops import Crowd, count_invalid
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class Report:
         self._reader.body(chunk)
 
     def end(self) -> None:
-        """Count the recipients that nobody is."""
+        """Count the recipients that do not exist."""
         status = self._reader.delivery_status()
-        recipients = unknown_recipients(status)
+        recipients = invalid_recipients(status)
         if self._to is None or not recipients:
             return
         try:
@@ -68,9 +68,9 @@ class Report:
                 return
             username = owner.username if owner.account_id == account_id else None
             self._account = username or str(account_id)
-            count_unknown(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
+            count_invalid(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
         except DirectoryError as error:
-            self._note("unchecked", f"unknown recipients not counted: {error}", None)
+            self._note("unchecked", f"invalid recipients not counted: {error}", None)
 
     def failed(self, error: Exception) -> None:
         """Nobody expected it; the bounce goes on."""

@@ -36,7 +36,7 @@ from .model import (
     Verdict,
 )
 from .reports import remember_sender
-from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_unknown, settle
+from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_invalid, settle
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Texts:
     message_size: Reply
     limit: Reply
     full: Reply
-    mass_mail: Reply
-    unknown_recipients: Reply
+    bulk_mail: Reply
+    invalid_recipients: Reply
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Transaction:
     _received_fields: int = 0
     _received: fields.Field | None = None  # Postfix's own field without the client, where it is seen
     _said_first: tuple[str, str] | None = None  # of the fields that say whose a filter's mail is
-    _unknown: int = 0
+    _invalid: int = 0
     _first: Address | None = None
     _latest: Address | None = None  # while it is judged
     _noted: set[str] = field(default_factory=set)
@@ -165,13 +165,13 @@ class Transaction:
             return self._put_off(error)
         return self._turned_away() or self._too_large(tenants, self.declared_size)
 
-    def unknown_recipient(self) -> None:
-        """At RCPT: Postfix has refused a recipient that nobody is."""
-        self._unknown += 1
+    def invalid_recipient(self) -> None:
+        """At RCPT: Postfix has refused a recipient that does not exist."""
+        self._invalid += 1
         try:
-            self._count_unknown()
+            self._count_invalid()
         except DirectoryError as error:
-            self._note("unchecked", f"unknown recipients not counted: {error}", None)
+            self._note("unchecked", f"invalid recipients not counted: {error}", None)
 
     def recipient(self, written: str) -> Reply | None:
         """At RCPT."""
@@ -241,7 +241,7 @@ class Transaction:
             self._owner = self._owner_of(
                 owners.relaying(self.gate.directory, self.gate.valkey, self.client, self.sender)
             )
-            self._count_unknown()
+            self._count_invalid()
         tenants = [*self._senders(), *self._tenants_of([found])]
         reply = self._turned_away() or self._too_large(tenants, self.declared_size)
         if reply is None:
@@ -439,7 +439,7 @@ class Transaction:
         tallies += [Tally(tenant.id, {"sent_refused": 1}) for tenant in self._senders()]
         self.gate.counters.refused(tallies)
 
-    # What is told, and mass mail
+    # What is told, and bulk mail
 
     def _tell(self, party: Party, tenant: Tenant | None, limit: Limit, seconds: int) -> None:
         account_id = party.id if party.scope == "account" else None
@@ -473,15 +473,15 @@ class Transaction:
         return self._refuse(self._text_of(self._owner.held), f"stopped for {self._owner.held}", sender.tenant)
 
     def _text_of(self, kind: str) -> Reply:
-        return self.gate.texts.unknown_recipients if kind == "unknown_recipients" else self.gate.texts.mass_mail
+        return self.gate.texts.invalid_recipients if kind == "invalid_recipients" else self.gate.texts.bulk_mail
 
-    def _count_unknown(self) -> None:
+    def _count_invalid(self) -> None:
         """As soon as it is known whose they are: relaying begins with a recipient elsewhere."""
         sender = self._sender()
-        if sender is None or self._owner is None or self._unknown == 0:
+        if sender is None or self._owner is None or self._invalid == 0:
             return
-        count, self._unknown = self._unknown, 0
-        held = count_unknown(self.gate.directory, self.gate.valkey, sender, count, self._note)
+        count, self._invalid = self._invalid, 0
+        held = count_invalid(self.gate.directory, self.gate.valkey, sender, count, self._note)
         self._owner = replace(self._owner, held=self._owner.held or held)
 
 

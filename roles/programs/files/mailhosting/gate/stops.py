@@ -99,7 +99,7 @@ class Inspector(Protocol):
 
 
 class Watch:
-    """Looks for mass mail."""
+    """Looks for bulk mail."""
 
     def __init__(self, valkey: Valkey, note: Note) -> None:
         self._reader: Reader | None = None
@@ -170,7 +170,7 @@ class Watch:
         try:
             found = crowds.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
         except ValkeyError as error:
-            self._note("unchecked", f"mass mail not looked for: {error}", crowd.tenant)
+            self._note("unchecked", f"bulk mail not looked for: {error}", crowd.tenant)
             return None
         if found is None or found.begins:
             # What comes later is not counted.
@@ -187,14 +187,14 @@ def settle(directory: Directory, stop: Stop, queue_id: str, note: Note) -> None:
         directory.keep(queue_id, stop.whose.account_id, tenant_id, stop.kind, time.time())
 
 
-def count_unknown(directory: Directory, valkey: Valkey, sender: Crowd, recipients: int, note: Note) -> str | None:
-    """Recipients that nobody is were counted; why the account is stopped, if it is.  Raises: DirectoryError."""
+def count_invalid(directory: Directory, valkey: Valkey, sender: Crowd, recipients: int, note: Note) -> str | None:
+    """Count recipients that do not exist; why the account is stopped, if it is.  Raises: DirectoryError."""
     if sender.rule is None:
         return None
     try:
-        found = crowds.unknown(valkey, sender.key, sender.rule, recipients)
+        found = crowds.invalid(valkey, sender.key, sender.rule, recipients)
     except ValkeyError as error:
-        note("unchecked", f"unknown recipients not counted: {error}", sender.tenant)
+        note("unchecked", f"invalid recipients not counted: {error}", sender.tenant)
         return None
     if found is None:
         return None
@@ -223,5 +223,5 @@ def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
 def _limit(rule: Rule | None, found: Hold) -> str | None:
     if rule is None:
         return None
-    most = rule.recipients_per_content if found.kind == "mass_mail" else rule.invalid_recipients
+    most = rule.recipients_per_content if found.kind == "bulk_mail" else rule.invalid_recipients
     return f"{most} recipients / {rule.per} s"

@@ -17,8 +17,10 @@ QUOTA_KINDS: Final = ("quota_warning", "quota_exceeded", "quota_under")
 #: About a limit: the sender is answered with it.
 PAUSE_KINDS: Final = ("limit_pause",)
 #: About mail that was taken and held, of which the sender hears nothing else.
-HOLD_KINDS: Final = ("mass_mail", "unknown_recipients")
+HOLD_KINDS: Final = ("bulk_mail", "invalid_recipients")
 KINDS: Final = QUOTA_KINDS + PAUSE_KINDS + HOLD_KINDS
+#: As release 0.1.0 calls kinds, and as they are called since.
+FORMER_KINDS: Final = {"mass_mail": "bulk_mail", "unknown_recipients": "invalid_recipients"}
 LANGUAGES: Final = ("en", "ja")
 
 #: What may stand in braces in a text.
@@ -36,7 +38,9 @@ NAMES: Final = (
 )
 
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
-_KEY: Final = re.compile(rf"(?:[a-z0-9][a-z0-9-]*/)?(?:{'|'.join(KINDS)})(?:\.(?:{'|'.join(LANGUAGES)}))?\Z")
+_KEY: Final = re.compile(
+    rf"(?:[a-z0-9][a-z0-9-]*/)?({'|'.join((*KINDS, *FORMER_KINDS))})(?:\.(?:{'|'.join(LANGUAGES)}))?\Z"
+)
 _SUBJECT: Final = "Subject: "
 _MEBIBYTE: Final = 1 << 20
 _OPEN_END: Final = {"en": "it is lifted", "ja": "解除されるまで"}
@@ -74,11 +78,15 @@ def check(texts: Mapping[str, str]) -> list[str]:
     """What is wrong with an operator's texts by key, a line each."""
     problems = []
     for key, written in texts.items():
-        if not _KEY.match(key):
+        found = _KEY.match(key)
+        if found is None:
             problems.append(
                 f"{key}: not KIND, KIND.LANGUAGE or one of them after TENANT/, "
                 f"with a kind of {', '.join(KINDS)} and a language of {', '.join(LANGUAGES)}"
             )
+            continue
+        if found[1] in FORMER_KINDS:
+            problems.append(f"{key}: {found[1]} is called {FORMER_KINDS[found[1]]} since 0.2.0")
             continue
         try:
             parse(written)

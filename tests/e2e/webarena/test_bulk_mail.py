@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mass mail and undeliverable mail: stopped, told of, and released or deleted by an operator."""
+"""Bulk mail and undeliverable mail: stopped, told of, and released or deleted by an operator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INFO = "info@crowd.example"
 USERS = (BOSS, KAI, LEE, MUTE)
 
 LIMIT = 10
-MASS_MAIL = (550, b"sorry, your mail looks like a mass mailing; please ask your provider")
+BULK_MAIL = (550, b"sorry, your mail looks like a mass mailing; please ask your provider")
 UNKNOWN = (550, b"sorry, too many of your recipients do not exist; please ask your provider")
 RUN = " ".join(f"{first}{second}ing" for first in ("sail", "walk", "read", "sing") for second in "abcdefgh")
 LETTER = " ".join(f"{first}{second}ed" for first in ("look", "jump", "fold", "call") for second in "stuvwxyz")
@@ -58,7 +58,7 @@ def crowd(control: Control) -> Iterator[Control]:
 
 @pytest.fixture
 def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[Rule]:
-    """`rule(…)`: what is mass mail for the tenant, from now on; nobody is stopped before and after."""
+    """`rule(…)`: what is bulk mail for the tenant, from now on; nobody is stopped before and after."""
 
     def begin_anew() -> None:
         for name in (KAI.address, LEE.address, "crowd"):
@@ -124,10 +124,10 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     assert until(lambda: in_maildrop(server, ABE) == LIMIT - 1)
     assert _held(crowd, KAI.address) is None
     assert _sends_run(server, KAI, 2) == [250] * 2
-    assert _held(crowd, KAI.address) == (2, "mass_mail", True)
+    assert _held(crowd, KAI.address) == (2, "bulk_mail", True)
     # Everybody else feels nothing.
     assert _sends_run(server, LEE, LIMIT) == [250] * LIMIT
-    assert _held(crowd, LEE.address) == (1, "mass_mail", True)
+    assert _held(crowd, LEE.address) == (1, "bulk_mail", True)
     assert until(lambda: in_maildrop(server, ABE) == 2 * (LIMIT - 1))
     with submission(server, ABE) as session:
         assert answer(session, ABE.address, BABA.address, content=_mail(ABE.address, BABA.address, 1, RUN))[0] == 250
@@ -140,17 +140,17 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     host.check_output("systemctl restart valkey-server")
     restart_gate(host)
     assert _sends(server, KAI, LETTER)[0] == 250
-    assert _held(crowd, KAI.address) == (3, "mass_mail", True)
+    assert _held(crowd, KAI.address) == (3, "bulk_mail", True)
 
     assert "3 mails go on" in host.check_output(f"mailhosting limits release {KAI.address}")
     assert until(lambda: in_maildrop(server, ABE) == 2 * (LIMIT - 1) + 3)
-    assert _held(crowd, LEE.address) == (1, "mass_mail", True)
+    assert _held(crowd, LEE.address) == (1, "bulk_mail", True)
     assert _sends(server, KAI, LETTER)[0] == 250
     assert until(lambda: in_maildrop(server, ABE) == 2 * LIMIT + 2)
 
     assert "1 mails deleted" in host.check_output(f"mailhosting limits drop {LEE.address}")
     assert _sends(server, LEE, LETTER)[0] == 250
-    assert _held(crowd, LEE.address) == (1, "mass_mail", True)
+    assert _held(crowd, LEE.address) == (1, "bulk_mail", True)
     assert crowd.module("mail_limits", name=LEE.address, state="dropped")["changed"]
     assert crowd.module("mail_limits", name=LEE.address, state="released")["changed"]
     assert not crowd.module("mail_limits", name=LEE.address, state="released")["changed"]
@@ -166,16 +166,16 @@ def test_a_run_is_refused_by_setting(server: Server, crowd: Control, rule: Rule)
     rule(recipients_per_content=LIMIT, action="refuse")
     assert _sends_run(server, KAI, LIMIT) == [250] * (LIMIT - 1) + [550]
     with submission(server, KAI) as session:
-        assert session.docmd("MAIL", f"FROM:<{KAI.address}>") == MASS_MAIL
+        assert session.docmd("MAIL", f"FROM:<{KAI.address}>") == BULK_MAIL
     assert _sends(server, LEE, RUN)[0] == 250
-    assert _held(crowd, KAI.address) == (0, "mass_mail", True)
+    assert _held(crowd, KAI.address) == (0, "bulk_mail", True)
     assert until(lambda: in_maildrop(server, ABE) == LIMIT)
     crowd.module("mail_limits", name=KAI.address, state="released")
     assert _sends(server, KAI, RUN)[0] == 250
 
 
 @pytest.mark.requirement("MV-5")
-def test_too_many_unknown_recipients_stop_an_account(server: Server, crowd: Control, rule: Rule) -> None:
+def test_too_many_invalid_recipients_stop_an_account(server: Server, crowd: Control, rule: Rule) -> None:
     rule(invalid_recipients=4, action="refuse")
     with submission(server, KAI) as session:
         for number in range(4):
@@ -184,9 +184,9 @@ def test_too_many_unknown_recipients_stop_an_account(server: Server, crowd: Cont
             session.docmd("RSET")
         assert session.docmd("MAIL", f"FROM:<{KAI.address}>") == UNKNOWN
     assert _sends(server, LEE, LETTER)[0] == 250
-    assert _held(crowd, KAI.address) == (0, "unknown_recipients", True)
+    assert _held(crowd, KAI.address) == (0, "invalid_recipients", True)
     assert until(lambda: in_maildrop(server, BOSS) == 1)
-    # What is refused for something else is no unknown recipient, and a stranger is not the account.
+    # What is refused for something else is no invalid recipient, and a stranger is not the account.
     with incoming(server) as session:
         session.docmd("MAIL", f"FROM:<{LEE.address}>")
         for number in range(5):
@@ -208,10 +208,10 @@ def test_too_many_bounces_stop_an_account(
     assert _sends(server, KAI, LETTER, nobody[3], sender=sender)[0] == 250
     # The second bounce, and word of what it led to.
     assert until(lambda: in_maildrop(server, KAI) == 3)
-    assert _held(crowd, KAI.address) == (0, "unknown_recipients", True)
+    assert _held(crowd, KAI.address) == (0, "invalid_recipients", True)
     assert until(lambda: in_maildrop(server, BOSS) == 1)
     assert _sends(server, KAI, LETTER, nobody[0], sender=sender)[0] == 250
-    assert _held(crowd, KAI.address) == (1, "unknown_recipients", True)
+    assert _held(crowd, KAI.address) == (1, "invalid_recipients", True)
     assert _sends(server, LEE, LETTER)[0] == 250
     # A bounce does not wait for the gate.
     host.check_output("systemctl stop mailhosting-gate@out")
@@ -241,7 +241,7 @@ def test_a_run_that_is_received_is_held_and_all_other_mail_comes(server: Server,
     assert [code for code, _text in said] == [250] * (LIMIT + 2)
     assert until(lambda: in_maildrop(server, KAI) == LIMIT - 1)
     assert _receives_run(server, LEE, 1)[0][0] == 250
-    assert _held(crowd, "crowd") == (4, "mass_mail", False)
+    assert _held(crowd, "crowd") == (4, "bulk_mail", False)
     # Other mail of the tenant, what it sends, and other tenants.
     assert handed_in(server, KAI, _mail(STRANGER, KAI.address, 1, LETTER))[0] == 250
     assert until(lambda: in_maildrop(server, KAI) == LIMIT)
@@ -259,7 +259,7 @@ def test_a_run_that_is_received_is_refused_by_setting(server: Server, rule: Rule
     rule(recipients_per_content_received=LIMIT, action="refuse")
     said = _receives_run(server, KAI, LIMIT + 1)
     assert [code for code, _text in said] == [250] * (LIMIT - 1) + [550] * 2
-    assert said[-1] == MASS_MAIL
+    assert said[-1] == BULK_MAIL
     assert handed_in(server, KAI, _mail(STRANGER, KAI.address, 1, LETTER))[0] == 250
     # Who gets it with a tenant that has enough gets it.
     content = _mail(STRANGER, KAI.address, 1, RUN)
@@ -315,7 +315,7 @@ def test_what_is_held_is_in_the_queue_of_held_mail_alone(
     queue = "postqueue -j"
     try:
         assert until(lambda: host.check_output(queue).count('"hold"') == 2)
-        assert _held(crowd, KAI.address) == (1, "mass_mail", True)
+        assert _held(crowd, KAI.address) == (1, "bulk_mail", True)
         host.check_output(f"mailhosting limits drop {KAI.address}")
         left = [json.loads(line) for line in host.check_output(queue).splitlines()]
         assert [mail["sender"] for mail in left if mail["queue_name"] == "hold"] == [LEE.address]
