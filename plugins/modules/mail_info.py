@@ -217,7 +217,7 @@ holds:
       description: When it ends, in seconds since 1970; V(null) until it is lifted.
       type: int
     origin:
-      description: Who placed it, V(operator) or V(gate).
+      description: Who placed it, V(operator), V(gate), or V(abuse) for C(mailhosting lock).
       type: str
   sample:
     - {account: 1207, tenant: null, scope: send, reason: its password is known, until: null, origin: operator}

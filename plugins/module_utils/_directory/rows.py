@@ -25,6 +25,8 @@ PANEL: Final = "panel"
 OPERATOR: Final = "operator"
 #: Who stops an account because of bulk mail, and releases it.
 GATE: Final = "gate"
+#: Who locked an account that was abused: `mailhosting lock`, whose holds `mailhosting unlock` lifts.
+ABUSE: Final = "abuse"
 
 MADE_BY: Final = {
     INVENTORY: "declared in the inventory's files",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..common.errors import SourceError
-from . import autoreply, limits, locked_out, password
+from . import autoreply, limits, lock, locked_out, password, unlock
 from .host import Answer, CommandError, Host
 
 #: The exit code where something is missing in an answer.
@@ -66,6 +66,6 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
-    for subcommand in (locked_out, limits, password, autoreply):
+    for subcommand in (locked_out, lock, unlock, limits, password, autoreply):
         subcommand.add_to(commands)
     return top

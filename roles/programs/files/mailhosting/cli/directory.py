@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..gate.model import HOST, Scope
-from .host import CommandError
+from .host import CommandError, Host
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,6 +37,14 @@ _BY_ID: Final[tuple[tuple[Scope, str], ...]] = (
     ("tenant", f"{_TENANTS} WHERE tenant_id = ANY(%s)"),
     ("account", f"{_ACCOUNTS} AS account WHERE account_id = ANY(%s)"),
 )
+
+
+def conninfo(on: Host) -> str:
+    """Where a host has the directory, for libpq."""
+    # Opening the module costs what psycopg does.
+    from ..common.directory import CONNINFO
+
+    return on.directory or CONNINFO
 
 
 def connect(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:

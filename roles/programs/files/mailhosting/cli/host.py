@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+from ..common.errors import SourceError
 
 #: argparse calls what `add_subparsers` returns by a private name.
 Commands = Any
@@ -62,6 +65,15 @@ class Answer:
     data: Mapping[str, Any]
     lines: Sequence[str]
     complaints: Sequence[str] = ()
+
+
+@contextmanager
+def complaining(complaints: list[str]) -> Iterator[None]:
+    """What goes wrong with one thing is said; the others are looked at or done all the same."""
+    try:
+        yield
+    except (CommandError, SourceError) as error:
+        complaints.append(str(error))
 
 
 def add(commands: Commands, name: str, purpose: str, text: str, **settings: Any) -> argparse.ArgumentParser:

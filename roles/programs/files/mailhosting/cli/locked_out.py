@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from mailhosting_directory.problems import DirectoryError
-from mailhosting_directory.rows import GATE, Current
+from mailhosting_directory.rows import ABUSE, GATE, Current
 from mailhosting_directory.store import Store
 
-from ..common.errors import SourceError
 from ..gate.counters import Counters
 from ..gate.model import HOST, Party
 from . import host, jails, limits
-from .directory import Subject, ask, complaint, connect, names_of, resolve
+from .directory import Subject, ask, complaint, connect, conninfo, names_of, resolve
 from .host import Answer, CommandError, Commands, Host, NotHereError, UsageError
 from .jails import FailedLogin, Network
 from .words import moment, span
@@ -34,7 +33,7 @@ _TEXT: Final = """\
 Who is shut out of what, why, until when, and what ends it before:
 
   - logins and clients that fail2ban shuts out after wrong passwords
-  - holds that an operator or the gate placed on an account or a tenant
+  - holds that an operator, `lock` or the gate placed on an account or a tenant
   - pauses of senders and receivers that exceeded a limit
   - of an ADDRESS or TENANT: states in the inventory's files that keep it out
 
@@ -146,15 +145,15 @@ def _look(query: Query, on: Host, complaints: list[str]) -> tuple[list[Found], l
     found: list[Found] = []
     failing: list[dict[str, Any]] = []
     if on.jails.exists():
-        with _complaining(complaints):
+        with host.complaining(complaints):
             tried = jails.failed_logins("mail-tried")
             failing = _failing(query, tried)
             found += _in_jails(query, tried)
     if on.clusters.exists():
-        with _complaining(complaints):
+        with host.complaining(complaints):
             found += _in_directory(query, on)
     if on.gate_settings.exists():
-        with _complaining(complaints):
+        with host.complaining(complaints):
             found += _paused(query, on)
     return found, failing
 
@@ -164,26 +163,10 @@ def _lift(found: Iterable[Found], complaints: list[str]) -> list[ShutOut]:
     lifted = []
     for shut_out, lift in found:
         if lift is not None:
-            with _complaining(complaints):
+            with host.complaining(complaints):
                 lift()
                 lifted.append(shut_out)
     return lifted
-
-
-@contextmanager
-def _complaining(complaints: list[str]) -> Iterator[None]:
-    """What goes wrong with one source is said; the others are looked at all the same."""
-    try:
-        yield
-    except (CommandError, SourceError) as error:
-        complaints.append(str(error))
-
-
-def _conninfo(on: Host) -> str:
-    # Opening the module costs what psycopg does.
-    from ..common.directory import CONNINFO
-
-    return on.directory or CONNINFO
 
 
 @contextmanager
@@ -192,7 +175,7 @@ def _store(on: Host) -> Iterator[Store]:
     import psycopg
 
     try:
-        with connect(_conninfo(on)) as connection:
+        with connect(conninfo(on)) as connection:
             yield Store(connection)
     except psycopg.Error as error:
         raise complaint(error) from error
@@ -212,7 +195,7 @@ def _query(name: str | None, on: Host) -> tuple[Query, CommandError | None]:
         return Query("client", jails.shown(network), network), None
     if name == "host":
         return Query("host", name, own=everybody, subjects=frozenset({everybody})), None
-    asked = partial(ask, _conninfo(on))
+    asked = partial(ask, conninfo(on))
     try:
         scope, number, called = resolve(asked, name)
         own: Subject = (scope, number)
@@ -278,7 +261,7 @@ def _in_directory(query: Query, on: Host) -> Iterator[Found]:
         return
     with _store(on) as store:
         current = store.load(frozenset({query.tenant} if query.tenant else ()))
-    asked = partial(ask, _conninfo(on))
+    asked = partial(ask, conninfo(on))
     if query.tenant:
         yield from ((shut_out, None) for shut_out in _states(query, current))
     shutting = [hold for hold in current.holds if hold.in_force and hold.scope != "retention"]
@@ -290,9 +273,14 @@ def _in_directory(query: Query, on: Host) -> Iterator[Found]:
         # Nobody has a mailbox that was closed; what waits of it is in `mailhosting limits show`.
         if (query.kind is not None and not mine) or name.startswith("#"):
             continue
-        module = f"the module {'mail_account' if of_account else 'mail_tenant'} with `release: [{hold.scope}]`"
-        ended_by = f"`mailhosting limits release {shlex.quote(name)}`" if hold.origin == GATE else module
-        reason = f"hold by {'the gate' if hold.origin == GATE else hold.origin}: {hold.reason}"
+        ended_by = {
+            GATE: f"`mailhosting limits release {shlex.quote(name)}`",
+            ABUSE: f"`mailhosting unlock {shlex.quote(name)}`",
+        }.get(
+            hold.origin, f"the module {'mail_account' if of_account else 'mail_tenant'} with `release: [{hold.scope}]`"
+        )
+        by = {GATE: "the gate", ABUSE: "`mailhosting lock`"}.get(hold.origin, hold.origin)
+        reason = f"hold by {by}: {hold.reason}"
         cannot = "log in" if hold.scope == "login" else hold.scope
         yield ShutOut("hold", name, None, cannot, reason, None, hold.until, ended_by), None
 
@@ -327,7 +315,7 @@ def _paused(query: Query, on: Host) -> Iterator[Found]:
     with _counters(on) as counters:
         now = _now()
         pauses = [pause for pause in counters.pauses() if query.has((pause.party.scope, pause.party.id))]
-    names = names_of(partial(ask, _conninfo(on)), [(pause.party.scope, pause.party.id) for pause in pauses])
+    names = names_of(partial(ask, conninfo(on)), [(pause.party.scope, pause.party.id) for pause in pauses])
     for pause in pauses:
         subject: Subject = (pause.party.scope, pause.party.id)
         name = names[subject]

@@ -87,16 +87,14 @@ def release(ask: Ask, hold: Hold) -> None:
     """Let an account send again, and its mail, or the mail for a tenant, go on.  QueueFailed."""
     if hold.since is not None:
         ask(_RELEASE, hold.id)
-    _postsuper("-H", hold.mails)
-    if hold.mails:
-        # What was deferred is looked at every few minutes else.
-        _run(["postqueue", "-f"])
+    let_go([mail.queue_id for mail in hold.mails])
     _forget(ask, hold)
 
 
 def drop(ask: Ask, hold: Hold) -> None:
     """Delete the mail that waits; what the account sends stays stopped.  QueueFailed."""
-    _postsuper("-d", hold.mails)
+    # Of mail on hold only: with the queue's name, whatever the id means elsewhere.
+    postsuper("-d", [mail.queue_id for mail in hold.mails], "hold")
     _forget(ask, hold)
 
 
@@ -111,19 +109,29 @@ def _forget(ask: Ask, hold: Hold) -> None:
         ask(_FORGET, list(gone), list(gone.values()))
 
 
+def let_go(queue_ids: Sequence[str]) -> None:
+    """Have mail that is on hold go on.  QueueFailed."""
+    # Of mail on hold only: with the queue's name, whatever the id means elsewhere.
+    postsuper("-H", queue_ids, "hold")
+    if queue_ids:
+        # What was deferred is looked at every few minutes else.
+        _run(["postqueue", "-f"])
+
+
+def queue() -> list[dict[str, Any]]:
+    """All mails in the queue as postqueue(1) has them in JSON.  QueueFailed."""
+    return [json.loads(line) for line in _run(["postqueue", "-j"]).splitlines()]
+
+
+def postsuper(action: str, queue_ids: Sequence[str], *queues: str) -> None:
+    """Do to mails what an option of Postfix's program says, in its usual queues or in `queues`.  QueueFailed."""
+    for at in range(0, len(queue_ids), _CHUNK):
+        _run(["postsuper", action, "-", *queues], "".join(f"{queue_id}\n" for queue_id in queue_ids[at : at + _CHUNK]))
+
+
 def _queue() -> Iterable[tuple[str, int]]:
     """Ids of the mails on hold, and when they came."""
-    for line in _run(["postqueue", "-j"]).splitlines():
-        mail = json.loads(line)
-        if mail["queue_name"] == "hold":
-            yield mail["queue_id"], mail["arrival_time"]
-
-
-def _postsuper(action: str, mails: Sequence[Mail]) -> None:
-    """Of mail on hold only: with the queue's name, whatever the id means elsewhere."""
-    for at in range(0, len(mails), _CHUNK):
-        ids = "".join(f"{mail.queue_id}\n" for mail in mails[at : at + _CHUNK])
-        _run(["postsuper", action, "-", "hold"], ids)
+    return [(mail["queue_id"], mail["arrival_time"]) for mail in queue() if mail["queue_name"] == "hold"]
 
 
 def _run(command: list[str], given: str = "") -> str:

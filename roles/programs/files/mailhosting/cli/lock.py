@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mailhosting lock: nobody uses an account whose password a stranger has, by one command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from mailhosting_directory.rows import ABUSE
+from mailhosting_dovecot import NotDone, end_sessions
+
+from . import host, outgoing, traces
+from .directory import Ask, ask, conninfo, resolve
+from .host import Answer, CommandError, Commands, Host, NotHereError
+from .traces import Filter, Login, in_a_line
+from .words import moment
+
+#: What is held, and what that keeps from.
+SCOPES: Final = {"login": "log in", "send": "send"}
+
+_TEXT: Final = """\
+Lock an account that was phished, until `mailhosting unlock`:
+
+  - hold its logins and its sending, with the reason, for those who look later
+  - end its open sessions
+  - put what it sent and still waits in the queue on hold
+
+It goes on receiving mail.  From where it logged in during the last 7 days is told, and
+what a stranger may have left behind, which stays as it is: where its mail goes on to, and
+filters that are new or changed.  What is so already is not changed, nor is the reason of
+an account that is locked.  For root.
+
+examples:
+  mailhosting lock taro@acme.example --reason phished
+"""
+
+_HOLD: Final = """
+INSERT INTO directory.hold (account_id, scope, reason, origin)
+SELECT %s, scope, %s, %s FROM unnest(%s::text[]) AS scope
+ON CONFLICT (account_id, tenant_id, scope, origin) DO NOTHING RETURNING scope
+"""
+_REASON: Final = "SELECT reason FROM directory.hold WHERE account_id = %s AND origin = %s ORDER BY id LIMIT 1"
+
+
+def add_to(commands: Commands) -> None:
+    """Put the subcommand among the others."""
+    parser = host.add(commands, "lock", "hold a phished account's logins and mail, end its sessions", _TEXT)
+    parser.add_argument("address", metavar="ADDRESS", type=host.address)
+    parser.add_argument("--reason", metavar="TEXT", type=_reason, required=True, help="why, for those who look later")
+    host.add_json(parser)
+    parser.set_defaults(run=_answer)
+
+
+def account(options: argparse.Namespace, on: Host) -> tuple[Ask, int, str]:
+    """How to ask the directory, and the id and address of whom an ADDRESS means.  Raises: CommandError."""
+    if not on.clusters.exists():
+        raise NotHereError(
+            "accounts are in the directory, and the role mailhosting.stack.directory is not on this host"
+        )
+    on.needs_root()
+    asked = partial(ask, conninfo(on))
+    _scope, number, called = resolve(asked, options.address)
+    return asked, number, called
+
+
+def reason_of(asked: Ask, account_id: int) -> str | None:
+    """Why an account is locked; None for one that is not.  Raises: CommandError."""
+    return next((reason for (reason,) in asked(_REASON, account_id, ABUSE)), None)
+
+
+def mails(number: int) -> str:
+    """So many mails, in words."""
+    return "1 mail" if number == 1 else f"{number} mails"
+
+
+def _reason(written: str) -> str:
+    """Raises: ArgumentTypeError, which argparse tells and ends by."""
+    reason = in_a_line(written)
+    if not reason:
+        raise argparse.ArgumentTypeError("it is empty")
+    return reason
+
+
+def _answer(options: argparse.Namespace, on: Host) -> Answer:
+    """Raises: CommandError."""
+    asked, number, called = account(options, on)
+    # First of all: whoever is put out does not come in again.
+    placed = sorted(scope for (scope,) in asked(_HOLD, number, options.reason, ABUSE, list(SCOPES)))
+    complaints: list[str] = []
+    # What is not known stays None.
+    ended: bool | None = None
+    queued: outgoing.Outgoing | None = None
+    logins: list[Login] | None = None
+    forwards: list[str] | None = None
+    filters: list[Filter] | None = None
+    with host.complaining(complaints):
+        ended = _end_sessions(called)
+    with host.complaining(complaints):
+        found = outgoing.look(asked, number)
+        outgoing.hold(found)
+        queued = found
+    with host.complaining(complaints):
+        logins = traces.logins(called)
+    with host.complaining(complaints):
+        forwards = traces.forwards(asked, number)
+    with host.complaining(complaints):
+        filters = traces.filters(called, time.time() - traces.SECONDS)
+    data = {
+        "address": called,
+        "reason": reason_of(asked, number),
+        "placed": placed,
+        "sessions_ended": ended,
+        "held": queued and list(queued.going),
+        "on_hold": queued and [*queued.on_hold, *queued.gates],
+        "shared": queued and list(queued.shared),
+        "logins": None if logins is None else [login._asdict() for login in logins],
+        "forwards": forwards,
+        "filters": None if filters is None else [script._asdict() for script in filters],
+    }
+    return Answer(data, list(_lines(data, logins, filters)), complaints)
+
+
+def _end_sessions(username: str) -> bool:
+    """Whether there were any.  Raises: CommandError."""
+    found: list[str] = []
+
+    def of_username(users: Sequence[str]) -> list[str]:
+        found.extend(user for user in users if user == username)
+        return found
+
+    try:
+        end_sessions(of_username)
+    except NotDone as error:
+        raise CommandError(str(error)) from error
+    return bool(found)
+
+
+def _lines(data: dict[str, Any], logins: Sequence[Login] | None, filters: Sequence[Filter] | None) -> Iterator[str]:
+    called, placed = data["address"], data["placed"]
+    was = "is locked" if placed else "was locked already"
+    yield f"{called} {was}: {data['reason']}"
+    yield f"    it cannot {' or '.join(SCOPES.values())}; `mailhosting unlock {shlex.quote(called)}` ends that"
+    if data["sessions_ended"] is not None:
+        yield f"    {'its open sessions were ended' if data['sessions_ended'] else 'it had no open session'}"
+    if data["held"] is not None:
+        yield f"    put on hold in the queue: {mails(len(data['held']))}; on hold before: {mails(len(data['on_hold']))}"
+    if data["shared"]:
+        yield f"    left alone: {mails(len(data['shared']))} from aliases of others too: {' '.join(data['shared'])}"
+    if logins is not None:
+        yield "logins of the last 7 days:" if logins else "no login in the last 7 days"
+    yield from (f"    {moment(login.time)} {login.protocol} from {login.client}" for login in logins or ())
+    if data["forwards"] or filters:
+        yield "look at these, which stay as they are:"
+    if data["forwards"]:
+        yield f"    its mail goes on to {', '.join(data['forwards'])}"
+    for script in filters or ():
+        yield f"    {'active ' if script.active else ''}filter {script.name}, changed {moment(script.changed)}"
