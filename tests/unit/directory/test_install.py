@@ -135,6 +135,11 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
         for kind in ("mass_mail", "unknown_recipients"):
             connection.execute("SELECT v1.gate_keep(%s, 1, NULL, %s, 1)", [kind, kind])
             connection.execute("SELECT v1.add_notice(%s, NULL, NULL, '{}', %s)", [kind, kind])
+        # Of a gate of the release before they are stored by their present names; of what it stored before, now.
+        for query in ("SELECT kind FROM directory.held_mail", "SELECT kind FROM directory.notice"):
+            assert sorted(connection.execute(query).fetchall()) == [("bulk_mail",), ("invalid_recipients",)]
+        connection.execute("UPDATE directory.held_mail SET kind = queue_id")
+        connection.execute("UPDATE directory.notice SET kind = once")
     monkeypatch.undo()
     assert "migrate to version 7" in install(place)
 
