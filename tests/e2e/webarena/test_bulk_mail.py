@@ -40,7 +40,7 @@ Rule = Callable[..., None]
 
 def restart_gate(host: testinfra.host.Host) -> None:
     host.check_output(RESTART)
-    assert until(lambda: all(host.run(LISTENS.format(socket)).succeeded for socket in SOCKETS))
+    assert all(host.run(LISTENS.format(socket)).succeeded for socket in SOCKETS)
 
 
 @pytest.fixture(scope="module")

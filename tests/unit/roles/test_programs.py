@@ -87,8 +87,19 @@ def test_a_role_that_starts_a_program_has_it_installed() -> None:
         assert {"role": "mailhosting.stack.programs"} in meta["dependencies"], role
 
 
-def test_a_new_program_restarts_what_stays_resident() -> None:
+def resident() -> dict[Path, str]:
+    """The units that stay resident, and their programs."""
     units = {file: program for file, program in started() if "Restart=always" in file.read_text()}
     assert sorted(units.values()) == ["gate", "notices", "policy", "usage"]
-    for unit, program in units.items():
+    return units
+
+
+def test_what_stays_resident_says_itself_when_it_is_ready() -> None:
+    for unit, program in resident().items():
+        assert "\nType=notify\n" in unit.read_text(), unit
+        assert "ready()" in (PACKAGE / program / "__main__.py").read_text(), program
+
+
+def test_a_new_program_restarts_what_stays_resident() -> None:
+    for unit, program in resident().items():
         assert f"X-Program={{{{ '{program}' | mailhosting.stack.program_digest }}}}" in unit.read_text(), unit

@@ -10,17 +10,24 @@ import logging
 import sys
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import Milter
+import milter
 
-from ..common.systemd import passed_text
+from ..common.systemd import passed_text, ready
 from ..common.valkey import Valkey
 from .counters import Counters
 from .directory import Directory
 from .glue import Conversation
 from .plan import read_limits
 from .session import Gate, Reply, Texts
+
+#: What the milter is called in libmilter's messages.
+NAME: Final = "mailhosting-gate"
+#: Seconds that libmilter waits for Postfix.
+PATIENCE_SECONDS: Final = 600
 
 
 def _reply(code: str, enhanced: str | None, words: str) -> Reply:
@@ -58,7 +65,13 @@ def main() -> None:
         zone=_zone(settings["timezone"]),
         message_size_limit=settings["message_size_limit"],
     )
-    Milter.runmilter("mailhosting-gate", f"unix:{settings['sockets']}/{instance}", 600)
+    socket = f"unix:{settings['sockets']}/{instance}"
+    # `runmilter` opens the socket only if nobody has, and returns when all is over.
+    milter.setconn(socket)
+    milter.register(NAME)
+    milter.opensocket(True)  # and removes one that is there
+    ready()
+    Milter.runmilter(NAME, socket, PATIENCE_SECONDS)
 
 
 if __name__ == "__main__":

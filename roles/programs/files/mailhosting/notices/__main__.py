@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..common.errors import one_line
+from ..common.systemd import ready
 from . import settings
 
 #: Seconds between looks at what can be forgotten, and until a lost directory is tried again.
@@ -34,6 +35,7 @@ def serve(configured: settings.Settings) -> None:
     carrier = Post(configured.lmtp_socket, "/usr/sbin/sendmail")
     forgotten = float(-HOUR)
     said = ""
+    ready()
     while True:
         try:
             directory = Directory(os.environ["NOTICES_DIRECTORY"])

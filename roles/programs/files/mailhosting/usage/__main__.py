@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from ..common.systemd import passed_text
+from ..common.systemd import passed_text, ready
 from .service import Service, Times
 from .sources import Directory, Mailboxes, Valkey
 
@@ -26,6 +26,7 @@ def main() -> None:
         Mailboxes(Path(os.environ["USAGE_MAIL_BASE"])),
         Times(collect=int(os.environ["USAGE_COLLECT"]), compare_at=os.environ["USAGE_COMPARE_AT"]),
     )
+    ready()
     while True:
         service.look(time.time())
         time.sleep(LOOK)
