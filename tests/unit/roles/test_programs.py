@@ -30,7 +30,7 @@ def test_it_is_its_folder_and_what_that_imports() -> None:
     assert "notices/texts/quota_warning.txt" in names("notices")
     # Of the other's package what it uses.
     assert "gate/counters.lua" in names("cli")
-    assert "gate/glue.py" not in names("cli")
+    assert "gate/milter.py" not in names("cli")
     assert any(file.name == "password_hashes.py" for file in made_of("password"))
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from ..common.valkey import Valkey
-from ..gate import crowds, held_mail
+from ..gate import bulk_mail_counts, held_mail
 from ..gate.counters import Counters
-from ..gate.held_mail import Hold, QueueFailed
-from ..gate.model import Direction, Limit, Party, Pause, Scope, Window
+from ..gate.held_mail import HeldMail, QueueError
+from ..gate.model import Direction, Limit, LimitSubject, Pause, Scope, Window
 from . import host
 from .directory import Ask, Subject, ask, names_of, resolve
 from .host import Answer, CommandError, Commands, Host, NotHereError
@@ -78,7 +78,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
     try:
         with closing(valkey_of(on)) as valkey:
             found = _run(valkey, partial(ask, settings(on)["directory"]), options)
-    except QueueFailed as error:
+    except QueueError as error:
         raise CommandError(str(error)) from error
     return Answer(found, list(_sentences(found)))
 
@@ -120,7 +120,7 @@ def _run(valkey: Valkey, ask: Ask, options: argparse.Namespace) -> dict[str, lis
     if options.name is None:
         pauses, held = counters.pauses(), _holds(valkey, ask)
         names = names_of(
-            ask, [*((pause.party.scope, pause.party.id) for pause in pauses), *((h.scope, h.id) for h in held)]
+            ask, [*((pause.subject.scope, pause.subject.id) for pause in pauses), *((h.scope, h.id) for h in held)]
         )
         return {
             "pauses": [_described(pause, names) for pause in pauses],
@@ -132,7 +132,7 @@ def _run(valkey: Valkey, ask: Ask, options: argparse.Namespace) -> dict[str, lis
         return {_DONE[options.command]: _end_hold(valkey, ask, options.command, scope, number, names)}
     if options.command == "lift":
         directions = (options.direction,) if options.direction else get_args(Direction)
-        lifted = [counters.lift(Party(scope, number, direction)) for direction in directions]
+        lifted = [counters.lift(LimitSubject(scope, number, direction)) for direction in directions]
         return {"lifted": [_described(pause, names) for pause in lifted if pause]}
     pauses, windows = counters.state(scope, number)
     return {
@@ -152,7 +152,7 @@ def _end_hold(
     found = [hold for hold in _all_holds(valkey, ask) if (hold.scope, hold.id) == (scope, number)]
     if command == "release":
         # First of all: the next mail would stop it again.
-        crowds.release(valkey, f"{scope}:{number}")
+        bulk_mail_counts.release(valkey, f"{scope}:{number}")
     for hold in found:
         if command == "release":
             held_mail.release(ask, hold)
@@ -161,7 +161,7 @@ def _end_hold(
     return [_described_hold(hold, names) for hold in found if command == "release" or hold.mails]
 
 
-def _holds(valkey: Valkey, ask: Ask) -> list[Hold]:
+def _holds(valkey: Valkey, ask: Ask) -> list[HeldMail]:
     """None of them can be told while the directory is down."""
     try:
         return _all_holds(valkey, ask)
@@ -170,22 +170,22 @@ def _holds(valkey: Valkey, ask: Ask) -> list[Hold]:
         return []
 
 
-def _all_holds(valkey: Valkey, ask: Ask) -> list[Hold]:
+def _all_holds(valkey: Valkey, ask: Ask) -> list[HeldMail]:
     found = {(hold.scope, hold.id): hold for hold in held_mail.holds(ask)}
-    for number, left in crowds.stopped_tenants(valkey).items():
-        hold = found.get(("tenant", number)) or Hold("tenant", number, "bulk_mail", None, (), time.time())
+    for number, left in bulk_mail_counts.stopped_tenants(valkey).items():
+        hold = found.get(("tenant", number)) or HeldMail("tenant", number, "bulk_mail", None, (), time.time())
         found["tenant", number] = replace(hold, seconds_left=left)
     return [found[subject] for subject in sorted(found)]
 
 
 def _described(found: Pause | Window, names: dict[Subject, str]) -> dict[str, Any]:
-    """As in JSON: the party's fields and its name among the others."""
+    """As in JSON: the fields of whom it concerns and its name among the others."""
     fields = asdict(found)
-    party = fields.pop("party")
-    return {**party, "name": names[party["scope"], party["id"]], **fields}
+    subject = fields.pop("subject")
+    return {**subject, "name": names[subject["scope"], subject["id"]], **fields}
 
 
-def _described_hold(hold: Hold, names: dict[Subject, str]) -> dict[str, Any]:
+def _described_hold(hold: HeldMail, names: dict[Subject, str]) -> dict[str, Any]:
     return {
         "scope": hold.scope,
         "id": hold.id,

@@ -20,7 +20,7 @@ from mailhosting_directory.rows import ABUSE, GATE, Current
 from mailhosting_directory.store import Store
 
 from ..gate.counters import Counters
-from ..gate.model import HOST, Party
+from ..gate.model import HOST, LimitSubject
 from . import host, jails, limits
 from .directory import Subject, ask, complaint, connect, conninfo, names_of, resolve
 from .host import Answer, CommandError, Commands, Host, NotHereError, UsageError
@@ -304,27 +304,27 @@ def _counters(on: Host) -> Iterator[Counters]:
         yield Counters(valkey, lambda _tenant_id: ())
 
 
-def _end_pause(on: Host, party: Party) -> None:
+def _end_pause(on: Host, subject: LimitSubject) -> None:
     """Raises: CommandError, ValkeyError."""
     with _counters(on) as counters:
-        counters.lift(party)
+        counters.lift(subject)
 
 
 def _paused(query: Query, on: Host) -> Iterator[Found]:
     """Raises: CommandError, ValkeyError."""
     with _counters(on) as counters:
         now = _now()
-        pauses = [pause for pause in counters.pauses() if query.has((pause.party.scope, pause.party.id))]
-    names = names_of(partial(ask, conninfo(on)), [(pause.party.scope, pause.party.id) for pause in pauses])
+        pauses = [pause for pause in counters.pauses() if query.has((pause.subject.scope, pause.subject.id))]
+    names = names_of(partial(ask, conninfo(on)), [(pause.subject.scope, pause.subject.id) for pause in pauses])
     for pause in pauses:
-        subject: Subject = (pause.party.scope, pause.party.id)
+        subject: Subject = (pause.subject.scope, pause.subject.id)
         name = names[subject]
         yield (
             ShutOut(
-                "pause", name, None, pause.party.direction, limits.exceeded(pause.limit),
+                "pause", name, None, pause.subject.direction, limits.exceeded(pause.limit),
                 pause.since, now + pause.seconds_left, _command(name),
             ),
-            partial(_end_pause, on, pause.party) if subject == query.own else None,
+            partial(_end_pause, on, pause.subject) if subject == query.own else None,
         )  # fmt: skip
 
 

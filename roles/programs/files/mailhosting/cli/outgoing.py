@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..common import address
 from ..gate import held_mail
-from ..gate.held_mail import QueueFailed
+from ..gate.held_mail import QueueError
 from .directory import Ask
 from .host import CommandError
 
@@ -60,7 +60,7 @@ def hold(found: Outgoing) -> None:
     """Keep from delivery what may be delivered.  Raises: CommandError."""
     try:
         held_mail.postsuper("-h", found.going)
-    except QueueFailed as error:
+    except QueueError as error:
         raise CommandError(str(error)) from error
 
 
@@ -68,14 +68,14 @@ def let_go(found: Outgoing) -> None:
     """Have what is on hold go on, but for what the gate holds.  Raises: CommandError."""
     try:
         held_mail.let_go(found.on_hold)
-    except QueueFailed as error:
+    except QueueError as error:
         raise CommandError(str(error)) from error
 
 
 def _queue() -> list[dict[str, Any]]:
     try:
         return held_mail.queue()
-    except QueueFailed as error:
+    except QueueError as error:
         raise CommandError(str(error)) from error
 
 

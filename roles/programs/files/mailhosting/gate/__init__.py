@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gate: a milter that knows each tenant's limits, pools and rules.
 
-Python of Debian 13; no part of the collection is imported.  `model`, `plan`, `costs` and `content` are pure, `counters`
-and `crowds` ask Valkey by `valkey`, `directory` asks the directory, `decisions` writes the log; `owners` tells whose a
-mail is, `stops` looks for bulk mail, `session` decides about one mail, `reports` reads Postfix's bounces, `glue` is the
-milter.
+Python of Debian 13; no part of the collection is imported.  `model`, `tenant_settings`, `charges` and `fingerprint` are
+pure, `counters` and `bulk_mail_counts` ask Valkey, `directory` asks the directory, `decision_log` writes the log;
+`attribution` tells whose a mail is, `stops` looks for bulk mail, `transaction` decides about one mail, `bounces` reads
+Postfix's bounces, `milter` speaks with Postfix.
 """

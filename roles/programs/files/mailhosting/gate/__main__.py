@@ -20,9 +20,9 @@ from ..common.systemd import passed_text, ready
 from ..common.valkey import Valkey
 from .counters import Counters
 from .directory import Directory
-from .glue import Conversation
-from .plan import read_limits
-from .session import Gate, Reply, Texts
+from .milter import Conversation
+from .tenant_settings import read_limits
+from .transaction import Gate, Reply, Texts
 
 #: What the milter is called in libmilter's messages.
 NAME: Final = "mailhosting-gate"

@@ -6,16 +6,16 @@
 -- KEYS[1] is the epoch of usage, KEYS[2] the set of usernames whose usage is to be measured. ARGV[1] is JSON, made by
 -- counters.py, and names the other keys by number:
 --   commit       whether to count
---   parties[]    pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
+--   subjects[]   pause (key), limits[]: window (of windows), most, pause (seconds; none: until the window ends),
 --                pauses[] (keys), text (what is kept of it)
 --   windows[]    key, amount, per (seconds), most (to be shown)
---   rooms[]      key, usage (key), needed, quota, username or total (this usage is a sum, which is asked for)
---   tallies[]    key, counts (by field), keep (seconds)
--- Answers: {'allowed', rooms of unknown usage...}, {'total', rooms whose sum is missing...},
---   {'paused', party, text, milliseconds}, {'exceeded', party, limit, milliseconds, began} or {'full', room};
+--   spaces[]     key, usage (key), needed, quota, username or total (this usage is a sum, which is asked for)
+--   daily_counts[] key, counts (by field), keep (seconds)
+-- Answers: {'allowed', spaces of unknown usage...}, {'total', spaces whose sum is missing...},
+--   {'paused', subject, text, milliseconds}, {'exceeded', subject, limit, milliseconds, began} or {'full', space};
 --   numbers from 1, -1 milliseconds for never.
 
-local HELD = 20 -- seconds that an accepted mail may take until its bytes are in the sum, at least; twice that at most
+local HELD_SECONDS = 20 -- that an accepted mail may take until its bytes are in the sum, at least; twice that at most
 
 local plan = cjson.decode(ARGV[1])
 local now = tonumber(redis.call('TIME')[1])
@@ -36,20 +36,20 @@ local function pause_left(key)
   return left(key, length * 1000)
 end
 
--- Bytes in use by room: nothing where unknown; of a sum with gaps, how many they are at least.
+-- Bytes in use by space: nothing where unknown; of a sum with gaps, how many they are at least.
 local function read_usage()
   local usage, least, unknown, missing = {}, {}, {'allowed'}, {'total'}
-  local whole = #plan.rooms > 0 and redis.call('EXISTS', KEYS[1]) == 1
-  for number, room in ipairs(plan.rooms) do
-    local value = redis.call('GET', KEYS[room.usage])
-    if whole and room.total and not value then
+  local whole = #plan.spaces > 0 and redis.call('EXISTS', KEYS[1]) == 1
+  for number, space in ipairs(plan.spaces) do
+    local value = redis.call('GET', KEYS[space.usage])
+    if whole and space.total and not value then
       missing[#missing + 1] = number
     else
       usage[number] = whole and tonumber(value) or nil
       if not usage[number] then
         unknown[#unknown + 1] = number
-        least[number] = whole and room.total and tonumber(value:sub(2)) or nil
-        if room.username then redis.call('SADD', KEYS[2], room.username) end
+        least[number] = whole and space.total and tonumber(value:sub(2)) or nil
+        if space.username then redis.call('SADD', KEYS[2], space.username) end
       end
     end
   end
@@ -81,14 +81,14 @@ local function find_exceeded()
     window.left = left(KEYS[window.key], window.per * 1000)
     window.n = window.left > 0 and tonumber(redis.call('HGET', KEYS[window.key], 'n')) or 0
   end
-  for number, party in ipairs(plan.parties) do
-    local milliseconds = pause_left(KEYS[party.pause])
+  for number, subject in ipairs(plan.subjects) do
+    local milliseconds = pause_left(KEYS[subject.pause])
     if milliseconds > 0 then
-      return {'paused', number, redis.call('HGET', KEYS[party.pause], 'limit') or '', milliseconds}
+      return {'paused', number, redis.call('HGET', KEYS[subject.pause], 'limit') or '', milliseconds}
     end
   end
-  for number, party in ipairs(plan.parties) do
-    for which, limit in ipairs(party.limits) do
+  for number, subject in ipairs(plan.subjects) do
+    for which, limit in ipairs(subject.limits) do
       local window = plan.windows[limit.window]
       if window.amount > limit.most then
         return {'exceeded', number, which, -1, 0}
@@ -101,13 +101,13 @@ local function find_exceeded()
   end
 end
 
--- What was accepted for a room and is not in `usage` yet, as it is to be kept: `reserved` bytes that count from when
+-- What was accepted for a space and is not in `usage` yet, as it is to be kept: `reserved` bytes that count from when
 -- `base` were in use. Whatever else is stored looks like arrivals, so counting begins anew when nothing is left.
 -- Deletions hide arrivals, so it is never more than what was accepted `newer` and `older`, in the present and the last
--- period of HELD seconds, of which the present one began at `since`.
-local function read_reservation(room, usage)
-  local key = KEYS[room.key]
-  left(key, 2 * HELD * 1000)
+-- period of HELD_SECONDS seconds, of which the present one began at `since`.
+local function read_reservation(space, usage)
+  local key = KEYS[space.key]
+  left(key, 2 * HELD_SECONDS * 1000)
   local values = redis.call('HMGET', key, 'base', 'reserved', 'since', 'newer', 'older')
   local held = {
     base = tonumber(values[1]) or usage,
@@ -117,8 +117,8 @@ local function read_reservation(room, usage)
     older = tonumber(values[5]) or 0,
   }
   local age = now - held.since
-  if age >= HELD then
-    held.older = age < 2 * HELD and held.newer or 0
+  if age >= HELD_SECONDS then
+    held.older = age < 2 * HELD_SECONDS and held.newer or 0
     held.newer, held.since = 0, now
   end
   local recent = held.newer + held.older
@@ -141,12 +141,12 @@ local function count_rates()
   end
 end
 
-local function reserve(room, held)
+local function reserve(space, held)
   redis.call(
-    'HSET', KEYS[room.key], 'base', held.base, 'reserved', held.reserved + room.needed,
-    'since', held.since, 'newer', held.newer + room.needed, 'older', held.older
+    'HSET', KEYS[space.key], 'base', held.base, 'reserved', held.reserved + space.needed,
+    'since', held.since, 'newer', held.newer + space.needed, 'older', held.older
   )
-  redis.call('EXPIRE', KEYS[room.key], 2 * HELD)
+  redis.call('EXPIRE', KEYS[space.key], 2 * HELD_SECONDS)
 end
 
 local usage, least, unknown, missing = read_usage()
@@ -156,26 +156,26 @@ local exceeded = find_exceeded()
 if exceeded then return exceeded end
 
 local reservations = {}
-for number, room in ipairs(plan.rooms) do
+for number, space in ipairs(plan.spaces) do
   if usage[number] then
-    local held = read_reservation(room, usage[number])
-    if usage[number] + held.outstanding + room.free > room.quota then
+    local held = read_reservation(space, usage[number])
+    if usage[number] + held.outstanding + space.free > space.quota then
       -- It is measured anew, lest a number that somebody failed to write keeps mail out.
-      if room.username then redis.call('SADD', KEYS[2], room.username) end
+      if space.username then redis.call('SADD', KEYS[2], space.username) end
       return {'full', number}
     end
     reservations[number] = held
-  elseif least[number] and least[number] + room.free > room.quota then
+  elseif least[number] and least[number] + space.free > space.quota then
     return {'full', number}
   end
 end
 
 if plan.commit then
   count_rates()
-  for number, held in pairs(reservations) do reserve(plan.rooms[number], held) end
-  for _, tally in ipairs(plan.tallies) do
-    for field, count in pairs(tally.counts) do redis.call('HINCRBY', KEYS[tally.key], field, count) end
-    redis.call('EXPIRE', KEYS[tally.key], tally.keep, 'NX')
+  for number, held in pairs(reservations) do reserve(plan.spaces[number], held) end
+  for _, daily_count in ipairs(plan.daily_counts) do
+    for field, count in pairs(daily_count.counts) do redis.call('HINCRBY', KEYS[daily_count.key], field, count) end
+    redis.call('EXPIRE', KEYS[daily_count.key], daily_count.keep, 'NX')
   end
 end
 return unknown

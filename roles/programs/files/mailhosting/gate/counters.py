@@ -34,16 +34,16 @@ from ..common.errors import ValkeyError
 from ..common.valkey import Script, Valkey, Word, sound, unexpected
 from .model import (
     Allowed,
-    Charge,
+    DailyCount,
     Direction,
     Limit,
+    LimitSubject,
     Mailbox,
-    Party,
     Pause,
+    RateCharge,
     Refused,
-    Room,
     Scope,
-    Tally,
+    SpaceCheck,
     Unit,
     Verdict,
     Window,
@@ -52,11 +52,11 @@ from .model import (
 LOG: Final = logging.getLogger(__name__)
 
 #: Milliseconds that a tenant's usage is taken for true; that it could not be told, likewise.
-TOTAL_LASTS: Final = 5000
-UNKNOWN_LASTS: Final = 1000
+TOTAL_LASTS_MILLISECONDS: Final = 5000
+UNKNOWN_LASTS_MILLISECONDS: Final = 1000
 UNKNOWN: Final = "?"
 #: Seconds that the counts of a day are kept.
-DAY_LASTS: Final = 40 * 86400
+DAY_LASTS_SECONDS: Final = 40 * 86400
 
 _SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
 #: Keys of an MGET or SCAN: others are served in between.
@@ -74,20 +74,22 @@ class Counters:
         self._accounts_of: Final = accounts_of
         self._summing: Final = defaultdict[int, threading.Lock](threading.Lock)
 
-    def check(self, charges: Sequence[Charge], rooms: Sequence[Room] = ()) -> Verdict:
+    def check(self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck] = ()) -> Verdict:
         """Whether a mail might pass at this moment.  Counts nothing; if a window is used up its pause begins."""
-        return self._decide(_Plan(charges, rooms, (), commit=False))
+        return self._decide(_Plan(charges, spaces, (), commit=False))
 
-    def commit(self, charges: Sequence[Charge], rooms: Sequence[Room], tallies: Sequence[Tally] = ()) -> Verdict:
+    def commit(
+        self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck], daily_counts: Sequence[DailyCount] = ()
+    ) -> Verdict:
         """Whether a mail passes; if so it is counted, its bytes are reserved, and the day's counts go up."""
-        return self._decide(_Plan(charges, rooms, tallies, commit=True))
+        return self._decide(_Plan(charges, spaces, daily_counts, commit=True))
 
-    def refused(self, tallies: Sequence[Tally]) -> None:
+    def refused(self, daily_counts: Sequence[DailyCount]) -> None:
         """Add to the day's counts what was refused; a failure is only logged."""
         commands: list[Sequence[Word]] = []
-        for key, counts in _counts_by_day(tallies).items():
+        for key, counts in _counts_by_day(daily_counts).items():
             commands += [("HINCRBY", key, field, count) for field, count in counts.items()]
-            commands.append(("EXPIRE", key, DAY_LASTS, "NX"))
+            commands.append(("EXPIRE", key, DAY_LASTS_SECONDS, "NX"))
         try:
             for reply in self._valkey.ask(*commands) if commands else []:
                 sound(reply)
@@ -100,16 +102,16 @@ class Counters:
 
     def state(self, scope: Scope, number: int) -> tuple[list[Pause], list[Window]]:
         """The pauses and windows of one host, tenant or account, both directions."""
-        parties = [Party(scope, number, direction) for direction in ("send", "receive")]
-        return self._read_pauses(map(_pause_key, parties)), self._read_windows(self._scan(names.rates(scope, number)))
+        subjects = [LimitSubject(scope, number, direction) for direction in ("send", "receive")]
+        return self._read_pauses(map(_pause_key, subjects)), self._read_windows(self._scan(names.rates(scope, number)))
 
-    def lift(self, party: Party) -> Pause | None:
-        """End the pause of a party, if there is one, and begin its windows anew: they would pause it at once."""
-        key = _pause_key(party)
+    def lift(self, subject: LimitSubject) -> Pause | None:
+        """End the pause of a subject, if there is one, and begin its windows anew: they would pause it at once."""
+        key = _pause_key(subject)
         lifted = self._read_pauses([key])
         if not lifted:
             return None
-        windows = self._scan(names.rates(party.scope, party.id, party.direction))
+        windows = self._scan(names.rates(subject.scope, subject.id, subject.direction))
         sound(*self._valkey.ask(("DEL", key, *windows)))
         return lifted[0]
 
@@ -117,7 +119,7 @@ class Counters:
         answer = self._run(plan)
         if answer[0] == b"total":
             for number in answer[1:]:
-                self._sum(plan.rooms[number - 1].id)
+                self._sum(plan.spaces[number - 1].id)
             answer = self._run(plan)
         if answer[0] == b"total":
             raise ValkeyError("Valkey: a sum is gone as soon as it is there")
@@ -149,7 +151,9 @@ class Counters:
                 if used is None:
                     unknown.append(mailbox.username)
         # Of two sums the first is kept: none may replace a newer one.
-        value, lasts = (f"{UNKNOWN}{total}", UNKNOWN_LASTS) if unknown else (total, TOTAL_LASTS)
+        value, lasts = (
+            (f"{UNKNOWN}{total}", UNKNOWN_LASTS_MILLISECONDS) if unknown else (total, TOTAL_LASTS_MILLISECONDS)
+        )
         if unknown:
             LOG.warning(
                 "tenant %d: not known how much is in %d of %d mailboxes", tenant_id, len(unknown), len(mailboxes)
@@ -181,17 +185,17 @@ class Counters:
         for parts, left, (limit, since, length) in self._read(keys, "limit", "since", "length"):
             with suppress(ValueError):
                 seconds = min(left, _number(length) or 0)
-                pauses.append(Pause(_party(parts), _read_limit(limit), _number(since) or 0, seconds))
+                pauses.append(Pause(_subject(parts), _read_limit(limit), _number(since) or 0, seconds))
         return pauses
 
     def _read_windows(self, keys: Iterable[str]) -> list[Window]:
         windows = []
         for parts, left, (counted, most, since) in self._read(keys, "n", "most", "since"):
             with suppress(ValueError):
-                party, unit, per = _party(parts[:3]), _unit(parts[3]), int(parts[4])
+                subject, unit, per = _subject(parts[:3]), _unit(parts[3]), int(parts[4])
                 seconds = min(left, per)
                 windows.append(
-                    Window(party, unit, per, _number(counted) or 0, _number(most), _number(since) or 0, seconds)
+                    Window(subject, unit, per, _number(counted) or 0, _number(most), _number(since) or 0, seconds)
                 )
         return windows
 
@@ -200,23 +204,28 @@ class _Plan:
     """One question to the script; what is named twice is asked once, with the sum of what it costs."""
 
     def __init__(
-        self, charges: Iterable[Charge], rooms: Iterable[Room], tallies: Iterable[Tally], *, commit: bool
+        self,
+        charges: Iterable[RateCharge],
+        spaces: Iterable[SpaceCheck],
+        daily_counts: Iterable[DailyCount],
+        *,
+        commit: bool,
     ) -> None:
         self.charges: Final = _merged_charges(charges)
-        self.rooms: Final = _merged_rooms(rooms)
+        self.spaces: Final = _merged_spaces(spaces)
         self._numbers: Final[dict[str, int]] = {names.USAGE_EPOCH: 1, names.USAGE_WANTED: 2}
         self._windows: Final[list[dict[str, int]]] = []
         self._window_numbers: Final[dict[str, int]] = {}
-        # The limits that are asked about, by party: not those that cannot be exceeded.
+        # The limits that are asked about, by subject: not those that cannot be exceeded.
         self._limits: Final[list[list[Limit]]] = []
         plan = {
             "commit": commit,
-            "parties": [self._party(charge) for charge in self.charges],
+            "subjects": [self._subject(charge) for charge in self.charges],
             "windows": self._windows,
-            "rooms": [self._room(room) for room in self.rooms],
-            "tallies": [
-                {"key": self._number(key), "counts": counts, "keep": DAY_LASTS}
-                for key, counts in _counts_by_day(tallies).items()
+            "spaces": [self._space(space) for space in self.spaces],
+            "daily_counts": [
+                {"key": self._number(key), "counts": counts, "keep": DAY_LASTS_SECONDS}
+                for key, counts in _counts_by_day(daily_counts).items()
             ],
         }
         self.text: Final = json.dumps(plan, separators=(",", ":"))
@@ -226,43 +235,49 @@ class _Plan:
         """What the script's answer means."""
         match answer:
             case [b"allowed", *unknown]:
-                return Allowed(tuple(self.rooms[number - 1] for number in unknown))
+                return Allowed(tuple(self.spaces[number - 1] for number in unknown))
             case [b"paused", number, text, left]:
-                return Refused("paused", self.charges[number - 1].party, _read_limit(text), _seconds(left))
+                return Refused("paused", self.charges[number - 1].subject, _read_limit(text), _seconds(left))
             case [b"exceeded", number, which, left, began]:
                 limit = self._limits[number - 1][which - 1]
                 return Refused(
-                    "exceeded", self.charges[number - 1].party, limit, _seconds(left) if left >= 0 else None, began == 1
+                    "exceeded",
+                    self.charges[number - 1].subject,
+                    limit,
+                    _seconds(left) if left >= 0 else None,
+                    began == 1,
                 )
             case [b"full", number]:
-                return Refused("full", self.rooms[number - 1])
+                return Refused("full", self.spaces[number - 1])
         raise unexpected(answer)
 
     def _number(self, key: str) -> int:
         return self._numbers.setdefault(key, len(self._numbers) + 1)
 
-    def _party(self, charge: Charge) -> dict[str, Any]:
+    def _subject(self, charge: RateCharge) -> dict[str, Any]:
         limits = [limit for limit in charge.limits if limit.most is not None and getattr(charge, limit.unit) > 0]
         self._limits.append(limits)
         return {
-            "pause": self._number(_pause_key(charge.party)),
+            "pause": self._number(_pause_key(charge.subject)),
             "limits": [self._limit(charge, limit) for limit in limits],
         }
 
-    def _limit(self, charge: Charge, limit: Limit) -> dict[str, Any]:
+    def _limit(self, charge: RateCharge, limit: Limit) -> dict[str, Any]:
         most = cast("int", limit.most)
-        paused = (Party(charge.party.scope, charge.party.id, direction) for direction in limit.pause_applies_to)
+        paused = (
+            LimitSubject(charge.subject.scope, charge.subject.id, direction) for direction in limit.pause_applies_to
+        )
         told = {
             "window": self._window(charge, limit, most),
             "most": most,
-            "pauses": [self._number(_pause_key(party)) for party in paused],
+            "pauses": [self._number(_pause_key(subject)) for subject in paused],
             "text": _limit_text(limit),
         }
         return told if limit.pause is None else {**told, "pause": limit.pause}
 
-    def _window(self, charge: Charge, limit: Limit, most: int) -> int:
+    def _window(self, charge: RateCharge, limit: Limit, most: int) -> int:
         """The number of a limit's window; two limits may have the same."""
-        key = _rate_key(charge.party, limit)
+        key = _rate_key(charge.subject, limit)
         number = self._window_numbers.setdefault(key, len(self._windows) + 1)
         if number > len(self._windows):
             amount = getattr(charge, limit.unit)
@@ -271,56 +286,56 @@ class _Plan:
         window["most"] = min(most, window["most"])
         return number
 
-    def _room(self, room: Room) -> dict[str, Any]:
+    def _space(self, space: SpaceCheck) -> dict[str, Any]:
         told: dict[str, Any] = {
-            "key": self._number(names.room(room.scope, room.id)),
-            "needed": room.needed,
-            "free": room.needed if room.free is None else room.free,
-            "quota": room.quota,
+            "key": self._number(names.room(space.scope, space.id)),
+            "needed": space.needed,
+            "free": space.needed if space.free is None else space.free,
+            "quota": space.quota,
         }
-        if room.mailbox is None:
-            return {**told, "usage": self._number(names.total(room.id)), "total": True}
-        return {**told, "usage": self._number(_usage_key(room.mailbox)), "username": room.mailbox.username}
+        if space.mailbox is None:
+            return {**told, "usage": self._number(names.total(space.id)), "total": True}
+        return {**told, "usage": self._number(_usage_key(space.mailbox)), "username": space.mailbox.username}
 
 
-def _merged_charges(charges: Iterable[Charge]) -> list[Charge]:
-    merged: dict[Party, Charge] = {}
+def _merged_charges(charges: Iterable[RateCharge]) -> list[RateCharge]:
+    merged: dict[LimitSubject, RateCharge] = {}
     for charge in charges:
-        before = merged.get(charge.party)
-        merged[charge.party] = _sum_of(before, charge) if before else charge
+        before = merged.get(charge.subject)
+        merged[charge.subject] = _sum_of(before, charge) if before else charge
     return list(merged.values())
 
 
-def _sum_of(one: Charge, other: Charge) -> Charge:
+def _sum_of(one: RateCharge, other: RateCharge) -> RateCharge:
     limits = tuple(dict.fromkeys((*one.limits, *other.limits)))
-    return Charge(one.party, limits, one.messages + other.messages, one.recipients + other.recipients)
+    return RateCharge(one.subject, limits, one.messages + other.messages, one.recipients + other.recipients)
 
 
-def _merged_rooms(rooms: Iterable[Room]) -> list[Room]:
-    merged: dict[tuple[str, int], Room] = {}
-    for room in rooms:
-        before = merged.get((room.scope, room.id))
-        merged[room.scope, room.id] = replace(room, needed=room.needed + before.needed) if before else room
+def _merged_spaces(spaces: Iterable[SpaceCheck]) -> list[SpaceCheck]:
+    merged: dict[tuple[str, int], SpaceCheck] = {}
+    for space in spaces:
+        before = merged.get((space.scope, space.id))
+        merged[space.scope, space.id] = replace(space, needed=space.needed + before.needed) if before else space
     return list(merged.values())
 
 
-def _counts_by_day(tallies: Iterable[Tally]) -> dict[str, dict[str, int]]:
+def _counts_by_day(daily_counts: Iterable[DailyCount]) -> dict[str, dict[str, int]]:
     """What to add, by key of today and field."""
     today = datetime.now(UTC).date().isoformat()
     keys: dict[str, dict[str, int]] = {}
-    for tally in tallies:
-        counts = keys.setdefault(names.day(today, tally.tenant_id), {})
-        for field, count in tally.counts.items():
+    for daily_count in daily_counts:
+        counts = keys.setdefault(names.day(today, daily_count.tenant_id), {})
+        for field, count in daily_count.counts.items():
             counts[field] = counts.get(field, 0) + count
     return {key: counts for key, counts in keys.items() if counts}
 
 
-def _pause_key(party: Party) -> str:
-    return names.pause(party.scope, party.id, party.direction)
+def _pause_key(subject: LimitSubject) -> str:
+    return names.pause(subject.scope, subject.id, subject.direction)
 
 
-def _rate_key(party: Party, limit: Limit) -> str:
-    return names.rate(party.scope, party.id, party.direction, limit.unit, limit.per)
+def _rate_key(subject: LimitSubject, limit: Limit) -> str:
+    return names.rate(subject.scope, subject.id, subject.direction, limit.unit, limit.per)
 
 
 def _usage_key(mailbox: Mailbox) -> str:
@@ -342,12 +357,12 @@ def _read_limit(text: bytes | None) -> Limit | None:
         return None
 
 
-def _party(parts: Sequence[str]) -> Party:
-    """A party from the end of a key; ValueError."""
+def _subject(parts: Sequence[str]) -> LimitSubject:
+    """A subject from the end of a key; ValueError."""
     scope, number, direction = parts
     match scope:
         case "host" | "tenant" | "account":
-            return Party(scope, int(number), _direction(direction))
+            return LimitSubject(scope, int(number), _direction(direction))
     raise ValueError(scope)
 
 

@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from ..common.address import Address
 from ..common.directory import Connections
-from .model import Destinations, Mailbox, Onward, Owner, Place, Tenant
-from .plan import read_tenant
+from .model import Destinations, ExternalTarget, LocalTarget, Mailbox, Owner, Tenant
+from .tenant_settings import read_tenant
 
 #: Seconds that a tenant's settings are taken for true.
-SETTINGS_LAST: Final = 1.0
+SETTINGS_LAST_SECONDS: Final = 1.0
 #: Addresses that one address leads to, at most: as many as Postfix expands.
 MOST_DESTINATIONS: Final = 20_000
 #: Connections that are kept open when nobody uses them.
-SPARE: Final = 16
+SPARE_CONNECTIONS: Final = 16
 
 _OWNER: Final = """
 SELECT account_id, tenant_id, username, may_send, held, may_login, protocols, login_since FROM v1.gate_owner(%s, %s)
@@ -38,7 +38,7 @@ class Directory:
     """Answers questions of any thread.  Every method raises DirectoryError."""
 
     def __init__(self, conninfo: str) -> None:
-        self._ask: Final = Connections(conninfo, spare=SPARE).ask
+        self._ask: Final = Connections(conninfo, spare=SPARE_CONNECTIONS).ask
         self._tenants: dict[int, tuple[float, Tenant | None]] = {}
 
     def ping(self) -> None:
@@ -52,20 +52,20 @@ class Directory:
 
     def destinations(self, address: Address) -> Destinations:
         """Where mail for an address ends.  One elsewhere ends there, and nobody of ours sends it on."""
-        places: list[Place] = []
-        onward: list[Onward] = []
+        places: list[LocalTarget] = []
+        onward: list[ExternalTarget] = []
         for account_id, tenant_id, username, quota, target in self._ask(_DESTINATIONS, *address, MOST_DESTINATIONS):
             if target is None:
-                places.append(Place(Mailbox(account_id, username), tenant_id, quota))
+                places.append(LocalTarget(Mailbox(account_id, username), tenant_id, quota))
             else:
-                onward.append(Onward(account_id, tenant_id))
+                onward.append(ExternalTarget(account_id, tenant_id))
         return Destinations(tuple(places), tuple(onward))
 
     def tenant(self, tenant_id: int) -> Tenant | None:
         """What a tenant's plan says, as it was a second ago at the earliest; None for one that is gone."""
         now = time.monotonic()
         known = self._tenants.get(tenant_id)
-        if known and now - known[0] < SETTINGS_LAST:
+        if known and now - known[0] < SETTINGS_LAST_SECONDS:
             return known[1]
         rows = self._ask(_TENANT, tenant_id)
         tenant = read_tenant(tenant_id, *rows[0]) if rows else None

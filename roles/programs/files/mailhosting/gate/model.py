@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from .crowds import Rule
+    from .bulk_mail_counts import Rule
 
 Scope = Literal["host", "tenant", "account"]
 Direction = Literal["send", "receive"]
 Unit = Literal["messages", "recipients"]
 
-#: The id of the one party of scope `host`.
+#: The id of the one subject of scope `host`.
 HOST: Final = 0
 
 
@@ -37,7 +37,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Party:
+class LimitSubject:
     """Who sends or receives."""
 
     scope: Scope
@@ -46,10 +46,10 @@ class Party:
 
 
 @dataclass(frozen=True)
-class Charge:
-    """What a mail costs a party, and what the party is limited to."""
+class RateCharge:
+    """What a mail costs a subject, and what the subject is limited to."""
 
-    party: Party
+    subject: LimitSubject
     limits: tuple[Limit, ...]
     messages: int
     recipients: int
@@ -64,11 +64,11 @@ class Mailbox:
 
 
 @dataclass(frozen=True)
-class Room:
+class SpaceCheck:
     """The bytes that a mail needs in a mailbox, or in all mailboxes of a tenant together, out of `quota` bytes.
 
-    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs no Room.  It is full unless all
-    that is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
+    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs none.  It is full unless all that
+    is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
     """
 
     scope: Literal["account", "tenant"]
@@ -80,7 +80,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Tally:
+class DailyCount:
     """What is added to a tenant's counts of the day, by name: `sent_messages`, `received_bytes` and so on."""
 
     tenant_id: int
@@ -91,7 +91,7 @@ class Tally:
 class Allowed:
     """It may pass.  How full `unknown` are could not be told; they were left out."""
 
-    unknown: tuple[Room, ...] = ()
+    unknown: tuple[SpaceCheck, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Refused:
     """
 
     kind: Literal["paused", "exceeded", "full"]
-    subject: Party | Room
+    subject: LimitSubject | SpaceCheck
     limit: Limit | None = None
     seconds_left: int | None = None
     began: bool = False
@@ -115,9 +115,9 @@ Verdict = Allowed | Refused
 
 @dataclass(frozen=True)
 class Pause:
-    """A party that is paused, since when (Unix time) and by which limit; None where that cannot be read."""
+    """A subject that is paused, since when (Unix time) and by which limit; None where that cannot be read."""
 
-    party: Party
+    subject: LimitSubject
     limit: Limit | None
     since: int
     seconds_left: int
@@ -125,9 +125,9 @@ class Pause:
 
 @dataclass(frozen=True)
 class Window:
-    """What a party has used of a window, of how much, and when it began (Unix time)."""
+    """What a subject has used of a window, of how much, and when it began (Unix time)."""
 
-    party: Party
+    subject: LimitSubject
     unit: Unit
     per: int
     counted: int
@@ -140,7 +140,7 @@ class Window:
 class Owner:
     """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
 
-    `held` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
+    `blocked_for` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
     `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).
     """
 
@@ -148,14 +148,14 @@ class Owner:
     tenant_id: int
     username: str | None
     may_send: bool
-    held: str | None = None
+    blocked_for: str | None = None
     may_login: bool = False
     protocols: Sequence[str] = ()
     login_since: float | None = None
 
 
 @dataclass(frozen=True)
-class Place:
+class LocalTarget:
     """A mailbox that a mail ends in; `quota` is in bytes, 0 for none."""
 
     mailbox: Mailbox
@@ -164,7 +164,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Onward:
+class ExternalTarget:
     """One address elsewhere; who of ours sends mail on to it: None for who wrote to it themselves."""
 
     account_id: int | None
@@ -175,8 +175,8 @@ class Onward:
 class Destinations:
     """Where the mail for a recipient ends."""
 
-    places: tuple[Place, ...]
-    onward: tuple[Onward, ...]
+    local: tuple[LocalTarget, ...]
+    external: tuple[ExternalTarget, ...]
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from ..common.errors import ValkeyError
 from ..common.valkey import Valkey
-from . import crowds
-from .content import Fingerprint, Reader
-from .crowds import Hold, Rule
-from .decisions import Note
+from . import bulk_mail_counts
+from .bulk_mail_counts import Excess, Rule
+from .decision_log import Note
 from .directory import Directory
+from .fingerprint import Fingerprint, Reader
 from .model import Owner, Tenant
 
 LOG = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Crowd:
 
     @property
     def key(self) -> str:
-        """What `crowds` knows it by."""
+        """What `bulk_mail_counts` knows it by."""
         return f"tenant:{self.tenant.id}" if self.account_id is None else f"account:{self.account_id}"
 
     @property
@@ -67,7 +67,7 @@ class Stop:
     kind: str
     whose: Crowd
     hold: bool
-    found: Hold | None = None
+    found: Excess | None = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class Watch:
     def end(self, envelope: Envelope) -> Stop | None:
         """Count a mail; whether it stops.  For its receivers it does if it is too much for all that it reaches."""
         sender, own = envelope.sender, envelope.owner.tenant_id if envelope.owner else None
-        if sender is not None and envelope.owner and envelope.owner.held:
-            return Stop(envelope.owner.held, sender, sender.holds)
+        if sender is not None and envelope.owner and envelope.owner.blocked_for:
+            return Stop(envelope.owner.blocked_for, sender, sender.holds)
         tenants = {tenant.id: tenant for reached in envelope.reached for tenant in reached}
         counts = Counter(tenant.id for reached in envelope.reached for tenant in reached if tenant.id != own)
         all_crowds = [Crowd(tenants[number], recipients=count) for number, count in counts.items()]
@@ -145,7 +145,7 @@ class Watch:
             if crowd not in whose:
                 continue
             try:
-                crowds.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
+                bulk_mail_counts.take_back(self._valkey, crowd.key, rule, content, crowd.recipients)
             except ValkeyError as error:
                 LOG.warning("mail of %s stays counted: %s", crowd.key, error)
         self._counted = [counted for counted in self._counted if counted[0] not in whose]
@@ -162,13 +162,13 @@ class Watch:
         # A mail waits for one decision: one for several tenants can only be refused.
         return Stop(found.kind, crowd, crowd.holds and len(over) == 1, found)
 
-    def _count(self, crowd: Crowd) -> Hold | None:
+    def _count(self, crowd: Crowd) -> Excess | None:
         rule = crowd.rule
         if rule is None or self._reader is None:
             return None
         content = self._reader.fingerprint()
         try:
-            found = crowds.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
+            found = bulk_mail_counts.mail(self._valkey, crowd.key, rule, content, crowd.recipients)
         except ValkeyError as error:
             self._note("unchecked", f"bulk mail not looked for: {error}", crowd.tenant)
             return None
@@ -192,7 +192,7 @@ def count_invalid(directory: Directory, valkey: Valkey, sender: Crowd, recipient
     if sender.rule is None:
         return None
     try:
-        found = crowds.invalid(valkey, sender.key, sender.rule, recipients)
+        found = bulk_mail_counts.invalid(valkey, sender.key, sender.rule, recipients)
     except ValkeyError as error:
         note("unchecked", f"invalid recipients not counted: {error}", sender.tenant)
         return None
@@ -202,7 +202,7 @@ def count_invalid(directory: Directory, valkey: Valkey, sender: Crowd, recipient
     return found.kind
 
 
-def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
+def _begin(directory: Directory, crowd: Crowd, found: Excess, note: Note) -> None:
     ends = time.time() + found.seconds
     of_account = crowd.account_id is not None
     facts: dict[str, Any] = {
@@ -220,7 +220,7 @@ def _begin(directory: Directory, crowd: Crowd, found: Hold, note: Note) -> None:
         note("block", f"stops for {found.kind}: {found.count} of {_limit(crowd.rule, found)}", crowd.tenant)
 
 
-def _limit(rule: Rule | None, found: Hold) -> str | None:
+def _limit(rule: Rule | None, found: Excess) -> str | None:
     if rule is None:
         return None
     most = rule.recipients_per_content if found.kind == "bulk_mail" else rule.invalid_recipients

@@ -19,29 +19,29 @@ from typing import Final, NamedTuple
 from ..common.address import Address, parse
 from ..common.errors import DirectoryError, ValkeyError
 from ..common.valkey import Valkey
-from . import costs, fields, owners
+from . import attribution, charges, fields
+from .bounces import remember_sender
 from .counters import Counters
-from .decisions import About, Decision, describe, write
+from .decision_log import About, Decision, describe, write
 from .directory import MOST_DESTINATIONS, Directory
 from .model import (
+    DailyCount,
     Destinations,
     Direction,
     Limit,
+    LimitSubject,
     Owner,
-    Party,
     Refused,
-    Room,
-    Tally,
+    SpaceCheck,
     Tenant,
     Verdict,
 )
-from .reports import remember_sender
 from .stops import Crowd, Envelope, Inspector, Stop, Watch, count_invalid, settle
 
 LOG: Final = logging.getLogger(__name__)
 
 #: Bytes that a mail grows by until it lies in a mailbox: Received, Return-Path, Delivered-To.
-GROWTH: Final = 1024
+HEADER_ALLOWANCE_BYTES: Final = 1024
 
 #: Where mail comes from that this host makes itself, as Postfix's listeners are called.
 OWN: Final = "own"
@@ -202,7 +202,7 @@ class Transaction:
         self._size += size
         if known in fields.DEMANDED:
             self._fields.add(known)
-        if self._said_first is None and known in (fields.REDIRECTED_FROM, owners.SUBMITTED):
+        if self._said_first is None and known in (fields.REDIRECTED_FROM, attribution.SUBMITTED):
             self._said_first = known, value.strip()
         if self.listener == OWN:
             self._marked.header(name, value)
@@ -231,15 +231,15 @@ class Transaction:
         if (ended := self._ended()) is not None:
             return ended
         found = self.gate.directory.destinations(to)
-        reached = self._reached + len(found.places) + len(found.onward)
+        reached = self._reached + len(found.local) + len(found.external)
         if self._recipients and reached > MOST_DESTINATIONS:
             whose = [*self._senders(), *self._tenants_of([found])]
             return self._refuse(TOO_MANY, f"{reached} destinations, {MOST_DESTINATIONS} at most", *whose[:1])
-        elsewhere = any(onward.tenant_id is None for onward in found.onward)
+        elsewhere = any(onward.tenant_id is None for onward in found.external)
         if self._owner is None and self.listener != OWN and elsewhere:
             # Nobody relays but who has logged in, by POP if not by AUTH; a filter's mail says at its end whose it is.
             self._owner = self._owner_of(
-                owners.relaying(self.gate.directory, self.gate.valkey, self.client, self.sender)
+                attribution.relaying(self.gate.directory, self.gate.valkey, self.client, self.sender)
             )
             self._count_invalid()
         tenants = [*self._senders(), *self._tenants_of([found])]
@@ -257,7 +257,7 @@ class Transaction:
 
     def _end(self) -> Outcome:
         if self.listener == OWN:
-            self._owner = self._owner_of(owners.of_filter(self._said_first, self.sender))
+            self._owner = self._owner_of(attribution.of_filter(self._said_first, self.sender))
         elif self.login is not None:
             # The mail may have been long in coming.
             self._owner = self._owner_of(parse(self.login, delimiter=""))
@@ -283,7 +283,7 @@ class Transaction:
             remember_sender(self.gate.valkey, self.queue_id, self._owner, self.sender)
         return Outcome(
             quarantine=stop.kind if stop else None,
-            no_sender=self.listener == OWN and owners.is_answer(self._said_first),
+            no_sender=self.listener == OWN and attribution.is_answer(self._said_first),
             added=self._left_out(),
             on_top=self._came_for(),
             changed=(*self._marked.plain, *([self._received] if self._received else [])),
@@ -294,8 +294,8 @@ class Transaction:
         if len(self._accepted) != 1 or len(self._recipients) != 1 or self._first is None:
             return ()
         (recipient,), (written,) = self._recipients, self._accepted
-        own = [place.mailbox.username for place in recipient.places] == ["@".join(self._first)]
-        if not recipient.places or (own and not recipient.onward):
+        own = [place.mailbox.username for place in recipient.local] == ["@".join(self._first)]
+        if not recipient.local or (own and not recipient.external):
             return ()
         return fields.came_for(written)
 
@@ -318,41 +318,41 @@ class Transaction:
     def _judge(self, latest: Destinations | None, size: int, *, commit: bool) -> Reply | None:
         """Check or count.  A full pool refuses, a full mailbox only if it is all there is: Dovecot defers for it."""
         mail = self._mail(latest) if latest else self._mail()
-        charges = costs.charges(mail, self.gate.host_limits)
-        rooms = costs.rooms(mail, latest, size + GROWTH)
+        costs = charges.charges(mail, self.gate.host_limits)
+        spaces = charges.spaces(mail, latest, size + HEADER_ALLOWANCE_BYTES)
         full: set[int] = set()
         while True:
             try:
                 if commit:
-                    verdict: Verdict = self.gate.counters.commit(charges, rooms, costs.tallies(mail, size))
+                    verdict: Verdict = self.gate.counters.commit(costs, spaces, charges.daily_counts(mail, size))
                 else:
-                    verdict = self.gate.counters.check(charges, rooms)
+                    verdict = self.gate.counters.check(costs, spaces)
             except ValkeyError as error:
                 self._note("unchecked", f"limits not applied: {error}", None)
                 return None
             if not isinstance(verdict, Refused):
-                for room in verdict.unknown[:1]:
+                for space in verdict.unknown[:1]:
                     more = f", nor of {len(verdict.unknown) - 1} more" if verdict.unknown[1:] else ""
-                    self._note("unchecked", f"usage of the {_name(room)} is not known{more}", mail.tenant_of(room))
+                    self._note("unchecked", f"usage of the {_name(space)} is not known{more}", mail.tenant_of(space))
                 return None
-            if not isinstance(verdict.subject, Room):
+            if not isinstance(verdict.subject, SpaceCheck):
                 return self._limited(verdict, verdict.subject, mail)
             subject = verdict.subject
-            rooms = [room for room in rooms if (room.scope, room.id) != (subject.scope, subject.id)]
+            spaces = [space for space in spaces if (space.scope, space.id) != (subject.scope, subject.id)]
             full.add(subject.id)
             if subject.scope == "tenant" or _all_full([latest] if latest else mail.recipients, full):
                 return self._refuse(self.gate.texts.full, f"the {_name(subject)} is full", mail.tenant_of(subject))
 
-    def _limited(self, verdict: Refused, party: Party, mail: costs.Mail) -> Reply:
-        tenant, limit, left = mail.tenant_of(party), verdict.limit, verdict.seconds_left
+    def _limited(self, verdict: Refused, subject: LimitSubject, mail: charges.Mail) -> Reply:
+        tenant, limit, left = mail.tenant_of(subject), verdict.limit, verdict.seconds_left
         if verdict.began and limit is not None:
-            self._tell(party, tenant, limit, left or limit.per)
-        who = f"{party.scope} {party.id}" if party.scope == "account" else f"the {party.scope}"
+            self._tell(subject, tenant, limit, left or limit.per)
+        who = f"{subject.scope} {subject.id}" if subject.scope == "account" else f"the {subject.scope}"
         most = f", {limit.most} {limit.unit} in {limit.per} s" if limit else ""
         begins = ", a pause begins" if verdict.began else ""
         again = f", {left} s left" if left else ""
         what = "is paused" if verdict.kind == "paused" else "is over a limit"
-        reason = f"{who} {what} ({party.direction}{most}{begins}{again})"
+        reason = f"{who} {what} ({subject.direction}{most}{begins}{again})"
         return self._refuse(self.gate.texts.limit, reason, tenant)
 
     def _refuse(self, reply: Reply, reason: str, tenant: Tenant | None = None) -> Reply:
@@ -409,9 +409,12 @@ class Transaction:
 
     def _tenants_of(self, recipients: Iterable[Destinations]) -> list[Tenant]:
         """The tenants whose mailboxes or forwards a mail reaches."""
-        numbers = {place.tenant_id for recipient in recipients for place in recipient.places}
+        numbers = {place.tenant_id for recipient in recipients for place in recipient.local}
         numbers |= {
-            onward.tenant_id for recipient in recipients for onward in recipient.onward if onward.tenant_id is not None
+            onward.tenant_id
+            for recipient in recipients
+            for onward in recipient.external
+            if onward.tenant_id is not None
         }
         return [tenant for number in sorted(numbers) if (tenant := self._tenant(number))]
 
@@ -430,19 +433,19 @@ class Transaction:
 
     # How much
 
-    def _mail(self, *latest: Destinations) -> costs.Mail:
+    def _mail(self, *latest: Destinations) -> charges.Mail:
         """What it costs is asked after `_senders` and `_tenants_of` have found all of its tenants."""
-        return costs.Mail(self._owner, (*self._recipients, *latest), self._tenants)
+        return charges.Mail(self._owner, (*self._recipients, *latest), self._tenants)
 
     def _count_refused(self, found: Destinations) -> None:
-        tallies = [Tally(tenant.id, {"received_refused": 1}) for tenant in self._tenants_of([found])]
-        tallies += [Tally(tenant.id, {"sent_refused": 1}) for tenant in self._senders()]
-        self.gate.counters.refused(tallies)
+        daily_counts = [DailyCount(tenant.id, {"received_refused": 1}) for tenant in self._tenants_of([found])]
+        daily_counts += [DailyCount(tenant.id, {"sent_refused": 1}) for tenant in self._senders()]
+        self.gate.counters.refused(daily_counts)
 
     # What is told, and bulk mail
 
-    def _tell(self, party: Party, tenant: Tenant | None, limit: Limit, seconds: int) -> None:
-        account_id = party.id if party.scope == "account" else None
+    def _tell(self, subject: LimitSubject, tenant: Tenant | None, limit: Limit, seconds: int) -> None:
+        account_id = subject.id if subject.scope == "account" else None
         own = self._owner if self._owner and self._owner.account_id == account_id else None
         until = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="seconds")
         facts = {
@@ -450,9 +453,9 @@ class Transaction:
             "limit": f"{limit.most} {limit.unit} / {limit.per} s",
             "until": until,
             "count": limit.most,
-            "direction": party.direction,
+            "direction": subject.direction,
         }
-        once = f"limit_pause {party.scope} {party.id} {party.direction} {int(time.time() + seconds)}"
+        once = f"limit_pause {subject.scope} {subject.id} {subject.direction} {int(time.time() + seconds)}"
         try:
             self.gate.directory.add_notice("limit_pause", tenant.id if tenant else None, account_id, facts, once)
         except DirectoryError as error:
@@ -467,10 +470,12 @@ class Transaction:
 
     def _turned_away(self) -> Reply | None:
         """What an account is told that is stopped, if its mail does not wait in the queue."""
-        sender = self._sender() if self._owner and self._owner.held else None
-        if sender is None or sender.holds or self._owner is None or self._owner.held is None:
+        sender = self._sender() if self._owner and self._owner.blocked_for else None
+        if sender is None or sender.holds or self._owner is None or self._owner.blocked_for is None:
             return None
-        return self._refuse(self._text_of(self._owner.held), f"stopped for {self._owner.held}", sender.tenant)
+        return self._refuse(
+            self._text_of(self._owner.blocked_for), f"stopped for {self._owner.blocked_for}", sender.tenant
+        )
 
     def _text_of(self, kind: str) -> Reply:
         return self.gate.texts.invalid_recipients if kind == "invalid_recipients" else self.gate.texts.bulk_mail
@@ -481,17 +486,17 @@ class Transaction:
         if sender is None or self._owner is None or self._invalid == 0:
             return
         count, self._invalid = self._invalid, 0
-        held = count_invalid(self.gate.directory, self.gate.valkey, sender, count, self._note)
-        self._owner = replace(self._owner, held=self._owner.held or held)
+        blocked = count_invalid(self.gate.directory, self.gate.valkey, sender, count, self._note)
+        self._owner = replace(self._owner, blocked_for=self._owner.blocked_for or blocked)
 
 
-def _name(room: Room) -> str:
-    return f"mailbox of {room.mailbox.username}" if room.mailbox else "pool"
+def _name(space: SpaceCheck) -> str:
+    return f"mailbox of {space.mailbox.username}" if space.mailbox else "pool"
 
 
 def _all_full(recipients: Iterable[Destinations], full: set[int]) -> bool:
     """Whether there is room for none of them, these mailboxes being full; an address elsewhere has room."""
     return all(
-        not recipient.onward and all(place.mailbox.account_id in full for place in recipient.places)
+        not recipient.external and all(place.mailbox.account_id in full for place in recipient.local)
         for recipient in recipients
     )

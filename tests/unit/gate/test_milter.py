@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pytest
 from mailhosting.gate.fields import Field
-from mailhosting.gate.session import Gate, Outcome, Transaction
+from mailhosting.gate.transaction import Gate, Outcome, Transaction
 
-from .test_session import gate, told
+from .test_transaction import gate, told
 
 __all__ = ["gate", "told"]
 
@@ -29,8 +29,8 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     answers = {"CONTINUE": 0, "REJECT": 1, "TEMPFAIL": 4}
     milter.__dict__.update(names | answers)
     monkeypatch.setitem(sys.modules, "Milter", milter)
-    monkeypatch.delitem(sys.modules, "mailhosting.gate.glue", raising=False)
-    from mailhosting.gate.glue import Conversation
+    monkeypatch.delitem(sys.modules, "mailhosting.gate.milter", raising=False)
+    from mailhosting.gate.milter import Conversation
 
     said: list[str] = []
     added: list[tuple[Any, ...]] = []
@@ -43,7 +43,7 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     vars(found).update(attributes)
     found.connect("far.example", "inet", ("192.0.2.7", 4000))
     yield found
-    sys.modules.pop("mailhosting.gate.glue", None)
+    sys.modules.pop("mailhosting.gate.milter", None)
 
 
 def mail(conversation: Any) -> int:

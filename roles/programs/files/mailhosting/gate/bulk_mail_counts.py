@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from ..common import keys as names
 from ..common.valkey import Script, Valkey, sound, unexpected
-from .content import Fingerprint
+from .fingerprint import Fingerprint
 
 Kind = Literal["bulk_mail", "invalid_recipients"]
 _KINDS: Final[dict[bytes, Kind]] = {b"bulk_mail": "bulk_mail", b"invalid_recipients": "invalid_recipients"}
@@ -40,7 +40,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Hold:
+class Excess:
     """There is too much: `count` recipients were counted, and it ends in `seconds`.
 
     Of all who are told of it, `begins` is true for one.
@@ -52,7 +52,7 @@ class Hold:
     seconds: int
 
 
-def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> Hold | None:
+def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> Excess | None:
     """Count a mail that would be taken; whether it is to be held.
 
     `sender` is who sends, such as `account:17`.
@@ -68,7 +68,7 @@ def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | No
         _ask(valkey, sender, rule, 0, -recipients, content)
 
 
-def invalid(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Hold | None:
+def invalid(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Excess | None:
     """Count recipients that do not exist; whether the sender's mail is to be held from now on."""
     return None if rule.invalid_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
 
@@ -116,7 +116,7 @@ def _keys(sender: str) -> tuple[str, str]:
 
 def _ask(
     valkey: Valkey, sender: str, rule: Rule, missed: int, recipients: int, content: Fingerprint | None
-) -> Hold | None:
+) -> Excess | None:
     limits = (rule.recipients_per_content or 0, rule.invalid_recipients or 0, rule.per)
     digests: tuple[str | int, ...] = (content.quorum, *content.digests) if content else (0,)
     answer = _SCRIPT.run(valkey, _keys(sender), *limits, missed, recipients, *digests)
@@ -124,5 +124,5 @@ def _ask(
         case []:
             return None
         case [bytes(kind), int(count), int(begins), int(milliseconds)] if kind in _KINDS:
-            return Hold(_KINDS[kind], count, bool(begins), -(-milliseconds // 1000))
+            return Excess(_KINDS[kind], count, bool(begins), -(-milliseconds // 1000))
     raise unexpected(answer)

@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Mapping
 
 import pytest
-from mailhosting.gate.content import Fingerprint, Reader
+from mailhosting.gate.fingerprint import Fingerprint, Reader
 
 NEWSLETTER = """\
 Dear {name},

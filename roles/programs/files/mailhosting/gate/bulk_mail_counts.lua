@@ -11,7 +11,7 @@
 -- Answers: nothing, or the kind of hold, the count, whether it begins with this call, milliseconds until it ends.
 
 -- Contents that are counted at a time. With their names few and short enough for Valkey's compact hashes.
-local ROOM = 30
+local MOST_CONTENTS = 30
 
 local most_same, most_invalid = tonumber(ARGV[1]), tonumber(ARGV[2])
 local window = tonumber(ARGV[3]) * 1000
@@ -101,7 +101,7 @@ if recipients < 0 then
   return {}
 end
 if not content then
-  if #contents >= ROOM then make_room(contents) end
+  if #contents >= MOST_CONTENTS then make_room(contents) end
   content = {name = table.concat(digests), count = 0}
 end
 if content.count < most_same then

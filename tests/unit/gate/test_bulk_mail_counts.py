@@ -15,11 +15,11 @@ import pytest
 from mailhosting.common.address import Address
 from mailhosting.common.errors import ValkeyError
 from mailhosting.common.valkey import Reply, Valkey
-from mailhosting.gate import crowds
-from mailhosting.gate.content import Fingerprint
-from mailhosting.gate.crowds import Hold, Rule
+from mailhosting.gate import bulk_mail_counts
+from mailhosting.gate.bounces import remember_sender
+from mailhosting.gate.bulk_mail_counts import Excess, Rule
+from mailhosting.gate.fingerprint import Fingerprint
 from mailhosting.gate.model import Owner
-from mailhosting.gate.reports import remember_sender
 
 from .server import Server
 
@@ -78,37 +78,37 @@ def content(*, kept: int = 16, of: str = "run") -> Fingerprint:
 
 
 def test_the_mail_that_reaches_the_limit_begins_a_hold(valkey: Valkey) -> None:
-    answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(12)]
+    answers = [bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) for _number in range(12)]
     assert answers[:9] == [None] * 9
-    assert answers[9:] == [Hold("bulk_mail", 10, begins, 3600) for begins in (True, False, False)]
+    assert answers[9:] == [Excess("bulk_mail", 10, begins, 3600) for begins in (True, False, False)]
 
 
 def test_recipients_count_not_mails(valkey: Valkey) -> None:
-    assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 9) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) == Excess("bulk_mail", 10, True, 3600)
 
 
 def test_other_mail_and_other_senders_are_not_held(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 10)
-    assert crowds.mail(valkey, SENDER, RULE, content(of="letter"), 1) is None
-    assert crowds.mail(valkey, SENDER, RULE, None, 100) is None
-    assert crowds.mail(valkey, "account:18", RULE, content(), 1) is None
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 10)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(of="letter"), 1) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, None, 100) is None
+    assert bulk_mail_counts.mail(valkey, "account:18", RULE, content(), 1) is None
 
 
 def test_of_each_mail_a_part_may_differ(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 1)
-    answers = [crowds.mail(valkey, SENDER, RULE, content(kept=11), 1) for _number in range(9)]
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1)
+    answers = [bulk_mail_counts.mail(valkey, SENDER, RULE, content(kept=11), 1) for _number in range(9)]
     assert [bool(answer) for answer in answers] == [False] * 8 + [True]
 
 
 def test_too_many_parts_that_differ_are_other_mail(valkey: Valkey) -> None:
-    assert not any(crowds.mail(valkey, SENDER, RULE, content(kept=10), 1) for _number in range(20))
+    assert not any(bulk_mail_counts.mail(valkey, SENDER, RULE, content(kept=10), 1) for _number in range(20))
 
 
 def test_one_of_many_at_once_learns_that_a_hold_begins(server: Server) -> None:
-    def send(_number: int) -> list[Hold | None]:
+    def send(_number: int) -> list[Excess | None]:
         with closing(Valkey(server.path, "gate")) as own:
-            return [crowds.mail(own, SENDER, RULE, content(), 1) for _mail in range(5)]
+            return [bulk_mail_counts.mail(own, SENDER, RULE, content(), 1) for _mail in range(5)]
 
     with ThreadPoolExecutor(8) as pool:
         answers = [answer for answers in pool.map(send, range(8)) for answer in answers]
@@ -119,10 +119,10 @@ def test_one_of_many_at_once_learns_that_a_hold_begins(server: Server) -> None:
 def test_a_long_row_of_other_mail_leaves_the_count_of_a_run(valkey: Valkey) -> None:
     rule = Rule(recipients_per_content=500, invalid_recipients=None, per=3600)
     sent = 0
-    while not crowds.mail(valkey, SENDER, rule, content(), 1):
+    while not bulk_mail_counts.mail(valkey, SENDER, rule, content(), 1):
         sent += 1
         for number in range(2):
-            assert not crowds.mail(valkey, SENDER, rule, content(of=f"{sent} {number}"), 1)
+            assert not bulk_mail_counts.mail(valkey, SENDER, rule, content(of=f"{sent} {number}"), 1)
     assert 499 <= sent < 600
     # Valkey's compact form.
     (form, size) = valkey.ask(*(["OBJECT", "ENCODING", KEYS[0]], ["MEMORY", "USAGE", KEYS[0]]))
@@ -132,39 +132,39 @@ def test_a_long_row_of_other_mail_leaves_the_count_of_a_run(valkey: Valkey) -> N
 
 
 def test_counts_may_be_too_low_but_never_too_high(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 9)
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 9)
     for number in range(30):
-        crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
-    answers = [crowds.mail(valkey, SENDER, RULE, content(), 1) for _number in range(2)]
-    assert answers == [None, Hold("bulk_mail", 10, True, 3600)]
+        bulk_mail_counts.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
+    answers = [bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) for _number in range(2)]
+    assert answers == [None, Excess("bulk_mail", 10, True, 3600)]
 
 
 def test_a_hold_stays_when_the_rare_is_forgotten(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 10)
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 10)
     for number in range(100):
-        crowds.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, False, 3600)
+        bulk_mail_counts.mail(valkey, SENDER, RULE, content(of=str(number)), 1)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) == Excess("bulk_mail", 10, False, 3600)
 
 
 def test_invalid_recipients_hold_all_mail(valkey: Valkey) -> None:
-    assert crowds.invalid(valkey, SENDER, RULE, 4) is None
-    assert crowds.mail(valkey, SENDER, RULE, None, 1) is None
-    assert crowds.invalid(valkey, SENDER, RULE) == Hold("invalid_recipients", 5, True, 3600)
-    assert crowds.invalid(valkey, SENDER, RULE) == Hold("invalid_recipients", 6, False, 3600)
+    assert bulk_mail_counts.invalid(valkey, SENDER, RULE, 4) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, None, 1) is None
+    assert bulk_mail_counts.invalid(valkey, SENDER, RULE) == Excess("invalid_recipients", 5, True, 3600)
+    assert bulk_mail_counts.invalid(valkey, SENDER, RULE) == Excess("invalid_recipients", 6, False, 3600)
     for what in (None, content()):
-        assert crowds.mail(valkey, SENDER, RULE, what, 1) == Hold("invalid_recipients", 6, False, 3600)
-    assert crowds.mail(valkey, "account:18", RULE, None, 1) is None
+        assert bulk_mail_counts.mail(valkey, SENDER, RULE, what, 1) == Excess("invalid_recipients", 6, False, 3600)
+    assert bulk_mail_counts.mail(valkey, "account:18", RULE, None, 1) is None
 
 
 def test_what_is_not_limited_is_not_held(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 10)
-    crowds.invalid(valkey, SENDER, RULE, 5)
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 10)
+    bulk_mail_counts.invalid(valkey, SENDER, RULE, 5)
     only_content = Rule(recipients_per_content=10, invalid_recipients=None, per=3600)
-    assert crowds.mail(valkey, SENDER, only_content, content(of="letter"), 1) is None
-    assert crowds.mail(valkey, SENDER, only_content, content(), 1)
-    assert crowds.invalid(valkey, SENDER, only_content, 99) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, only_content, content(of="letter"), 1) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, only_content, content(), 1)
+    assert bulk_mail_counts.invalid(valkey, SENDER, only_content, 99) is None
     only_invalid = Rule(recipients_per_content=None, invalid_recipients=99, per=3600)
-    assert crowds.mail(valkey, SENDER, only_invalid, content(), 1) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, only_invalid, content(), 1) is None
 
 
 def test_nobody_is_asked_where_nothing_is_limited() -> None:
@@ -173,8 +173,8 @@ def test_nobody_is_asked_where_nothing_is_limited() -> None:
             raise AssertionError(commands, deadline)
 
     nobody = Nobody("/nowhere", "gate")
-    assert crowds.mail(nobody, SENDER, Rule(None, None, 3600), content(), 1) is None
-    assert crowds.invalid(nobody, SENDER, Rule(5, None, 3600)) is None
+    assert bulk_mail_counts.mail(nobody, SENDER, Rule(None, None, 3600), content(), 1) is None
+    assert bulk_mail_counts.invalid(nobody, SENDER, Rule(5, None, 3600)) is None
 
 
 def left(valkey: Valkey, key: str) -> int:
@@ -186,56 +186,56 @@ def left(valkey: Valkey, key: str) -> int:
 
 def test_a_window_is_fixed_and_ends(valkey: Valkey) -> None:
     for _number in range(2):
-        crowds.mail(valkey, SENDER, RULE, content(), 1)
-        crowds.invalid(valkey, SENDER, RULE)
+        bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1)
+        bulk_mail_counts.invalid(valkey, SENDER, RULE)
         for key in KEYS:
             assert 0 < left(valkey, key) <= 3_600_000
             valkey.ask(["PEXPIRE", key, 5000])
     for key in KEYS:
         assert 0 < left(valkey, key) <= 5000
     # The clock was set back, or the window is shorter now.
-    crowds.mail(valkey, SENDER, Rule(10, 5, 2), content(), 1)
+    bulk_mail_counts.mail(valkey, SENDER, Rule(10, 5, 2), content(), 1)
     assert left(valkey, KEYS[0]) <= 2000
 
 
 def test_release_begins_anew(valkey: Valkey) -> None:
-    crowds.mail(valkey, SENDER, RULE, content(), 10)
-    crowds.invalid(valkey, SENDER, RULE, 5)
-    crowds.release(valkey, SENDER)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 10)
+    bulk_mail_counts.invalid(valkey, SENDER, RULE, 5)
+    bulk_mail_counts.release(valkey, SENDER)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 9) is None
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) == Excess("bulk_mail", 10, True, 3600)
 
 
 def test_what_is_taken_back_counts_nothing(valkey: Valkey) -> None:
     for _attempt in range(3):
-        assert crowds.mail(valkey, SENDER, RULE, content(), 9) is None
-        crowds.take_back(valkey, SENDER, RULE, content(), 9)
+        assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 9) is None
+        bulk_mail_counts.take_back(valkey, SENDER, RULE, content(), 9)
     assert valkey.ask(["EXISTS", KEYS[0]]) == [0]
-    crowds.mail(valkey, SENDER, RULE, content(), 4)
+    bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 4)
     for _attempt in range(2):
         # It would begin: whoever comes next may be told again.
-        assert crowds.mail(valkey, SENDER, RULE, content(), 6) == Hold("bulk_mail", 10, True, 3600)
-        crowds.take_back(valkey, SENDER, RULE, content(), 6)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 5) is None
-    crowds.take_back(valkey, SENDER, RULE, content(of="letter"), 5)
-    crowds.take_back(valkey, SENDER, RULE, None, 5)
-    assert crowds.mail(valkey, SENDER, RULE, content(), 1) == Hold("bulk_mail", 10, True, 3600)
+        assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 6) == Excess("bulk_mail", 10, True, 3600)
+        bulk_mail_counts.take_back(valkey, SENDER, RULE, content(), 6)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 5) is None
+    bulk_mail_counts.take_back(valkey, SENDER, RULE, content(of="letter"), 5)
+    bulk_mail_counts.take_back(valkey, SENDER, RULE, None, 5)
+    assert bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1) == Excess("bulk_mail", 10, True, 3600)
 
 
 def test_what_valkey_refuses_is_no_answer(valkey: Valkey) -> None:
     valkey.ask(["SET", KEYS[0], "x"])
     with pytest.raises(ValkeyError, match="WRONGTYPE"):
-        crowds.mail(valkey, SENDER, RULE, content(), 1)
+        bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1)
     valkey.ask(["SET", "mh:1:mass:tenant:7", "x"])
     with pytest.raises(ValkeyError, match="WRONGTYPE"):
-        crowds.stopped_tenants(valkey)
+        bulk_mail_counts.stopped_tenants(valkey)
 
 
 @pytest.mark.parametrize(
     ("command", "call"),
     [
-        ("DEL", lambda valkey: crowds.release(valkey, SENDER)),
-        ("SCAN", crowds.stopped_tenants),
+        ("DEL", lambda valkey: bulk_mail_counts.release(valkey, SENDER)),
+        ("SCAN", bulk_mail_counts.stopped_tenants),
         ("SET", lambda valkey: remember_sender(valkey, "Q1", OWNER, Address("else", "acme.example"))),
     ],
 )
@@ -258,7 +258,7 @@ def test_the_script_is_sent_once(server: Server) -> None:
     server.ask("CONFIG", "RESETSTAT")
     with closing(Valkey(server.path, "gate")) as valkey:
         for _number in range(5):
-            crowds.mail(valkey, SENDER, RULE, content(), 1)
+            bulk_mail_counts.mail(valkey, SENDER, RULE, content(), 1)
     stats = server.ask("INFO", "commandstats")
     assert isinstance(stats, bytes)
     calls = dict(re.findall(r"cmdstat_(eval\w*):calls=(\d+)", stats.decode()))
@@ -271,14 +271,14 @@ def test_the_script_is_sent_once(server: Server) -> None:
     + [(other, False) for other in ("4.1.1", "5.7.1", "5.2.1", "")],
 )
 def test_what_says_that_a_recipient_does_not_exist(status: str, invalid: bool) -> None:
-    assert crowds.says_invalid(status) is invalid
+    assert bulk_mail_counts.says_invalid(status) is invalid
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_report_says_who_does_not_exist(line_end: str) -> None:
-    assert crowds.invalid_recipients(REPORT.replace("\n", line_end)) == 3
+    assert bulk_mail_counts.invalid_recipients(REPORT.replace("\n", line_end)) == 3
 
 
 @pytest.mark.parametrize("text", ["", "Action: failed", "Status: 5.1.1", "\0\n\n:\n\nAction\n\n Action: failed"])
 def test_what_says_nothing_counts_nothing(text: str) -> None:
-    assert crowds.invalid_recipients(text) == 0
+    assert bulk_mail_counts.invalid_recipients(text) == 0

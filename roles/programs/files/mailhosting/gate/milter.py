@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 import Milter
 
 from ..common.address import parse
-from .crowds import says_invalid
-from .decisions import About, describe, write
-from .reports import BOUNCE, Report
-from .session import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
+from .bounces import BOUNCE, Bounce
+from .bulk_mail_counts import says_invalid
+from .decision_log import About, describe, write
+from .transaction import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -39,7 +39,7 @@ class Conversation(Milter.Base):
         self._port = 0
         self._connected = time.time()
         self._transaction: Transaction | None = None
-        self._report: Report | None = None
+        self._report: Bounce | None = None
         self._failed = False
 
     def connect(self, _name: str, _family: str, client: Any) -> int:
@@ -57,7 +57,7 @@ class Conversation(Milter.Base):
         listener = self.getsymval("{daemon_name}") or _LOCAL
         self._failed = False
         if listener == BOUNCE and self._port == 0:
-            self._report = Report(self.gate.directory, self.gate.valkey)
+            self._report = Bounce(self.gate.directory, self.gate.valkey)
             return int(Milter.CONTINUE)
         self._transaction = Transaction(
             gate=self.gate,
@@ -138,13 +138,13 @@ class Conversation(Milter.Base):
         self._transaction = self._report = None
         return int(Milter.CONTINUE)
 
-    def _read(self, give: Callable[[Transaction | Report], None]) -> None:
+    def _read(self, give: Callable[[Transaction | Bounce], None]) -> None:
         """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
         mail = self._transaction or self._report
         if mail is not None and not self._failed:
             self._failed = self._safely(lambda: give(mail), TRY_LATER, mail) is not None
 
-    def _safely(self, ask: Callable[[], T], otherwise: U, mail: Transaction | Report | None = None) -> T | U:
+    def _safely(self, ask: Callable[[], T], otherwise: U, mail: Transaction | Bounce | None = None) -> T | U:
         """What is answered, and `otherwise` where that fails, which is written in a line."""
         try:
             return ask()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mailhosting.gate.model import Limit
-from mailhosting.gate.plan import read_limits, read_tenant
+from mailhosting.gate.tenant_settings import read_limits, read_tenant
 
 SETTINGS: dict[str, Any] = {
     "max_message_size": None,

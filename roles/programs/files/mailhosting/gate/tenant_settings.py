@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .crowds import Rule
+from .bulk_mail_counts import Rule
 from .model import BulkMail, Direction, Limit, Tenant, Unit
 
 _UNITS: Final[tuple[Unit, ...]] = ("messages", "recipients")

@@ -14,10 +14,10 @@ from ..common import keys
 from ..common.address import Address
 from ..common.errors import DirectoryError, ValkeyError
 from ..common.valkey import Valkey, sound
-from .content import Reader
-from .crowds import invalid_recipients
-from .decisions import About, Decision, describe, write
+from .bulk_mail_counts import invalid_recipients
+from .decision_log import About, Decision, describe, write
 from .directory import Directory
+from .fingerprint import Reader
 from .model import Owner, Tenant
 from .stops import Crowd, count_invalid
 
@@ -28,11 +28,11 @@ BOUNCE: Final = "bounce"
 #: What Postfix says of the mail that it returns.
 _QUEUE_ID: Final = re.compile(r"^x-postfix-queue-id:[ \t]*(\w{1,40})\s*$", re.IGNORECASE | re.MULTILINE)
 #: Seconds that it is remembered who sent a mail: Postfix has given it up by then.
-_REMEMBERED: Final = 6 * 86400
+_REMEMBERED_SECONDS: Final = 6 * 86400
 
 
 @dataclass
-class Report:
+class Bounce:
     """What `Transaction` is of other mail."""
 
     directory: Directory
@@ -90,7 +90,7 @@ def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address
     if owner.account_id is None or sender is None or owner.username == f"{sender.local_part}@{sender.domain}":
         return
     try:
-        sound(*valkey.ask(("SET", keys.sent(queue_id), owner.account_id, "EX", _REMEMBERED)))
+        sound(*valkey.ask(("SET", keys.sent(queue_id), owner.account_id, "EX", _REMEMBERED_SECONDS)))
     except ValkeyError as error:
         LOG.warning("%s: it is not remembered who sent it: %s", queue_id, error)
 

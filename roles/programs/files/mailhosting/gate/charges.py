@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from .model import HOST, Charge, Destinations, Direction, Limit, Owner, Party, Place, Room, Tally, Tenant
+from .model import (
+    HOST,
+    DailyCount,
+    Destinations,
+    Direction,
+    Limit,
+    LimitSubject,
+    LocalTarget,
+    Owner,
+    RateCharge,
+    SpaceCheck,
+    Tenant,
+)
 
 #: Mailboxes of one recipient beyond which only the pool is looked at, not each mailbox.
-MOST_ROOMS: Final = 500
+MOST_MAILBOX_CHECKS: Final = 500
 
 HostLimits = Mapping[Direction, tuple[Limit, ...]]
 
@@ -31,46 +43,48 @@ class Mail:
     tenants: Mapping[int, Tenant]
 
     @cached_property
-    def places(self) -> list[Place]:
+    def places(self) -> list[LocalTarget]:
         """Every mailbox that it ends in."""
-        return [place for recipient in self.recipients for place in recipient.places]
+        return [place for recipient in self.recipients for place in recipient.local]
 
-    def tenant_of(self, subject: Party | Room) -> Tenant | None:
-        """The tenant whose limits a party of this mail has, or whose a mailbox or pool is; None for the host."""
+    def tenant_of(self, subject: LimitSubject | SpaceCheck) -> Tenant | None:
+        """The tenant whose limits a subject of this mail has, or whose a mailbox or pool is; None for the host."""
         number: int | None = None
         if subject.scope == "tenant":
             number = subject.id
-        elif isinstance(subject, Room):
+        elif isinstance(subject, SpaceCheck):
             number = next((place.tenant_id for place in self.places if place.mailbox == subject.mailbox), None)
         elif subject.scope == "account":
             number = _tenants_of_accounts(self).get(subject.id)
         return None if number is None else self.tenants.get(number)
 
 
-def charges(mail: Mail, host_limits: HostLimits) -> list[Charge]:
-    """What is counted if the mail is taken: one message for each party, and one for the host in each direction."""
+def charges(mail: Mail, host_limits: HostLimits) -> list[RateCharge]:
+    """What is counted if the mail is taken: one message for each subject, and one for the host in each direction."""
     accounts = _tenants_of_accounts(mail)
     counts = (*_sent(mail).items(), *_received(mail).items())
-    found = [Charge(party, _limits(party, mail.tenants, accounts), 1, recipients) for party, recipients in counts]
+    found = [
+        RateCharge(subject, _limits(subject, mail.tenants, accounts), 1, recipients) for subject, recipients in counts
+    ]
     of_host: dict[Direction, int] = {"send": _leaving(mail), "receive": len(mail.places)}
     found += [
-        Charge(Party("host", HOST, direction), host_limits[direction], 1, recipients)
+        RateCharge(LimitSubject("host", HOST, direction), host_limits[direction], 1, recipients)
         for direction, recipients in of_host.items()
         if recipients
     ]
     return found
 
 
-def rooms(mail: Mail, latest: Destinations | None, needed: int) -> list[Room]:
+def spaces(mail: Mail, latest: Destinations | None, needed: int) -> list[SpaceCheck]:
     """The mailboxes and pools that the latest recipient leads to, or all of them; a copy has `needed` octets.
 
     A pool needs room for the copies of all recipients.
     """
-    asked = latest.places if latest else mail.places
+    asked = latest.local if latest else mail.places
     found = []
-    if len(asked) <= MOST_ROOMS:
+    if len(asked) <= MOST_MAILBOX_CHECKS:
         found = [
-            Room("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
+            SpaceCheck("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
             for place in asked
             if place.quota
         ]
@@ -78,20 +92,20 @@ def rooms(mail: Mail, latest: Destinations | None, needed: int) -> list[Room]:
     for number in dict.fromkeys(place.tenant_id for place in asked):
         tenant = mail.tenants.get(number)
         if tenant and tenant.quota is not None:
-            found.append(Room("tenant", number, tenant.quota, needed * copies[number]))
+            found.append(SpaceCheck("tenant", number, tenant.quota, needed * copies[number]))
     return found
 
 
-def tallies(mail: Mail, size: int) -> list[Tally]:
+def daily_counts(mail: Mail, size: int) -> list[DailyCount]:
     """What is added to the day's counts of tenants if a mail of `size` octets is taken."""
     found = [
-        Tally(party.id, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
-        for party, count in _sent(mail).items()
-        if party.scope == "tenant"
+        DailyCount(subject.id, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
+        for subject, count in _sent(mail).items()
+        if subject.scope == "tenant"
     ]
     found += [
-        Tally(party.id, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
-        for party, count in _received(mail).items()
+        DailyCount(subject.id, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
+        for subject, count in _received(mail).items()
     ]
     return found
 
@@ -101,7 +115,7 @@ def _senders(mail: Mail) -> Iterator[tuple[int, int | None, int]]:
     if mail.owner:
         yield mail.owner.tenant_id, mail.owner.account_id, max(len(mail.recipients), 1)
     for recipient in mail.recipients:
-        for onward in recipient.onward:
+        for onward in recipient.external:
             if onward.tenant_id is not None:
                 yield onward.tenant_id, onward.account_id, 1
 
@@ -111,32 +125,32 @@ def _tenants_of_accounts(mail: Mail) -> dict[int, int]:
     return {account_id: tenant_id for tenant_id, account_id, _count in _senders(mail) if account_id is not None}
 
 
-def _sent(mail: Mail) -> Counter[Party]:
+def _sent(mail: Mail) -> Counter[LimitSubject]:
     """Recipients that tenants and accounts send to."""
-    found: Counter[Party] = Counter()
+    found: Counter[LimitSubject] = Counter()
     for tenant_id, account_id, count in _senders(mail):
-        found[Party("tenant", tenant_id, "send")] += count
+        found[LimitSubject("tenant", tenant_id, "send")] += count
         if account_id is not None and tenant_id in mail.tenants:
-            found[Party("account", account_id, "send")] += count
+            found[LimitSubject("account", account_id, "send")] += count
     return found
 
 
-def _received(mail: Mail) -> dict[Party, int]:
+def _received(mail: Mail) -> dict[LimitSubject, int]:
     """Mailboxes that tenants receive it in."""
     counts = Counter(place.tenant_id for place in mail.places)
-    return {Party("tenant", number, "receive"): count for number, count in counts.items()}
+    return {LimitSubject("tenant", number, "receive"): count for number, count in counts.items()}
 
 
 def _leaving(mail: Mail) -> int:
     """Recipients that the host sends to: of each the addresses elsewhere, at least itself where one of ours writes."""
     least = 1 if mail.owner else 0
-    return max(least, sum(max(least, len(recipient.onward)) for recipient in mail.recipients))
+    return max(least, sum(max(least, len(recipient.external)) for recipient in mail.recipients))
 
 
-def _limits(party: Party, tenants: Mapping[int, Tenant], accounts: Mapping[int, int]) -> tuple[Limit, ...]:
-    tenant = tenants.get(accounts[party.id] if party.scope == "account" else party.id)
+def _limits(subject: LimitSubject, tenants: Mapping[int, Tenant], accounts: Mapping[int, int]) -> tuple[Limit, ...]:
+    tenant = tenants.get(accounts[subject.id] if subject.scope == "account" else subject.id)
     if tenant is None:
         return ()
-    if party.scope == "account":
+    if subject.scope == "account":
         return tenant.account_send_limits
-    return tenant.send_limits if party.direction == "send" else tenant.receive_limits
+    return tenant.send_limits if subject.direction == "send" else tenant.receive_limits

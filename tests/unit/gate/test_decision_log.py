@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from mailhosting.common.address import Address
 from mailhosting.common.address import parse as address
-from mailhosting.gate import session
-from mailhosting.gate.crowds import Rule
-from mailhosting.gate.decisions import MOST, About, describe, write
-from mailhosting.gate.model import BulkMail, Destinations, Place
-from mailhosting.gate.session import Gate
+from mailhosting.gate import transaction
+from mailhosting.gate.bulk_mail_counts import Rule
+from mailhosting.gate.decision_log import MOST, About, describe, write
+from mailhosting.gate.model import BulkMail, Destinations, LocalTarget
+from mailhosting.gate.transaction import Gate
 
 from .server import Server
-from .test_glue import conversation
-from .test_session import ACME, BILL, BOLT, TARO, Told, at_most, begun, fill, gate, sent, tenant, told
+from .test_milter import conversation
+from .test_transaction import ACME, BILL, BOLT, TARO, Told, at_most, begun, fill, gate, sent, tenant, told
 
 __all__ = ["conversation", "gate", "told"]
 
@@ -88,7 +88,7 @@ def test_a_limit(gate: Gate, told: Told, server: Server, log: pytest.LogCaptureF
 
 def test_a_pool_and_a_mailbox(gate: Gate, told: Told, server: Server, log: pytest.LogCaptureFixture) -> None:
     told.tenants[ACME] = tenant(ACME, quota=1)
-    told.ends[BILL.username] = Destinations((Place(BILL, BOLT, 5000),), ())
+    told.ends[BILL.username] = Destinations((LocalTarget(BILL, BOLT, 5000),), ())
     fill(server, BILL, 5000)
     server.ask("SET", f"mh:1:total:{ACME}", 0)
     refused = {"decision": "reject", "code": "452"}
@@ -116,7 +116,7 @@ def test_sizes_logins_and_numbers_of_recipients(
     assert only(log, **OF_TARO, to=BILL.username, decision="reject", code="550") == "the login may not send"
     assert sent(gate, BILL.username, login="gone@far.example") == "550"
     only(log, tenant="-", sasl_username="gone@far.example", to=BILL.username, decision="reject", code="550")
-    monkeypatch.setattr(session, "MOST_DESTINATIONS", 1)
+    monkeypatch.setattr(transaction, "MOST_DESTINATIONS", 1)
     assert sent(gate, BILL.username, TARO.username) == "452"
     reason = only(log, **TO_TARO, decision="reject", code="452")
     assert reason == "2 destinations, 1 at most"
@@ -160,7 +160,7 @@ def test_without_valkey_once_a_mail(gate: Gate, server: Server, log: pytest.LogC
 
 
 def test_usage_that_is_not_known(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
-    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
+    told.ends[TARO.username] = Destinations((LocalTarget(TARO, ACME, 1),), ())
     assert sent(gate, TARO.username) == "250"
     assert only(log, **TO_TARO, decision="unchecked") == f"usage of the mailbox of {TARO.username} is not known"
 
@@ -172,7 +172,7 @@ def test_what_nobody_expected(
     def fail(*_arguments: object) -> None:
         raise ValueError("a word\nINFO queue_id=Q tenant=t1")
 
-    monkeypatch.setattr(session.Transaction, step, fail)
+    monkeypatch.setattr(transaction.Transaction, step, fail)
     asked = {"{daemon_name}": "smtp", "i": "4fXY"}.get
     vars(conversation)["getsymval"] = asked
     conversation.envfrom("<x@far.example>")
@@ -183,7 +183,9 @@ def test_what_nobody_expected(
     found = lines(log)[0]
     assert (found["decision"], found["code"], found["client_address"]) == ("defer", "451", "192.0.2.7")
     assert found["queue_id"] == ("-" if step == "mail" else "4fXY")
-    assert re.fullmatch(r"ValueError at test_decisions.py:\d+, .*: a word\nINFO queue_id=Q tenant=t1", found["reason"])
+    assert re.fullmatch(
+        r"ValueError at test_decision_log.py:\d+, .*: a word\nINFO queue_id=Q tenant=t1", found["reason"]
+    )
     assert log.records[0].levelname == "ERROR"
 
 
@@ -213,7 +215,9 @@ def test_what_a_bounce_begins(
     assert reason == "invalid recipients not counted: the directory: gone"
     monkeypatch.setattr(told, "owner", lambda _whose: 1 / 0)
     bounce()
-    assert only(log, tenant="-", decision="unchecked", **of_bounce).startswith("ZeroDivisionError at test_decisions.py")
+    assert only(log, tenant="-", decision="unchecked", **of_bounce).startswith(
+        "ZeroDivisionError at test_decision_log.py"
+    )
 
 
 FORGED = [
@@ -250,7 +254,7 @@ def test_no_address_forges_a_field(gate: Gate, told: Told, log: pytest.LogCaptur
     told.tenants[ACME] = tenant(ACME, receive_limits=at_most(0))
     ours = f'<"{said.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"@acme.example>'
     told.ends.clear()
-    told.ends = {"@".join(address(ours) or Address("", "")): Destinations((Place(TARO, ACME, 0),), ())}
+    told.ends = {"@".join(address(ours) or Address("", "")): Destinations((LocalTarget(TARO, ACME, 0),), ())}
     mail = begun(gate, sender=ours, login=None, client="192.0.2.7")
     reply = mail.recipient(ours)
     assert reply is not None
@@ -269,4 +273,4 @@ def test_an_error_is_told_from_where_it_was_raised() -> None:
     with pytest.raises(json.JSONDecodeError) as raised:
         json.loads("{")
     told = describe(raised.value)
-    assert re.fullmatch(r"JSONDecodeError at decoder.py:\d+, .*test_decisions.py:\d+: Expecting.*", told)
+    assert re.fullmatch(r"JSONDecodeError at decoder.py:\d+, .*test_decision_log.py:\d+: Expecting.*", told)

@@ -5,8 +5,8 @@
 
 What a reader sees is read as words, without numbers, links and addresses; two in a row are a passage.  A mail's
 fingerprint is a sample of its passages, those whose checksums are the lowest: mails that have passages in common choose
-the same.  Two mails are the same if they agree in QUORUM of SAMPLE, which is when about two thirds of their passages
-are; `crowds` counts how many are.
+the same.  Two mails are the same if they agree in QUORUM_PASSAGES of SAMPLE_PASSAGES, which is when about two thirds of
+their passages are; `bulk_mail_counts` counts how many are.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 #: Passages in a fingerprint, and how many of them make two mails the same (of fewer passages: the same share).
-SAMPLE: Final = 16
-QUORUM: Final = 11
+SAMPLE_PASSAGES: Final = 16
+QUORUM_PASSAGES: Final = 11
 #: Fewer different passages than this say too little.
-FEWEST: Final = 12
+FEWEST_PASSAGES: Final = 12
 #: Bytes of text that are read of a mail, as they are on the wire.
-MOST_TEXT: Final = 1 << 16
+MOST_TEXT_BYTES: Final = 1 << 16
 #: Bytes of a report on delivery, which says some 250 of a recipient.
-MOST_REPORT: Final = 1 << 20
+MOST_REPORT_BYTES: Final = 1 << 20
 #: Characters that are read of what a reader sees.
 MOST_CHARACTERS: Final = 1 << 12
 #: Bytes of a part's header; a longer one is no text's.
-MOST_HEADER: Final = 1 << 14
+MOST_HEADER_BYTES: Final = 1 << 14
 #: Parts of a mail, and how many multiparts among them.
 MOST_PARTS: Final = 64
 MOST_BOUNDARIES: Final = 8
 #: Bytes of attachments: fewer are no content, more are not looked at.
-LEAST_ATTACHED: Final = 1 << 12
-MOST_ATTACHED: Final = 1 << 16
+LEAST_ATTACHED_BYTES: Final = 1 << 12
+MOST_ATTACHED_BYTES: Final = 1 << 16
 
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
@@ -110,12 +110,12 @@ class Reader:
         self._texts: list[_Part] = []
         self._reports: list[_Part] = []
         self._attached = blake2b(digest_size=4)
-        self._attached_room = MOST_ATTACHED
+        self._attached_room = MOST_ATTACHED_BYTES
         self._part: _Part | None = None
         self._boundaries: list[bytes] = []
         self._pending = b""
         self._started = self._in_header = False
-        self._text_room = MOST_TEXT
+        self._text_room = MOST_TEXT_BYTES
         self._report_room = 0
         self._parts = MOST_PARTS
 
@@ -130,7 +130,7 @@ class Reader:
             self._started = True
             self._open(self._top)
             if self._top["content-type"].lstrip().lower().startswith("multipart/report"):
-                self._report_room = MOST_REPORT
+                self._report_room = MOST_REPORT_BYTES
             chunk = b"\n" + chunk  # a boundary may be its first line
         if self._parts <= 0 or self._text_room <= 0 >= self._report_room:
             return
@@ -141,9 +141,9 @@ class Reader:
 
     def _read_header(self, data: bytes, at: int) -> int:
         """Read a part's header; where its content begins, -1 if that is yet to come."""
-        end = _END_OF_HEADER.search(data, at, at + MOST_HEADER)
+        end = _END_OF_HEADER.search(data, at, at + MOST_HEADER_BYTES)
         if end is None:
-            if len(data) - at < MOST_HEADER:
+            if len(data) - at < MOST_HEADER_BYTES:
                 self._pending = data[at:]
                 return -1
             self._in_header, self._part = False, None
@@ -215,10 +215,10 @@ class Reader:
         """What the mail's content is known by; None if there is too little of it."""
         text = "\n".join(part.text() for part in self._texts)[:MOST_CHARACTERS]
         passages = set(map(crc32, map(b" ".join, pairwise(_words(text)))))
-        if len(passages) >= FEWEST:
-            digests = nsmallest(SAMPLE, passages)
-            return Fingerprint(tuple(map(str, digests)), -(-QUORUM * len(digests) // SAMPLE))
-        if MOST_ATTACHED - self._attached_room >= LEAST_ATTACHED:
+        if len(passages) >= FEWEST_PASSAGES:
+            digests = nsmallest(SAMPLE_PASSAGES, passages)
+            return Fingerprint(tuple(map(str, digests)), -(-QUORUM_PASSAGES * len(digests) // SAMPLE_PASSAGES))
+        if MOST_ATTACHED_BYTES - self._attached_room >= LEAST_ATTACHED_BYTES:
             return Fingerprint((str(int.from_bytes(self._attached.digest())),), 1)
         return None
 

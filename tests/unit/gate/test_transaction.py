@@ -19,8 +19,8 @@ from mailhosting.common.errors import DirectoryError
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate.counters import Counters
 from mailhosting.gate.directory import Directory
-from mailhosting.gate.model import Destinations, Limit, Mailbox, Onward, Owner, Place, Tenant
-from mailhosting.gate.session import (
+from mailhosting.gate.model import Destinations, ExternalTarget, Limit, LocalTarget, Mailbox, Owner, Tenant
+from mailhosting.gate.transaction import (
     LOGIN_ENDED,
     MAY_NOT_SEND,
     ON_HOLD,
@@ -74,10 +74,10 @@ class Told:
     kept: list[tuple[Any, ...]] = field(default_factory=list)
     ends: dict[str, Destinations] = field(
         default_factory=lambda: {
-            "taro@acme.example": Destinations((Place(TARO, ACME, 0),), ()),
-            "hanako@acme.example": Destinations((Place(HANAKO, ACME, 0),), ()),
-            "bill@bolt.example": Destinations((Place(BILL, BOLT, 0),), ()),
-            "ken@acme.example": Destinations((), (Onward(13, ACME),)),
+            "taro@acme.example": Destinations((LocalTarget(TARO, ACME, 0),), ()),
+            "hanako@acme.example": Destinations((LocalTarget(HANAKO, ACME, 0),), ()),
+            "bill@bolt.example": Destinations((LocalTarget(BILL, BOLT, 0),), ()),
+            "ken@acme.example": Destinations((), (ExternalTarget(13, ACME),)),
         }
     )
     may_not_send: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Told:
     def destinations(self, to: Address) -> Destinations:
         if self.down:
             raise DirectoryError("the directory: gone")
-        outside = Destinations((), (Onward(None, None),))
+        outside = Destinations((), (ExternalTarget(None, None),))
         return self.ends.get("@".join(to), outside)
 
     def tenant(self, number: int) -> Tenant | None:
@@ -423,14 +423,14 @@ def test_a_mailbox_is_told_which_address_a_mail_came_for(
     gate: Gate, told: Told, recipients: list[str], told_to: str | None
 ) -> None:
     for alias in ("sales@acme.example", "sales\n@acme.example"):
-        told.ends[alias] = Destinations((Place(TARO, ACME, 0),), ())
-    told.ends["kept@acme.example"] = Destinations((Place(TARO, ACME, 0),), (Onward(13, ACME),))
+        told.ends[alias] = Destinations((LocalTarget(TARO, ACME, 0),), ())
+    told.ends["kept@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0),), (ExternalTarget(13, ACME),))
     expected = () if told_to is None else (("X-Original-To", told_to),)
     assert ended(gate, *recipients, login=TARO.username).on_top == expected
 
 
 def test_a_recipient_that_was_refused_hides_nothing(gate: Gate, told: Told) -> None:
-    told.ends["sales@acme.example"] = Destinations((Place(TARO, ACME, 0),), ())
+    told.ends["sales@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0),), ())
     told.tenants[BOLT] = tenant(BOLT, receive_limits=at_most(0))
     mail = begun(gate)
     assert mail.mail() is None
@@ -459,7 +459,7 @@ def test_a_host_counts_each_mail_it_sends_once(gate: Gate, who: dict[str, Any]) 
 def test_what_a_host_sends_is_counted_by_recipients(
     gate: Gate, told: Told, server: Server, who: dict[str, Any], recipients: list[str], count: int
 ) -> None:
-    targets = (Onward(13, ACME), Onward(13, ACME))
+    targets = (ExternalTarget(13, ACME), ExternalTarget(13, ACME))
     told.ends["sales@acme.example"] = Destinations((), targets)
     many = replace(gate, host_limits={"send": at_most(9, "recipients"), "receive": at_most(9)})
     assert sent(many, *recipients, **who) == "250"
@@ -467,7 +467,7 @@ def test_what_a_host_sends_is_counted_by_recipients(
 
 
 def test_a_host_counts_what_it_receives_once(gate: Gate, told: Told, server: Server) -> None:
-    told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ())
+    told.ends["both@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0), LocalTarget(BILL, BOLT, 0)), ())
     limits = (*at_most(2), *at_most(9, "recipients"))
     few = replace(gate, host_limits={"send": at_most(0), "receive": limits})
     codes = [sent(few, "both@acme.example", HANAKO.username) for _mail in range(3)]
@@ -476,7 +476,7 @@ def test_a_host_counts_what_it_receives_once(gate: Gate, told: Told, server: Ser
 
 
 def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) -> None:
-    crowd = tuple(Place(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
+    crowd = tuple(LocalTarget(Mailbox(number, f"u{number}@acme.example"), ACME, 0) for number in range(20000))
     told.ends["all@acme.example"] = Destinations(crowd, ())
     mail = begun(gate)
     written = ["all@acme.example", "all+again@acme.example", BILL.username, "a@far.example"]
@@ -506,8 +506,8 @@ def test_the_hosts_size_is_that_of_a_plan_without_one(gate: Gate, told: Told) ->
 
 
 def test_a_full_mailbox_is_refused_alone(gate: Gate, told: Told, server: Server) -> None:
-    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 5000),), ())
-    told.ends["both@acme.example"] = Destinations((Place(TARO, ACME, 5000), Place(HANAKO, ACME, 0)), ())
+    told.ends[TARO.username] = Destinations((LocalTarget(TARO, ACME, 5000),), ())
+    told.ends["both@acme.example"] = Destinations((LocalTarget(TARO, ACME, 5000), LocalTarget(HANAKO, ACME, 0)), ())
     server.ask("SET", f"mh:1:usage:11/{TARO.username}/quota/storage", 4999)
     assert begun(gate).recipient(TARO.username) is None
     server.ask("SET", f"mh:1:usage:11/{TARO.username}/quota/storage", 5000)
@@ -535,9 +535,9 @@ def full_pool(told: Told, server: Server) -> int:
 @pytest.mark.parametrize(
     "ways",
     [
-        Destinations((Place(TARO, ACME, 0),), ()),
-        Destinations((Place(TARO, ACME, 0),), (Onward(11, ACME),)),
-        Destinations((Place(TARO, ACME, 0), Place(BILL, BOLT, 0)), ()),
+        Destinations((LocalTarget(TARO, ACME, 0),), ()),
+        Destinations((LocalTarget(TARO, ACME, 0),), (ExternalTarget(11, ACME),)),
+        Destinations((LocalTarget(TARO, ACME, 0), LocalTarget(BILL, BOLT, 0)), ()),
     ],
     ids=["a mailbox", "a mailbox and elsewhere", "mailboxes of two tenants"],
 )
@@ -572,7 +572,7 @@ def test_a_pool_that_fills_after_its_recipient_is_no_matter_of_the_next(gate: Ga
 
 
 def test_usage_that_is_not_known_is_not_zero_and_refuses_nobody(gate: Gate, told: Told, server: Server) -> None:
-    told.ends[TARO.username] = Destinations((Place(TARO, ACME, 1),), ())
+    told.ends[TARO.username] = Destinations((LocalTarget(TARO, ACME, 1),), ())
     assert sent(gate, TARO.username) == "250"
     assert server.ask("SMEMBERS", "mh:1:usage:wanted") == [TARO.username.encode()]
 
