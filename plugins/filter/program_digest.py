@@ -18,7 +18,7 @@ author: mailhosting.stack authors
 version_added: "0.2.0"
 short_description: Says of which files a program on mail hosts is made
 description:
-  - A SHA-256 of a program's own files, and of all that these import of the collection's.
+  - A SHA-256 of a program's own files, of all that these import of the collection's, and of its unit's sandbox.
   - A unit that has it changes when the program does, and with it whatever restarts the unit.
 options:
   _input:

@@ -9,6 +9,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -19,17 +20,27 @@ _COLLECTION: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = _COLLECTION / "roles" / "programs" / "files" / "mailhosting"
 #: What starts every program.
 LAUNCHER: Final = frozenset(PACKAGE.parent / name for name in ("run", "start.py"))
+#: The sandboxes of units: the one they share, and what is excepted from it.
+SANDBOXES: Final = PACKAGE.parents[1] / "templates" / "systemd"
+_INCLUDED: Final = re.compile(r"{% include '([\w/.]+)' %}")
 #: What is installed beside it, under the name by which programs import it.
 BESIDE: Final = {"mailhosting_directory": _COLLECTION / "plugins" / "module_utils" / "_directory"}
 
 
 def digest(program: str) -> str:
-    """A SHA-256 of everything that `program`, a folder of the package, is made of.  Raises: ValueError."""
+    """A SHA-256 of everything that `program`, a folder of the package, is made of or runs in.  Raises: ValueError."""
     found = sha256()
-    for file in sorted(made_of(program)):
+    for file in sorted(made_of(program) | sandbox(program)):
         found.update(f"{file.relative_to(_COLLECTION)}\0".encode())
         found.update(sha256(file.read_bytes()).digest())
     return found.hexdigest()
+
+
+def sandbox(program: str) -> set[Path]:
+    """What shuts in the unit that has the program's name."""
+    units = ("mailhosting-", f"mailhosting-{program}", f"mailhosting-{program}@")
+    files = {file for unit in units for file in _files(SANDBOXES / f"{unit}.service.d")}
+    return files | {SANDBOXES.parent / part for file in files for part in _INCLUDED.findall(file.read_text())}
 
 
 def made_of(program: str) -> set[Path]:

@@ -65,6 +65,43 @@ class Answer(NamedTuple):
     said: str
 
 
+#: What `systemctl show` says of the sandbox of a program's unit; of the system calls it may do those of CALLS.
+PROGRAM: Final = {
+    "UMask": "0077",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "PrivateNetwork": "yes",
+    "PrivateUsers": "yes",
+    "PrivateIPC": "yes",
+    "ProtectProc": "invisible",
+    "ProcSubset": "pid",
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "IPAddressDeny": "0.0.0.0/0 ::/0",
+    "KeyringMode": "private",
+    "LockPersonality": "yes",
+    "MemoryDenyWriteExecute": "yes",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectHostname": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "RemoveIPC": "yes",
+    "RestrictAddressFamilies": "AF_UNIX",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallFilter": "read",
+    "ReadWritePaths": "",
+    "InaccessiblePaths": "-/var/vmail -/etc/dovecot -/etc/ssl/private -/var/lib/postgresql -/var/lib/valkey",
+}
+CALLS: Final = frozenset(("chown", "mount", "read", "sched_setscheduler", "setresuid"))
+
 #: Tries commands by name in the sandbox of a unit.
 Way = Callable[[Any, str, Mapping[str, Act]], dict[str, Answer]]
 
@@ -80,6 +117,8 @@ class Sandbox:
     as_its_user: bool = False
     #: An act ends with one of REFUSALS; elsewhere some are killed, or find nothing.
     says_why: bool = True
+    #: What systemd shows of the unit where it is not as PROGRAM, words in any order; None: none of that is compared.
+    excepted: Mapping[str, str] | None = None
 
 
 class Tried(NamedTuple):
@@ -148,6 +187,20 @@ for name, code in {[(name, act.code) for name, act in acts.items()]}:
         print(1, name, error, sep="\t")
 """
     return _answers(host.check_output(f"python3 - <<'END'\n{program}END"))
+
+
+def shown(host: Any, unit: str) -> dict[str, set[str]]:
+    """What systemd shows of a unit's sandbox: words by the names that PROGRAM has."""
+    found = host.check_output(f"systemctl show --property=LoadState,{','.join(PROGRAM)} {unit}")
+    shows = {name: set(value.split()) for name, _is, value in (line.partition("=") for line in found.splitlines())}
+    assert shows.pop("LoadState") == {"loaded"}, unit
+    return {**shows, "SystemCallFilter": shows["SystemCallFilter"] & CALLS}
+
+
+def expected(sandbox: Sandbox) -> dict[str, set[str]]:
+    """What is to be shown of a program's unit."""
+    assert sandbox.excepted is not None
+    return {name: set(value.split()) for name, value in {**PROGRAM, **sandbox.excepted}.items()}
 
 
 def is_strict(host: Any, unit: str, most: float = 2.0) -> None:

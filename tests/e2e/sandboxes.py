@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from .sandbox import Act, Sandbox, by_code, in_its_namespaces, in_its_place, writing
+from .sandbox import PROGRAM, Act, Sandbox, by_code, in_its_namespaces, in_its_place, writing
 
 _CONNECT: Final = 'import socket; socket.create_connection(("127.0.0.1", 25), 2)'
 REACHING_A_PORT: Final = Act(f"python3 -c '{_CONNECT}'", code=_CONNECT)
@@ -57,6 +57,14 @@ _AT_NIGHT: Final = {
     **_ELSEWHERE,
     "read a key": Act("ls /etc/mailhosting/tls"),
     "become root": Act("setpriv --reuid=0 true || su root -c true"),
+}
+#: What no program sees but those that work with mailboxes, and what systemd shows of these.
+_SHUT: Final = PROGRAM["InaccessiblePaths"]
+_AMONG_MAILBOXES: Final = {
+    "ReadWritePaths": "-/var/vmail",
+    "InaccessiblePaths": "-/etc/mailhosting -/etc/postfix -/etc/ssl/private -/var/lib/postgresql -/var/lib/valkey"
+    " -/var/spool/postfix",
+    "SystemCallFilter": "read setresuid",
 }
 QUEUE: Final = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
 #: A file in each of them and among the mailboxes, whose name Postfix leaves alone.
@@ -118,16 +126,23 @@ SANDBOXES: Final = {
         way=in_its_place,
         as_its_user=True,
         says_why=False,
+        excepted={
+            "ReadWritePaths": "/var/vmail",
+            "InaccessiblePaths": "-/etc/mailhosting -/etc/dovecot -/etc/postfix -/etc/ssl/private -/var/lib/dovecot"
+            " -/var/lib/mailhosting -/var/lib/postgresql -/var/lib/valkey -/var/spool/postfix -/run/dovecot",
+        },
     ),
     "mailhosting-retention@run.service": Sandbox(
         {**_AT_NIGHT, "make a namespace": MAKING_A_NAMESPACE},
         allowed=_REMOVING,
         way=in_its_place,
+        excepted=_AMONG_MAILBOXES,
     ),
     "mailhosting-usage.service": Sandbox(
         _AT_NIGHT,
         allowed=Act("doveadm mailbox status -u bill@bolt.example vsize INBOX"),
         way=in_its_place,
+        excepted=_AMONG_MAILBOXES,
     ),
     "mailhosting-password@x.service": Sandbox(
         {
@@ -142,6 +157,10 @@ SANDBOXES: Final = {
         },
         allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
+        excepted={
+            "PrivateUsers": "no",
+            "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/var/spool",
+        },
     ),
     "mailhosting-end-sessions@x.service": Sandbox(
         {
@@ -158,6 +177,11 @@ SANDBOXES: Final = {
         allowed=Act("doveadm -c /usr/local/lib/mailhosting/doveadm.conf kick nobody@e2e.example"),
         way=in_its_place,
         says_why=False,
+        excepted={
+            "PrivateUsers": "no",
+            "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/etc/postgresql -/etc/ssh -/etc/shadow"
+            " -/etc/gshadow",
+        },
     ),
     "mailhosting-directory-away.service": Sandbox(
         {
@@ -170,6 +194,9 @@ SANDBOXES: Final = {
         },
         allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
+        excepted={
+            "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/run/dovecot -/var/spool/postfix",
+        },
     ),
     "postsrsd.service": Sandbox(
         {
@@ -202,6 +229,12 @@ SANDBOXES: Final = {
         },
         allowed=_INNOCENT,
         way=in_its_namespaces("--all"),
+        excepted={
+            "PrivateUsers": "no",
+            "ReadWritePaths": "-/var/spool/postfix/maildrop",
+            "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+            "InaccessiblePaths": f"{_SHUT} -/var/lib/mailhosting",
+        },
     ),
     "mailhosting-policy.service": Sandbox(
         {
@@ -215,6 +248,7 @@ SANDBOXES: Final = {
         },
         allowed=_INNOCENT,
         way=in_its_namespaces(),
+        excepted={"InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/run/dovecot"},
     ),
     "valkey-server.service": Sandbox(
         {**WRITING, "reach a port": REACHING_A_PORT},
@@ -237,6 +271,11 @@ SANDBOXES: Final = {
         },
         allowed=REACHING_THE_DIRECTORY,
         way=in_its_place,
+        excepted={
+            "UMask": "0007",
+            "ReadWritePaths": "/var/spool/postfix/mailhosting-gate",
+            "InaccessiblePaths": f"{_SHUT} -/etc/postfix -/run/dovecot",
+        },
     ),
     "mailhosting-acme-order.service": Sandbox(
         {
@@ -269,6 +308,12 @@ SANDBOXES: Final = {
         says_why=False,
     ),
 }
+
+
+#: Units of programs that any host has.
+PROGRAMS: Final = sorted(
+    unit for unit, sandbox in SANDBOXES.items() if sandbox.excepted is not None and unit != "mailhosting-policy.service"
+)
 
 
 def forbidden(*units: str) -> list[Any]:

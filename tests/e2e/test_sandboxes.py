@@ -11,7 +11,7 @@ import pytest
 import testinfra
 
 from . import sandbox
-from .sandboxes import NO_MAIL, QUEUE, SANDBOXES, forbidden
+from .sandboxes import NO_MAIL, PROGRAMS, QUEUE, SANDBOXES, forbidden
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,3 +54,8 @@ def test_a_sandbox_forbids_it(tried: Callable[[str], sandbox.Tried], unit: str, 
 )
 def test_a_sandbox_is_strict(host: testinfra.host.Host, unit: str) -> None:
     sandbox.is_strict(host, unit)
+
+
+@pytest.mark.parametrize("unit", PROGRAMS)
+def test_a_unit_has_the_sandbox_of_programs_and_what_is_excepted(host: testinfra.host.Host, unit: str) -> None:
+    assert sandbox.shown(host, unit) == sandbox.expected(SANDBOXES[unit])

@@ -22,3 +22,8 @@ def test_a_sandbox_forbids_it(tried: Callable[[str], sandbox.Tried], unit: str, 
 @pytest.mark.parametrize("unit", ["mailhosting-policy", "valkey-server"])
 def test_a_sandbox_is_strict(host: testinfra.host.Host, unit: str) -> None:
     sandbox.is_strict(host, unit)
+
+
+def test_a_unit_has_the_sandbox_of_programs_and_what_is_excepted(host: testinfra.host.Host) -> None:
+    unit = "mailhosting-policy.service"
+    assert sandbox.shown(host, unit) == sandbox.expected(SANDBOXES[unit])

@@ -18,7 +18,7 @@ def test_no_template_names_the_mailboxes_folder_itself() -> None:
 def test_every_unit_that_is_shut_out_of_the_mailboxes_says_so_by_the_variable() -> None:
     units = [path for path in ROLES.glob("*/templates/systemd/**/*.j2") if "_mail_base }}" in path.read_text()]
     roles = {path.relative_to(ROLES).parts[0] for path in units}
-    assert roles >= {"fail2ban", "gate", "notices", "password", "policy", "postfix", "postsrsd"}
+    assert roles >= {"fail2ban", "postfix", "postsrsd", "programs"}
     for role in roles:
         assert (
             f"{role}_mail_base: \"{{{{ mail_base | default('/var/vmail') }}}}\""

@@ -49,6 +49,25 @@ def test_a_change_of_what_starts_programs_restarts_all(monkeypatch: pytest.Monke
     assert not [program for program in PROGRAMS if digest(program) == before[program]]
 
 
+@pytest.mark.parametrize(
+    ("sandbox", "restarted"),
+    [
+        ("mailhosting-.service.d/10-sandbox.conf.j2", set(PROGRAMS)),
+        ("mailhosting-gate@.service.d/50-sandbox.conf.j2", {"gate"}),
+        ("mailhosting-notices.service.d/50-sandbox.conf.j2", {"notices"}),
+        ("../parts/mailboxes.j2", {"retention", "usage"}),
+    ],
+)
+def test_a_change_of_a_sandbox_restarts_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, sandbox: str, restarted: set[str]
+) -> None:
+    before = {program: digest(program) for program in PROGRAMS}
+    file = (_programs.SANDBOXES / sandbox).resolve(strict=True)
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path.resolve() == file))
+    assert {program for program in PROGRAMS if digest(program) != before[program]} == restarted
+
+
 def test_what_is_no_program_has_no_digest() -> None:
     with pytest.raises(ValueError, match="there is no program 'gatekeeper'"):
         digest("gatekeeper")
