@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._directory import syntax
 from ..module_utils._directory.model import Desired, to_document
-from ..module_utils._directory.problems import BadInput
+from ..module_utils._directory.problems import BadInputError
 from ..plugin_utils._piped import PipedAction
 from ..plugin_utils._tenant_files import folders, schema
 from ..plugin_utils._tenant_files.vault import Vault
@@ -49,7 +49,7 @@ class ActionModule(PipedAction):
         with _without_collecting():
             inventory = self._read(options)
             if inventory.problems:
-                raise AnsibleActionFail(f"Nothing was changed.\n{BadInput(inventory.problems)}")
+                raise AnsibleActionFail(f"Nothing was changed.\n{BadInputError(inventory.problems)}")
             if options["files_only"]:
                 return {**result, "changed": False, "warnings": inventory.warnings, "declared": _declared(inventory)}
             data = document(inventory.desired)

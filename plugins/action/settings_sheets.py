@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._directory import syntax
-from ..module_utils._directory.problems import BadInput, Problem
+from ..module_utils._directory.problems import BadInputError, Problem
 from ..plugin_utils._settings_sheet import content, folder, page, pdf, selection
 from ..plugin_utils._tenant_files import folders
 from . import mail_directory
@@ -126,7 +126,7 @@ def _list(value: object) -> object:
 
 def _stop(problems: list[Problem]) -> None:
     if problems:
-        raise AnsibleActionFail(f"{_NOTHING}\n{BadInput(problems)}")
+        raise AnsibleActionFail(f"{_NOTHING}\n{BadInputError(problems)}")
 
 
 def _wanted(

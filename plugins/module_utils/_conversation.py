@@ -60,7 +60,7 @@ class Step:
         return f"{'ok' if self.ok else 'FAIL':<4}  {self.name:<52}  {self.seconds:5.2f} s  {self.answer}"
 
 
-class Unexpected(Exception):
+class UnexpectedReplyError(Exception):
     """The server's answer was not the one the step is about."""
 
 
@@ -176,7 +176,7 @@ class Conversation:
         start = time.monotonic()
         try:
             answer, ok = action(), True
-        except Unexpected as error:
+        except UnexpectedReplyError as error:
             answer, ok = str(error), False
         except _NETWORK_ERRORS as error:
             answer, ok = f"{type(error).__name__}: {error}", False
@@ -197,11 +197,11 @@ class Conversation:
     def _read(self, seen: Callable[[], set[str]]) -> str:
         """Look until every mail that was sent is seen: the queue needs a moment."""
         if not self._sent:
-            raise Unexpected("nothing was sent, so there is nothing to read")
+            raise UnexpectedReplyError("nothing was sent, so there is nothing to read")
         deadline = time.monotonic() + self.delivery_timeout
         while missing := set(self._sent) - seen():
             if time.monotonic() > deadline:
-                raise Unexpected(
+                raise UnexpectedReplyError(
                     f"{len(missing)} of {len(self._sent)} mails not there after {self.delivery_timeout:g} s"
                 )
             time.sleep(0.2)
@@ -227,7 +227,7 @@ class Conversation:
     def _remove(self, recipient: Login) -> str:
         protocol = next((name for name in ("imaps", "imap", "pop3s", "pop3") if name in self.protocols), None)
         if protocol is None:
-            raise Unexpected("no protocol to remove them by")
+            raise UnexpectedReplyError("no protocol to remove them by")
         if protocol.startswith("imap"):
             with imap(self.server, protocol) as mailbox:
                 mailbox.login(recipient.address, recipient.password)
@@ -259,7 +259,7 @@ class Conversation:
                 session.auth("PLAIN", session.auth_plain)
             except smtplib.SMTPAuthenticationError as error:
                 return _refused((error.smtp_code, error.smtp_error), (535,))
-        raise Unexpected("a wrong password was accepted")
+        raise UnexpectedReplyError("a wrong password was accepted")
 
     def _unknown_recipient(self, domain: str) -> str:
         with smtp(self.server, "smtp") as session:
@@ -303,5 +303,5 @@ def _refused(reply: tuple[int, bytes | str], codes: tuple[int, ...]) -> str:
     code, said = reply
     text = f"{code} {said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}".splitlines()[0]
     if code not in codes:
-        raise Unexpected(f"expected {' or '.join(map(str, codes))}, got: {text}")
+        raise UnexpectedReplyError(f"expected {' or '.join(map(str, codes))}, got: {text}")
     return text

@@ -17,23 +17,23 @@ from typing import Final
 _SECONDS: Final = 20  # for one answer of doveadm
 
 
-class NotDone(Exception):
+class DovecotError(Exception):
     """Dovecot did not do it; says what, why, and what the operator can run."""
 
 
-class _NoAnswer(Exception):
+class _NoAnswerError(Exception):
     """doveadm could not be run, or not to its end; says why."""
 
 
 def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
-    """Disconnect those of the users logged in whom `lost` names; NotDone if Dovecot does not answer.
+    """Disconnect those of the users logged in whom `lost` names; DovecotError if Dovecot does not answer.
 
     Without a Dovecot on this host, or with one that does not run, there is nobody to disconnect.
     """
     try:
         users = _logged_in()
-    except _NoAnswer as error:
-        raise NotDone(
+    except _NoAnswerError as error:
+        raise DovecotError(
             "open sessions of those who may log in no more were not ended: "
             f"{error}; `systemctl restart dovecot` ends all sessions"
         ) from None
@@ -41,8 +41,8 @@ def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
     for number, user in enumerate(ending):
         try:
             _doveadm("kick", user)
-        except _NoAnswer as error:
-            raise NotDone(
+        except _NoAnswerError as error:
+            raise DovecotError(
                 f"open sessions were not ended: {error}; run `doveadm kick` for each of "
                 f"{', '.join(ending[number:])}, or `systemctl restart dovecot`, which ends all sessions"
             ) from None
@@ -52,7 +52,7 @@ def forget_answered(address: str, check: bool) -> bool:
     """Have the automatic reply of `address` answer everybody again; whether anybody had been answered.
 
     With `check` nothing is forgotten.  Pigeonhole remembers in a file of the account's home.
-    NotDone if Dovecot does not say where that is, or the file cannot be removed.
+    DovecotError if Dovecot does not say where that is, or the file cannot be removed.
     """
     try:
         home = _home(address)
@@ -61,8 +61,8 @@ def forget_answered(address: str, check: bool) -> bool:
             return False
         if not check:
             record.unlink()
-    except (_NoAnswer, OSError) as error:
-        raise NotDone(
+    except (_NoAnswerError, OSError) as error:
+        raise DovecotError(
             f"who was answered for {address} was not forgotten: {error}; "
             "do it again when Dovecot is well (`systemctl status dovecot`)"
         ) from None
@@ -70,11 +70,11 @@ def forget_answered(address: str, check: bool) -> bool:
 
 
 def has_home(address: str) -> bool:
-    """Whether Dovecot knows where the account's files are; NotDone if it does not answer."""
+    """Whether Dovecot knows where the account's files are; DovecotError if it does not answer."""
     try:
         return bool(_home(address))
-    except _NoAnswer as error:
-        raise NotDone(f"Dovecot was not asked for {address}: {error}") from None
+    except _NoAnswerError as error:
+        raise DovecotError(f"Dovecot was not asked for {address}: {error}") from None
 
 
 def _home(address: str) -> str:
@@ -89,7 +89,7 @@ def _logged_in() -> list[str]:
 
 
 def _doveadm(*arguments: str) -> str:
-    """What it prints; nothing where it is not installed, or says that it cannot.  _NoAnswer if it says nothing."""
+    """What it prints; nothing where it is not installed, or says that it cannot.  _NoAnswerError if it says nothing."""
     program = shutil.which("doveadm")
     if program is None:
         return ""
@@ -97,6 +97,6 @@ def _doveadm(*arguments: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS).stdout
     except subprocess.TimeoutExpired:
-        raise _NoAnswer(f"Dovecot gave no answer to `doveadm {' '.join(arguments)}` in {_SECONDS} s") from None
+        raise _NoAnswerError(f"Dovecot gave no answer to `doveadm {' '.join(arguments)}` in {_SECONDS} s") from None
     except OSError as error:
-        raise _NoAnswer(f"{program}: {error.strerror}") from None
+        raise _NoAnswerError(f"{program}: {error.strerror}") from None

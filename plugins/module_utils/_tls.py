@@ -52,7 +52,7 @@ _THREADS: Final = 8
 _PEM: Final = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
-class NotAnswered(Exception):
+class WrongAnswerError(Exception):
     """What came instead of the right certificate."""
 
 
@@ -151,7 +151,7 @@ def _answer(host: Host, question: Question, expected: Callable[[str], tuple[byte
         return Answer(question, error.verify_message)
     except ssl.SSLError as error:
         return Answer(question, f"no TLS: {str(error.reason or error).replace('_', ' ').lower()}")
-    except (NotAnswered, OSError, ValueError) as error:
+    except (WrongAnswerError, OSError, ValueError) as error:
         return Answer(question, str(error) or type(error).__name__)
     return Answer(question, fault)
 
@@ -167,7 +167,7 @@ def _expected(path: str) -> tuple[bytes, ...]:
     with open(path, encoding="ascii") as file:
         found = tuple(map(ssl.PEM_cert_to_DER_cert, _PEM.findall(file.read())))
     if not found:
-        raise NotAnswered(f"{path} has no certificate")
+        raise WrongAnswerError(f"{path} has no certificate")
     return found
 
 
@@ -202,4 +202,4 @@ def _expect_consent(stream: io.RawIOBase, last: re.Pattern[bytes]) -> None:
             if found[1]:
                 return
             break
-    raise NotAnswered(f"no TLS: {line.decode('ascii', 'replace').strip() or 'the server hangs up'}")
+    raise WrongAnswerError(f"no TLS: {line.decode('ascii', 'replace').strip() or 'the server hangs up'}")

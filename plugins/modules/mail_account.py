@@ -193,15 +193,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory import legacy, password_hashes, passwords, syntax
-from ..module_utils._directory.attributes import lacks_secret
 from ..module_utils._directory.changes import Options, Scope, Settings
-from ..module_utils._directory.final import declare
+from ..module_utils._directory.checks_after import declare
 from ..module_utils._directory.model import UNSET, Account, Autoreply, Desired, Forward, Unset
+from ..module_utils._directory.reconcile_account import lacks_secret
 from ..module_utils._directory.rows import MODULE, AccountRow, Current
 from ..module_utils._directory.store import Store
-from ..module_utils._dovecot import NotDone, forget_answered
-from ..module_utils._objects import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
-from ..module_utils._run import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
+from ..module_utils._directory_module import GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run, value
+from ..module_utils._dovecot import DovecotError, forget_answered
+from ..module_utils._single_object import HOLD_OPTIONS, holds, owner, refuse_closed, split, target
 
 
 def main() -> None:
@@ -269,7 +269,7 @@ def _forget_answered(module: AnsibleModule, address: str, changed: bool) -> dict
         return {}
     try:
         return {"changed": forget_answered(address, module.check_mode) or changed}
-    except NotDone as error:
+    except DovecotError as error:
         module.warn(f"The directory is as it should be, but {error}.")
         return {}
 

@@ -94,8 +94,8 @@ from ..module_utils._directory.model import Alias, Desired
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.rows import MODULE, Current
 from ..module_utils._directory.store import Store
-from ..module_utils._objects import owner, refuse_closed, split, target
-from ..module_utils._run import Request, connection_options, reported, run, value
+from ..module_utils._directory_module import Request, connection_options, reported, run, value
+from ..module_utils._single_object import owner, refuse_closed, split, target
 
 
 def main() -> None:

@@ -262,11 +262,19 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Changes, Options, Scope, Settings
-from ..module_utils._directory.final import host_facts
+from ..module_utils._directory.checks_after import host_requirements
 from ..module_utils._directory.model import Desired, from_document
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.rows import Current
-from ..module_utils._run import FINGERPRINT_KEY, GRACE, UPDATE_PASSWORD, Request, connection_options, reported, run
+from ..module_utils._directory_module import (
+    FINGERPRINT_KEY,
+    GRACE,
+    UPDATE_PASSWORD,
+    Request,
+    connection_options,
+    reported,
+    run,
+)
 
 
 def main() -> None:
@@ -342,8 +350,8 @@ def _key(module: AnsibleModule) -> bytes:
 
 
 def _host(changes: Changes, current: Current) -> dict[str, Any]:
-    before = host_facts(Settings(current.plans, current.tenants, current.domains))
-    after = host_facts(changes.settings)
+    before = host_requirements(Settings(current.plans, current.tenants, current.domains))
+    after = host_requirements(changes.settings)
     return {"host": after, "host_changed": before != after}
 
 

@@ -245,13 +245,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory import syntax
 from ..module_utils._directory.changes import Settings
-from ..module_utils._directory.domains import former_domains
-from ..module_utils._directory.final import host_facts
+from ..module_utils._directory.checks_after import host_requirements
 from ..module_utils._directory.model import effective
+from ..module_utils._directory.reconcile_domains import former_domains
 from ..module_utils._directory.rows import AccountRow, Current
-from ..module_utils._directory.rules import FREE_LOCAL_PARTS
+from ..module_utils._directory.rules_of_items import FREE_LOCAL_PARTS
 from ..module_utils._directory.store import Store
-from ..module_utils._run import connection_options, opened, reported, value
+from ..module_utils._directory_module import connection_options, opened, reported, value
 
 
 def main() -> None:
@@ -262,7 +262,7 @@ def main() -> None:
         "aliases": _aliases,
         "closed": lambda current: {row.address: _account(row) for row in _sorted(current.closed.values())},
         "holds": _holds,
-        "host": lambda current: host_facts(Settings(current.plans, current.tenants, current.domains)),
+        "host": lambda current: host_requirements(Settings(current.plans, current.tenants, current.domains)),
     }
     module = AnsibleModule(
         argument_spec={

@@ -97,8 +97,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import legacy
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.store import Store, locked
+from ..module_utils._directory_module import CAP, connection_options, opened, reported
 from ..module_utils._files import replace_file
-from ..module_utils._run import CAP, connection_options, opened, reported
 
 _NAMED = 10
 _WRONG = (

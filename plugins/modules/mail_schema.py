@@ -75,8 +75,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._directory import legacy
 from ..module_utils._directory.install import everything, install
 from ..module_utils._directory.schema import DATABASE, VERSION
-from ..module_utils._directory.store import SOCKET_DIRECTORY, NoDirectory, Place
-from ..module_utils._run import FINGERPRINT_KEY, reported
+from ..module_utils._directory.store import SOCKET_DIRECTORY, Dsn, NoDirectoryError
+from ..module_utils._directory_module import FINGERPRINT_KEY, reported
 
 _KEY_BYTES = 32
 
@@ -102,9 +102,9 @@ def main() -> None:
 
 def _install(module: AnsibleModule) -> list[str]:
     try:
-        place = Place(module.params["host"], module.params["superuser"], module.params["database"])
+        place = Dsn(module.params["host"], module.params["superuser"], module.params["database"])
         return install(place, check=module.check_mode)
-    except (ImportError, NoDirectory):
+    except (ImportError, NoDirectoryError):
         if not module.check_mode:
             raise
         return everything(module.params["database"])

@@ -154,12 +154,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory import plan_syntax, syntax
 from ..module_utils._directory.changes import Options, Scope
-from ..module_utils._directory.final import declare_tenant
+from ..module_utils._directory.checks_after import declare_tenant
 from ..module_utils._directory.model import CONTACTS, LANGUAGES, Desired, Domain, Tenant
 from ..module_utils._directory.problems import DirectoryError
 from ..module_utils._directory.rows import MODULE, Current
-from ..module_utils._objects import HOLD_OPTIONS, holds, target
-from ..module_utils._run import GRACE, NotYet, Request, connection_options, reported, run, value
+from ..module_utils._directory_module import GRACE, NotMadeYetError, Request, connection_options, reported, run, value
+from ..module_utils._single_object import HOLD_OPTIONS, holds, target
 
 
 def main() -> None:
@@ -225,7 +225,9 @@ def _tenant(name: str, parameters: dict[str, Any], current: Current) -> Tenant:
         tenant.plan = value("plan", syntax.plan_name, parameters["plan"])
     if tenant.plan not in current.plans:
         known = ", ".join(sorted(current.plans)) or "there is none"
-        raise NotYet(f"{syntax.shown(tenant.plan)} is not a plan; plans: {known}. mail_directory declares them")
+        raise NotMadeYetError(
+            f"{syntax.shown(tenant.plan)} is not a plan; plans: {known}. mail_directory declares them"
+        )
     if parameters["overrides"] is not None:
         tenant.overrides = value("overrides", plan_syntax.plan_settings, parameters["overrides"])
     if parameters["domains"] is not None:

@@ -156,7 +156,7 @@ from datetime import UTC, date, datetime
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._directory.problems import DirectoryError
-from ..module_utils._run import connection_options, opened, reported, value
+from ..module_utils._directory_module import connection_options, opened, reported, value
 
 
 def main() -> None:

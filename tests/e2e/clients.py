@@ -30,7 +30,7 @@ class User(NamedTuple):
     password: str
 
 
-class Refused(Exception):
+class LoginRefusedError(Exception):
     """The server did not let a login in; the text is what it said."""
 
 
@@ -42,7 +42,7 @@ def reachable(server: Server, port: int) -> bool:
 
 
 def log_in(server: Server, protocol: str, user: User) -> None:
-    """Log in by any protocol, and leave.  Refused with the server's words if it says no."""
+    """Log in by any protocol, and leave.  LoginRefusedError with the server's words if it says no."""
     try:
         if protocol.startswith("pop3"):
             with contextlib.closing(protocols.pop3(server, protocol)) as maildrop:
@@ -59,7 +59,7 @@ def log_in(server: Server, protocol: str, user: User) -> None:
                 session.user, session.password = user
                 session.auth("PLAIN", session.auth_plain)
     except (poplib.error_proto, imaplib.IMAP4.error, smtplib.SMTPAuthenticationError) as error:
-        raise Refused(str(error)) from error
+        raise LoginRefusedError(str(error)) from error
 
 
 def mechanisms(server: Server, protocol: str, *, tls: bool = True) -> set[str]:
@@ -85,11 +85,11 @@ class ManageSieve:
         self._ask(self._stream, b"")
 
     def login(self, user: User) -> None:
-        """Refused with the server's words if it says no."""
+        """LoginRefusedError with the server's words if it says no."""
         token = base64.b64encode(f"\0{user.address}\0{user.password}".encode())
         answer = self._ask(self._stream, b'AUTHENTICATE "PLAIN" "' + token + b'"\r\n')
         if not answer.startswith("OK"):
-            raise Refused(answer)
+            raise LoginRefusedError(answer)
 
     def noop(self) -> str:
         """What the server says; nothing if it has hung up."""
@@ -115,7 +115,7 @@ class ManageSieve:
 def may_log_in(server: Server, protocol: str, user: User) -> bool:
     try:
         log_in(server, protocol, user)
-    except Refused:
+    except LoginRefusedError:
         return False
     return True
 

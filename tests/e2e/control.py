@@ -17,7 +17,7 @@ from typing import Any
 import testinfra
 
 
-class RunFailed(AssertionError):
+class RunFailedError(AssertionError):
     """The module or playbook failed; the text is what it said."""
 
 
@@ -26,7 +26,7 @@ class Control:
     inventories: list[str]
 
     def module(self, module: str, /, **options: Any) -> dict[str, Any]:
-        """Run one module as root on the host; its result.  RunFailed with its message if it fails."""
+        """Run one module as root on the host; its result.  RunFailedError with its message if it fails."""
         try:
             answer = self._answer({"module": module, "options": options})
         except BaseException:
@@ -35,7 +35,7 @@ class Control:
             raise
         result: dict[str, Any] = answer["result"]
         if answer["failed"]:
-            raise RunFailed(result.get("msg", str(result)))
+            raise RunFailedError(result.get("msg", str(result)))
         return result
 
     def _answer(self, question: dict[str, Any]) -> Any:
@@ -46,13 +46,13 @@ class Control:
         return json.loads(told.readline())
 
     def playbook(self, name: str, *arguments: str, **variables: Any) -> str:
-        """Run mailhosting.stack.NAME; what it printed.  RunFailed with that if it fails."""
+        """Run mailhosting.stack.NAME; what it printed.  RunFailedError with that if it fails."""
         command = ["ansible-playbook", f"mailhosting.stack.{name}", *self._where(), *arguments]
         if variables:
             command += ["--extra-vars", json.dumps(variables)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RunFailed(done.stdout + done.stderr)
+            raise RunFailedError(done.stdout + done.stderr)
         return done.stdout
 
     @cached_property

@@ -41,7 +41,7 @@ START = f"""
 systemctl stop e2e-modules; rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && cd {FOLDER} && base64 -d | tar -xz
 systemd-run --quiet --collect --unit=e2e-modules --setenv=HOME=/root --working-directory=/root \\
   python3 {FOLDER}/module_server.py {FOLDER}/library {FOLDER}/socket ansible.module_utils.basic \\
-  {COLLECTION.replace("/", ".")}.module_utils._objects
+  {COLLECTION.replace("/", ".")}.module_utils._single_object
 """
 
 

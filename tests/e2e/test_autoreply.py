@@ -17,7 +17,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, message, receive, send, until
-from .control import Control, RunFailed
+from .control import Control, RunFailedError
 from .outside import Outside
 
 USER = User("away@e2e.example", "on holiday")
@@ -280,7 +280,7 @@ def test_an_account_without_one_answers_nobody(server: Server, outside: Outside)
 
 
 def test_no_text_becomes_a_header_or_a_recipient(server: Server, outside: Outside, away: Replies) -> None:
-    with pytest.raises(RunFailed, match="subject"):
+    with pytest.raises(RunFailedError, match="subject"):
         away.set(USER.address, "休み\r\nBcc: victim@outside.example", "本文")
     away.set(USER.address, "休み", "本文\r\n.\r\nMAIL FROM:<a@b.example>\r\n\r\nBcc: victim@outside.example")
     sender = somebody()

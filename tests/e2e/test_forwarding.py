@@ -16,7 +16,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, arrived, fetched, inbox, message, receive, send, until
-from .control import Control, RunFailed
+from .control import Control, RunFailedError
 from .outside import Outside
 
 USER = User("forwards@e2e.example", "sends it on")
@@ -225,7 +225,7 @@ def test_two_addresses_that_forward_to_each_other_are_refused(tenant: Control) -
     other = "back@e2e.example"
     tenant.module("mail_account", address=other, password="sends it back")
     forward(tenant, other, keep=True)
-    with pytest.raises(RunFailed, match="loop"):
+    with pytest.raises(RunFailedError, match="loop"):
         tenant.module("mail_account", address=other, forward={"to": [USER.address], "keep": True})
 
 

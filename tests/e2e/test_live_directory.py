@@ -16,8 +16,19 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, log_in, may_log_in, open_sessions, receive, subjects, submission, until
-from .control import Control, RunFailed
+from .clients import (
+    LoginRefusedError,
+    User,
+    arrived,
+    log_in,
+    may_log_in,
+    open_sessions,
+    receive,
+    subjects,
+    submission,
+    until,
+)
+from .control import Control, RunFailedError
 
 USER = User("user@e2e.example", "a new user's password")
 
@@ -179,7 +190,7 @@ def test_ten_targets_where_the_plan_has_ten(server: Server, tenant: Control, bil
         domains=[{"name": "e2e.example"}],
     )
     try:
-        with pytest.raises(RunFailed, match="max_forward_targets"):
+        with pytest.raises(RunFailedError, match="max_forward_targets"):
             tenant.module("mail_account", address=USER.address, forward={"to": [*ten, "one@more.example"]})
         tenant.module("mail_account", address=USER.address, forward={"to": ten, "keep": False})
         subject = receive(server, "someone@outside.example", USER.address)
@@ -195,16 +206,16 @@ def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, te
     tenant.module("mail_tenant", name="e2e", plan="pop", domains=[{"name": "e2e.example"}])
     try:
         for protocol in ("imap", "imaps"):
-            with pytest.raises(Refused, match="plan"):
+            with pytest.raises(LoginRefusedError, match="plan"):
                 log_in(server, protocol, USER)
-            with pytest.raises(Refused, match="AUTHENTICATIONFAILED"):
+            with pytest.raises(LoginRefusedError, match="AUTHENTICATIONFAILED"):
                 log_in(server, protocol, User(USER.address, "wrong"))
         log_in(server, "pop3s", USER)
         fewer = {"protocols": ["pop3", "submission"]}
         tenant.module("mail_tenant", name="e2e", plan="pop", overrides=fewer, domains=[{"name": "e2e.example"}])
         log_in(server, "pop3", USER)
         log_in(server, "submission", USER)
-        with pytest.raises(Refused, match="plan"):
+        with pytest.raises(LoginRefusedError, match="plan"):
             log_in(server, "pop3s", USER)
         assert not may_log_in(server, "submissions", USER)
     finally:
@@ -237,7 +248,7 @@ def test_a_removed_account_is_closed_and_can_be_restored(server: Server, tenant:
     with protocols.smtp(server, "smtp") as session:
         session.mail("someone@outside.example")
         assert session.rcpt(gone.address)[0] == 550
-    with pytest.raises(RunFailed, match="restore"):
+    with pytest.raises(RunFailedError, match="restore"):
         tenant.module("mail_account", address=gone.address, password="another")
     tenant.module("mail_account", address=gone.address, restore=True)
     assert subject in subjects(server, gone)

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import Refused, User, arrived, at_once, inbox, log_in, may_log_in, message, receive, until
+from .clients import LoginRefusedError, User, arrived, at_once, inbox, log_in, may_log_in, message, receive, until
 
 
 def pop3_subjects(server: Server, user: User, protocol: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_passwords_are_exact(server: Server, bill: User, password: str) -> None:
 )  # fmt: skip
 def test_an_unknown_login_is_refused_like_a_wrong_password(server: Server, bill: User, login: str) -> None:
     def answer(user: User) -> str:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(LoginRefusedError) as refused:
             log_in(server, "pop3s", user)
         return str(refused.value)
 

@@ -18,7 +18,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils import _conversa
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
 from .clients import User, staying_logged_in
-from .control import Control, RunFailed
+from .control import Control, RunFailedError
 
 PORTS = {**protocols.PORTS, "sieve": 4190}
 IMPLICIT = ("submissions", "imaps", "pop3s")
@@ -136,7 +136,7 @@ def test_what_daemons_cannot_use_is_refused_and_what_can_be_mended_is_served(
         bring(producer="files", files=[pair])
 
     before = served_serial(server, "imaps", "mail.acme.example", ca_file)
-    with pytest.raises(RunFailed, match=r"weak\.pem: .* key too small"):
+    with pytest.raises(RunFailedError, match=r"weak\.pem: .* key too small"):
         bring_files("weak")
     assert control.module("mail_tls", **asked)["ok"]
     try:

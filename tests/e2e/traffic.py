@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .clients import Refused
+from .clients import LoginRefusedError
 
 #: Seconds between one act's begin and the next one's, unless it is said otherwise.
 PACE = 0.3
@@ -33,7 +33,7 @@ COME_AGAIN = (
 )
 
 
-class Unknown(Exception):
+class UnknownOutcomeError(Exception):
     """The connection was lost between a mail's last line and its answer: it may have been accepted."""
 
 
@@ -43,7 +43,7 @@ def is_temporary(error: Exception) -> bool:
         return all(400 <= code < 500 for code, _text in error.recipients.values())
     if isinstance(error, smtplib.SMTPResponseException):
         return 400 <= error.smtp_code < 500 or error.smtp_code == -1
-    if isinstance(error, Refused | imaplib.IMAP4.error | poplib.error_proto) and not isinstance(
+    if isinstance(error, LoginRefusedError | imaplib.IMAP4.error | poplib.error_proto) and not isinstance(
         error, imaplib.IMAP4.abort
     ):
         # Without a word it has hung up.
@@ -70,7 +70,14 @@ class Client:
             began = time.monotonic()
             try:
                 self.act()
-            except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto, Refused, Unknown) as error:
+            except (
+                OSError,
+                smtplib.SMTPException,
+                imaplib.IMAP4.error,
+                poplib.error_proto,
+                LoginRefusedError,
+                UnknownOutcomeError,
+            ) as error:
                 told = self.put_off if is_temporary(error) else self.refused
                 told.append(f"{type(error).__name__}: {error}")
             else:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hosts
-from podman import CHECKOUT, Failure, podman, run, run_beside
+from podman import CHECKOUT, HostsError, podman, run, run_beside
 
 HOME = CHECKOUT / "tests" / "hosts" / "converged"
 #: What a host has as soon as some tenant needs it.
@@ -52,7 +52,7 @@ def set_up(
     """
     program = CHECKOUT / ".cache" / "venv" / "bin" / "ansible-playbook"
     if not program.exists():
-        raise Failure("this image needs the virtual environment: run make venv")
+        raise HostsError("this image needs the virtual environment: run make venv")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
     if collections:

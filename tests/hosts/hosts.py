@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from podman import CHECKOUT, Failure, exclusive, podman, run
+from podman import CHECKOUT, HostsError, exclusive, podman, run
 
 RUNS = CHECKOUT / ".cache" / "hosts"
 #: Two checkouts on one machine may use the same names of runs.
@@ -126,7 +126,7 @@ def receive(run_name: str, host: str, public_key: str) -> str:
     state, *failed = verdict.splitlines()
     if state not in ("running", "degraded") or not host_key.startswith("ssh-"):
         log = podman("logs", "--tail=15", name)
-        raise Failure(f"{host} did not boot (systemd: {state}). Its console:\n{log}")
+        raise HostsError(f"{host} did not boot (systemd: {state}). Its console:\n{log}")
     if failed:
         print(f"testhosts: {host}: failed units: {', '.join(line.split()[0] for line in failed)}", file=sys.stderr)
     return host_key.strip()

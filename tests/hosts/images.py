@@ -26,7 +26,7 @@ from typing import Any
 
 import converged
 import released
-from podman import CHECKOUT, STATE, Failure, exclusive, podman, run
+from podman import CHECKOUT, STATE, HostsError, exclusive, podman, run
 
 #: Each leaves less to do than the one before.
 STEPS = ("bare", "cached", "converged")
@@ -83,7 +83,7 @@ def ensure(kind: str, *, rebuild: bool = False) -> str:
         used(name).touch()
     for old in names(kind)[KEPT:]:
         # One of which there are hosts stays.
-        with contextlib.suppress(Failure):
+        with contextlib.suppress(HostsError):
             podman("rmi", old)
     return name
 
@@ -142,7 +142,7 @@ def role_packages() -> list[str]:
     """Every Debian package a role installs; asks Ansible's Python, which can read the roles' variables."""
     python = CHECKOUT / ".cache" / "venv" / "bin" / "python"
     if not python.exists():
-        raise Failure("this image needs the virtual environment: run make venv")
+        raise HostsError("this image needs the virtual environment: run make venv")
     return sorted(set(run([str(python), str(CHECKOUT / "tests" / "hosts" / "packages.py")]).split()))
 
 
@@ -206,7 +206,7 @@ def remove() -> None:
         for name in names(kind):
             try:
                 podman("rmi", name)
-            except Failure as failure:
+            except HostsError as failure:
                 print(f"{name}: kept. {str(failure).strip().splitlines()[-1]}")
             else:
                 print(f"{name}: removed")

@@ -30,7 +30,7 @@ NAMESPACE = STATE / "namespaces" / "cgroup2"
 CAP_SYS_RESOURCE = 24  # capabilities(7), linux/capability.h
 
 
-class Failure(Exception):
+class HostsError(Exception):
     """What the user is told instead of a traceback."""
 
 
@@ -39,9 +39,9 @@ def run(command: list[str], *, feed: str | None = None, env: dict[str, str] | No
     try:
         done = subprocess.run(command, input=feed or "", env=env, text=True, capture_output=True, check=False)
     except FileNotFoundError as error:
-        raise Failure(f"{command[0]} is not installed: run tests/hosts/install") from error
+        raise HostsError(f"{command[0]} is not installed: run tests/hosts/install") from error
     if done.returncode:
-        raise Failure(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{done.stderr or done.stdout}")
+        raise HostsError(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{done.stderr or done.stdout}")
     return done.stdout
 
 
@@ -68,7 +68,7 @@ def exclusive(name: str) -> Iterator[None]:
 def namespace() -> tuple[list[str], dict[str, str]]:
     """What to put before a command, and its environment, so that podman works."""
     if os.geteuid() != 0:
-        raise Failure("needs root: systemd in a container wants a privileged one")
+        raise HostsError("needs root: systemd in a container wants a privileged one")
     environment = dict(os.environ)
     hybrid = is_hybrid()
     settings = containers_conf(hybrid)

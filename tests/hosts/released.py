@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converged import set_up
-from podman import CHECKOUT, Failure, podman, run
+from podman import CHECKOUT, HostsError, podman, run
 
 RELEASES = CHECKOUT / "tests" / "releases"
 #: What an operator had when it came out.
@@ -23,7 +23,7 @@ def tarball() -> Path:
     """The last release, which is the only one kept."""
     kept = list(RELEASES.glob("*.tar.gz"))
     if len(kept) != 1:
-        raise Failure(f"{RELEASES} is to hold the tarball of the last release and no other: docs/releasing.md")
+        raise HostsError(f"{RELEASES} is to hold the tarball of the last release and no other: docs/releasing.md")
     return kept[0]
 
 

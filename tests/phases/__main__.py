@@ -19,9 +19,9 @@ from .runner import LAST, run
 
 
 def record() -> None:
-    """Take the seconds of the last run for the budget.  Raises: Mistake."""
+    """Take the seconds of the last run for the budget.  Raises: BudgetError."""
     if not LAST.exists():
-        raise budget.Mistake("there was no run to take seconds from: make test")
+        raise budget.BudgetError("there was no run to take seconds from: make test")
     last = json.loads(LAST.read_text())
     budget.FILE.write_text(budget.with_seconds(budget.FILE.read_text(), last["seconds"], last["phases"]))
 
@@ -40,7 +40,7 @@ def main() -> None:
             record()
         elif not run(budget.read(budget.FILE.read_text()), options.names, options.jobs):
             sys.exit(1)
-    except budget.Mistake as mistake:
+    except budget.BudgetError as mistake:
         sys.exit(f"phases: {mistake}")
 
 

@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("budget.toml")
 NAMED_FROM = 1.5
 
 
-class Mistake(Exception):
+class BudgetError(Exception):
     """The file cannot be meant as it is."""
 
 
@@ -44,9 +44,9 @@ class Budget:
     phases: dict[str, Phase]
 
     def wanted(self, names: list[str]) -> dict[str, Phase]:
-        """The phases of these names and all that must come before them; without names all.  Raises: Mistake."""
+        """The phases of these names and all that must come before them; without names all.  Raises: BudgetError."""
         if unknown := sorted(set(names).difference(self.phases)):
-            raise Mistake(f"no such phase: {', '.join(unknown)}; there are {', '.join(self.phases)}")
+            raise BudgetError(f"no such phase: {', '.join(unknown)}; there are {', '.join(self.phases)}")
         found = set(names or self.phases)
         while more := {before for name in found for before in self.phases[name].after} - found:
             found |= more
@@ -54,7 +54,7 @@ class Budget:
 
 
 def read(text: str) -> Budget:
-    """The budget that `text` says.  Raises: Mistake."""
+    """The budget that `text` says.  Raises: BudgetError."""
     said = tomllib.loads(text)
     phases = {
         name: Phase(name, entry["seconds"], tuple(entry.get("after", ())), entry.get("quiet", False))
@@ -62,7 +62,7 @@ def read(text: str) -> Budget:
     }
     for phase in phases.values():
         if unknown := sorted(set(phase.after).difference(phases)):
-            raise Mistake(f"{phase.name} comes after what is no phase: {', '.join(unknown)}")
+            raise BudgetError(f"{phase.name} comes after what is no phase: {', '.join(unknown)}")
         _refuse_circle(phases, phase.name)
     return Budget(said["seconds"], said["most_seconds"], phases)
 
@@ -72,7 +72,7 @@ def _refuse_circle(phases: Mapping[str, Phase], name: str) -> None:
     while more := {earlier for late in before or {name} for earlier in phases[late].after} - before:
         before |= more
     if name in before:
-        raise Mistake(f"{name} comes after itself")
+        raise BudgetError(f"{name} comes after itself")
 
 
 def with_seconds(text: str, whole: int | None, phases: Mapping[str, int]) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn
 
 # No compiled copies of programs are left, which would be shipped to hosts.
 sys.dont_write_bytecode = True
@@ -105,7 +105,7 @@ def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
 def cluster() -> Iterator[str]:
     """The socket directory of a cluster that has the roles and a template of the directory."""
     with _running_cluster() as host:
-        install(Place(host, SUPERUSER, _TEMPLATE))
+        install(Dsn(host, SUPERUSER, _TEMPLATE))
         yield host
 
 
@@ -201,10 +201,10 @@ def directories(cluster: str) -> Iterator[_Directories]:
 
 
 @pytest.fixture
-def place(directories: _Directories) -> Iterator[Place]:
+def place(directories: _Directories) -> Iterator[Dsn]:
     """An empty directory of this release, for one test."""
     name = directories.take()
-    yield Place(directories.host, "mailhosting", name)
+    yield Dsn(directories.host, "mailhosting", name)
     directories.give_back(name)
 
 

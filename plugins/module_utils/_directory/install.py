@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from . import views
 from .problems import DirectoryError
 from .schema import FOUNDATION, MIGRATIONS, OWNER, VERSION
-from .store import Place, connect, locked, understood, version, view_digest
+from .store import Dsn, connect, locked, understood, version, view_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ PATIENCE: Final = 60.0
 _GIVE_WAY: Final = "SET LOCAL deadlock_timeout = '100ms'; SET LOCAL lock_timeout = '1s'"
 
 
-def install(place: Place, maintenance: str = "postgres", check: bool = False) -> list[str]:
+def install(place: Dsn, maintenance: str = "postgres", check: bool = False) -> list[str]:
     """Do, or with `check` only list, what is missing; `place.user` must be a superuser.
 
     Everything inside the database happens in one transaction.  `maintenance` is a database that
@@ -42,7 +42,7 @@ def install(place: Place, maintenance: str = "postgres", check: bool = False) ->
         return _install(place, maintenance, check)
 
 
-def _install(place: Place, maintenance: str, check: bool) -> list[str]:
+def _install(place: Dsn, maintenance: str, check: bool) -> list[str]:
     with connect(place._replace(database=maintenance)) as connection, locked(connection):
         steps = _roles(connection, check)
         exists = _exists(connection, "SELECT FROM pg_database WHERE datname = %s", place.database)

@@ -31,7 +31,7 @@ class Problem:
         return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
-class BadInput(DirectoryError):
+class BadInputError(DirectoryError):
     """One or more mistakes; nothing was changed."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -12,18 +12,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from .addresses import Addresses
 from .changes import Changes, HoldOrder, Options
-from .domains import move_and_rename_domains, still_lead_there
-from .final import check_final
+from .checks_after import check_final
 from .model import UNSET, Desired, Forward
-from .problems import BadInput, DirectoryError
+from .problems import BadInputError, DirectoryError
+from .reconcile_addresses import Addresses
+from .reconcile_domains import move_and_rename_domains, still_lead_there
+from .reconcile_tenants import reconcile_settings, release_domains
 from .rows import GATE, MODULE, OPERATOR, Current
-from .settings import reconcile_settings, release_domains
 
 #: A run closes at most this many accounts, and at most this share of those in its scope, unasked.
-FUSE_ACCOUNTS: Final = 10
-FUSE_PERCENT: Final = 2
+CLOSING_LIMIT_ACCOUNTS: Final = 10
+CLOSING_LIMIT_PERCENT: Final = 2
 
 _NAMED_IN_ERRORS: Final = 10
 
@@ -32,7 +32,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     """The changes that bring `current` to `desired`, inside `options.scope`.
 
     `current` holds at least the tenants in scope and those that `unloaded_targets` asks for.
-    BadInput lists everything that stands against it; DirectoryError: it would close too many.
+    BadInputError lists everything that stands against it; DirectoryError: it would close too many.
     """
     declared = {name: tenant for name, tenant in desired.tenants.items() if options.scope.has_tenant(name)}
     desired = Desired(desired.plans, declared)
@@ -40,7 +40,7 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     current = renaming.current
     changes, problems = reconcile_settings(current, desired, options, renaming)
     if renaming.unmovable:
-        raise BadInput(problems)
+        raise BadInputError(problems)
     addresses = Addresses(current, desired, options, changes)
     addresses.reconcile()
     problems += addresses.problems
@@ -48,8 +48,8 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     if not problems:
         problems += check_final(current, desired, changes, addresses)
     if problems:
-        raise BadInput(problems)
-    _fuse(current, options, changes)
+        raise BadInputError(problems)
+    _limit_closing(current, options, changes)
     changes.warnings += [
         *_closed(options, changes),
         *_left_behind(changes, addresses),
@@ -61,14 +61,14 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     return changes
 
 
-def _fuse(current: Current, options: Options, changes: Changes) -> None:
+def _limit_closing(current: Current, options: Options, changes: Changes) -> None:
     """Closing is undone by hand, account by account: many at once have to be meant."""
     closing = changes.of("close")
     there = sum(options.scope.has_tenant(row.tenant) for row in current.accounts.values())
-    limit = FUSE_ACCOUNTS
+    limit = CLOSING_LIMIT_ACCOUNTS
     # Naming a tenant to close it always means all of it.
     if not options.explicit:
-        limit = min(limit, max(1, -(-there * FUSE_PERCENT // 100)))
+        limit = min(limit, max(1, -(-there * CLOSING_LIMIT_PERCENT // 100)))
     if len(closing) <= limit or len(closing) == options.expect_closed:
         return
     named = ", ".join(change.address for change in closing[:_NAMED_IN_ERRORS])

@@ -37,7 +37,7 @@ LOCK: Final = 0x6D61696C
 _BULK: Final = 1000
 
 
-class Place(NamedTuple):
+class Dsn(NamedTuple):
     """Where the directory is, for libpq: a socket directory (or host), a role and a database."""
 
     host: str = SOCKET_DIRECTORY
@@ -45,12 +45,12 @@ class Place(NamedTuple):
     database: str = DATABASE
 
 
-class NoDirectory(DirectoryError):
+class NoDirectoryError(DirectoryError):
     """There is no directory to talk to, or none of this release."""
 
 
-def connect(place: Place) -> Connection:
-    """An autocommit connection.  NoDirectory when nobody answers or the database does not exist."""
+def connect(place: Dsn) -> Connection:
+    """An autocommit connection.  NoDirectoryError when nobody answers or the database does not exist."""
     import psycopg
 
     try:
@@ -59,7 +59,7 @@ def connect(place: Place) -> Connection:
         )
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
-        raise NoDirectory(
+        raise NoDirectoryError(
             f"cannot reach the directory: {reason}; the playbook mailhosting.stack.site sets it up"
         ) from error
 
@@ -119,22 +119,22 @@ def _holder(connection: Connection) -> str:
 
 
 class Store:
-    """One connection to a directory of this release; NoDirectory for any other."""
+    """One connection to a directory of this release; NoDirectoryError for any other."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         found = version(connection)
         if found != VERSION:
             was = f"is of version {found}" if found else "was never set up"
-            raise NoDirectory(
+            raise NoDirectoryError(
                 f"the directory {was} and this release of mailhosting.stack needs version {VERSION}: "
                 "run the playbook mailhosting.stack.site"
             )
 
     def require_views(self) -> None:
-        """NoDirectory where another release defined the views: they may not answer what this one has daemons ask."""
+        """Raises: NoDirectoryError where another release defined the views, which may not answer what daemons ask."""
         if view_digest(self.connection) != views.digest():
-            raise NoDirectory(
+            raise NoDirectoryError(
                 "another release of mailhosting.stack than this one set the host up. Nothing was changed: "
                 "run the playbook mailhosting.stack.site first"
             )

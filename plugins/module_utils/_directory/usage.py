@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .rules import FREE_LOCAL_PARTS
+from .rules_of_items import FREE_LOCAL_PARTS
 
 #: Columns of directory.usage_day, and fields of a day's counters in Valkey.
 COUNTERS: Final = tuple(

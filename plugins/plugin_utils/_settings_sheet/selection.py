@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...module_utils._directory import rules, syntax
+from ...module_utils._directory import rules_of_items, syntax
 from ...module_utils._directory.model import Account, Desired, Tenant, effective
 from ...module_utils._directory.problems import Problem
 from . import content
@@ -40,7 +40,7 @@ class Selection:
 def select(desired: Desired, addresses: Collection[str], tenants: Collection[str]) -> Selection:
     """The accounts of the named `tenants` and the named `addresses`; with neither, all accounts."""
     result = Selection()
-    owners = rules.owners_of_domains(desired)
+    owners = rules_of_items.owners_of_domains(desired)
     chosen: dict[str, Chosen] = {}
     for tenant in _tenants(desired, addresses, tenants, result.problems):
         result.tenants.append(tenant.name)
@@ -75,7 +75,7 @@ def without_password(accounts: Collection[Chosen], secrets: str) -> list[Problem
             else f"add it to {secrets}/{tenant.name}.yml, or run without sheets_with_password"
         )
         message = f"{account.address}: {known}, and a sheet with the password was asked for: {mend}"
-        problems.append(Problem(tenant.addresses_file, account.line, rules.path(account), message))
+        problems.append(Problem(tenant.addresses_file, account.line, rules_of_items.path(account), message))
     return problems
 
 

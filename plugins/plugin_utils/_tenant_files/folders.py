@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from ...module_utils._directory import rules, syntax
+from ...module_utils._directory import rules_of_items, syntax
 from ...module_utils._directory.model import Desired, Tenant
 from ...module_utils._directory.problems import Problem
 from . import located_yaml, schema
@@ -116,9 +116,9 @@ class _Reader:
                 self._without_tenant(file.label, file.tenant)
             elif not only or file.tenant in only:
                 self._secrets(file, None if file.tenant in unreadable else desired.tenants[file.tenant])
-        self._problems.extend(rules.check(desired))
+        self._problems.extend(rules_of_items.check(desired))
         if not unreadable:
-            self._problems.extend(rules.check_moves(desired))
+            self._problems.extend(rules_of_items.check_moves(desired))
         for name in sorted(set(only).difference(tenants)):
             self._add("", 0, "tenants", f"{syntax.shown(name)} has no file in tenants_dir")
         if only:
@@ -163,7 +163,7 @@ class _Reader:
 
     def _merge(self, desired: Desired, tenants: dict[str, Tenant | None], parts: dict[str, Tenant | None]) -> None:
         """Give each tenant the addresses that its file may declare."""
-        owners = rules.owners_of_domains(desired)
+        owners = rules_of_items.owners_of_domains(desired)
         for name, part in parts.items():
             if name not in tenants:
                 self._without_tenant(label(os.path.join(str(self._folders.addresses), name + _SUFFIX)), name)
@@ -176,7 +176,7 @@ class _Reader:
                 continue
             foreign = [domain for domain in part.domains.values() if domain.name not in tenant.domains]
             for domain in foreign:
-                message = rules.not_owned(domain.name, tenant, owners.get(domain.name))
+                message = rules_of_items.not_owned(domain.name, tenant, owners.get(domain.name))
                 self._add(part.file, domain.line, domain.name, message)
             tenant.addresses_file = part.file
             names = {domain.name for domain in foreign}
@@ -203,7 +203,7 @@ class _Reader:
                 where = tenant.addresses_file or "any addresses file"
                 message = f"no account of tenant {tenant.name} in {where} has this address"
                 domain = address.rpartition("@")[2]
-                elsewhere = rules.is_renamed(domain, tenant) or rules.is_moved(domain, tenant)
+                elsewhere = rules_of_items.is_renamed(domain, tenant) or rules_of_items.is_moved(domain, tenant)
                 self._add(file.label, line, address, elsewhere or message)
 
     def _parsed(
@@ -217,7 +217,7 @@ class _Reader:
         result = None
         try:
             result = read_node(located_yaml.parse(text))
-        except located_yaml.BrokenYaml as error:
+        except located_yaml.BrokenYamlError as error:
             message = (
                 "broken YAML (not shown): a password with special characters needs quotes" if secret else str(error)
             )

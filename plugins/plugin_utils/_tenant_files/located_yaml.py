@@ -28,7 +28,7 @@ _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-class BrokenYaml(Exception):
+class BrokenYamlError(Exception):
     """Text that is no YAML, or more than the files need; ends the reading of its file."""
 
     def __init__(self, line: int, message: str) -> None:
@@ -74,16 +74,16 @@ Node: TypeAlias = Scalar | Mapping | Sequence
 
 
 def parse(text: str, loader: Any = LOADER) -> Node | None:
-    """The one document in `text`; None if there is none.  Raises BrokenYaml."""
+    """The one document in `text`; None if there is none.  Raises BrokenYamlError."""
     try:
         return _build(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         context = f" ({error.context})" if error.context else ""
-        raise BrokenYaml(mark.line + 1 if mark else 1, f"broken YAML: {error.problem}{context}") from None
+        raise BrokenYamlError(mark.line + 1 if mark else 1, f"broken YAML: {error.problem}{context}") from None
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
-        raise BrokenYaml(line, f"broken YAML: {error.reason}") from None
+        raise BrokenYamlError(line, f"broken YAML: {error.reason}") from None
 
 
 class _Builder:
@@ -109,12 +109,12 @@ class _Builder:
         elif isinstance(node, Scalar):
             self._keys[-1] = node
         else:
-            raise BrokenYaml(node.line, "a key is a text, not a list or a mapping")
+            raise BrokenYamlError(node.line, "a key is a text, not a list or a mapping")
 
     def open(self, node: Mapping | Sequence) -> None:
         self.add(node)
         if len(self._open) == _DEPTH:
-            raise BrokenYaml(node.line, f"more than {_DEPTH} lists and mappings within each other")
+            raise BrokenYamlError(node.line, f"more than {_DEPTH} lists and mappings within each other")
         self._open.append(node)
         self._keys.append(None)
 
@@ -136,11 +136,11 @@ def _build(events: Iterator[Any]) -> Node | None:
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             builder.close()
         elif kind is yaml.AliasEvent:
-            raise BrokenYaml(
+            raise BrokenYamlError(
                 event.start_mark.line + 1, "an alias (*name) is not allowed: write the value out, or quote it"
             )
         elif kind is yaml.DocumentStartEvent and builder.root is not None:
-            raise BrokenYaml(event.start_mark.line + 1, "a second document (---) is not allowed")
+            raise BrokenYamlError(event.start_mark.line + 1, "a second document (---) is not allowed")
     return builder.root
 
 
@@ -148,9 +148,9 @@ def _line(event: Any) -> int:
     """The line of an event that may carry an anchor or a tag, and must not."""
     line: int = event.start_mark.line + 1
     if event.anchor is not None:
-        raise BrokenYaml(line, "an anchor (&name) is not allowed: quote the value if it is a text")
+        raise BrokenYamlError(line, "an anchor (&name) is not allowed: quote the value if it is a text")
     if event.tag is not None:
-        raise BrokenYaml(line, "a tag (!name) is not allowed: quote the value if it is a text")
+        raise BrokenYamlError(line, "a tag (!name) is not allowed: quote the value if it is a text")
     return line
 
 

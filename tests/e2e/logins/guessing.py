@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, log_in
+from ..clients import LoginRefusedError, User, log_in
 
 
 def limit(host: Any, jail: str) -> int:
@@ -31,12 +31,12 @@ def guess(
 ) -> None:
     """Try each login with a password of its own, all at once: each wrong one takes two seconds.
 
-    `way` logs in by a protocol, or raises Refused.
+    `way` logs in by a protocol, or raises LoginRefusedError.
     """
 
     def wrong(number: int) -> None:
         # Not for a reason of another kind, such as a server that is busy: that is no guess.
-        with pytest.raises(Refused, match=r"535 |(?i:authentication failed)"):
+        with pytest.raises(LoginRefusedError, match=r"535 |(?i:authentication failed)"):
             way(server, protocol, User(logins[number], f"wrong {number}"))
 
     with ThreadPoolExecutor(len(logins)) as pool:

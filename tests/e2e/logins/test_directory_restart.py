@@ -18,7 +18,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, log_in
+from ..clients import LoginRefusedError, User, log_in
 from ..conftest import HUNG_UP_ON
 
 pytestmark = HUNG_UP_ON
@@ -37,7 +37,7 @@ def said(log_in_once: Callable[[], None]) -> str:
     """What a login comes to: nothing, or the words that refuse it."""
     try:
         log_in_once()
-    except (Refused, OSError, smtplib.SMTPException) as error:
+    except (LoginRefusedError, OSError, smtplib.SMTPException) as error:
         return repr(error)
     return ""
 

@@ -23,7 +23,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, arrived, log_in, mechanisms, message, until
+from ..clients import LoginRefusedError, User, arrived, log_in, mechanisms, message, until
 from ..control import Control, tenants
 from ..traffic import Client, going_on
 from .guessing import banned, guess, limit
@@ -74,7 +74,7 @@ def apop(server: Server, user: User, protocol: str = "pop3") -> None:
         with contextlib.closing(opened) as maildrop:
             maildrop.apop(user.address, user.password)
     except poplib.error_proto as error:
-        raise Refused(str(error)) from error
+        raise LoginRefusedError(str(error)) from error
 
 
 def smtp_in_clear(server: Server, protocol: str) -> smtplib.SMTP:
@@ -95,7 +95,7 @@ def cram_md5(server: Server, user: User, protocol: str) -> None:
                 session.user, session.password = user
                 session.auth("CRAM-MD5", session.auth_cram_md5)
     except (imaplib.IMAP4.error, smtplib.SMTPAuthenticationError) as error:
-        raise Refused(str(error)) from error
+        raise LoginRefusedError(str(error)) from error
 
 
 @pytest.mark.requirement("AS-5")
@@ -117,7 +117,7 @@ def test_a_login_with_wide_letters_has_its_secret(server: Server) -> None:
     apop(server, wide)
     cram_md5(server, wide, "imap")
     for way in (apop, partial(cram_md5, protocol="imap")):
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             way(server, wide._replace(password="wrong"))
 
 
@@ -149,7 +149,7 @@ def test_a_plan_with_smtp_pop3_and_apop_and_no_imap(server: Server, control: Con
         for protocol in ("pop3", "smtp", "submission"):
             log_in(server, protocol, SHA)
         for protocol in ("imap", "imaps"):
-            with pytest.raises(Refused, match="plan"):
+            with pytest.raises(LoginRefusedError, match="plan"):
                 log_in(server, protocol, SHA)
     finally:
         control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
@@ -176,11 +176,11 @@ def test_the_sender_belongs_to_whoever_logs_in_with_a_percent_sign(
 @pytest.mark.parametrize("user", [SHA._replace(password="wrong"), SHA._replace(password=""), HASH_ONLY,
                                   HASH_ONLY._replace(password=""), User("nobody@legacy.example", "")])  # fmt: skip
 def test_whoever_fails_is_told_the_same(server: Server, user: User) -> None:
-    with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+    with pytest.raises(LoginRefusedError, match=r"\[AUTH\] Authentication failed"):
         apop(server, user)
-    with pytest.raises(Refused, match=r"\[AUTHENTICATIONFAILED\] Authentication failed"):
+    with pytest.raises(LoginRefusedError, match=r"\[AUTHENTICATIONFAILED\] Authentication failed"):
         cram_md5(server, user, "imap")
-    with pytest.raises(Refused, match="535"):
+    with pytest.raises(LoginRefusedError, match="535"):
         cram_md5(server, user, "submission")
 
 
@@ -194,7 +194,7 @@ def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Serv
             session.login(*HASH_ONLY)
             assert time.monotonic() - start < 1
         start = time.monotonic()
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             cram_md5(server, taro, "submission")
         with protocols.smtp(server, "submission") as session:
             session.login(*taro)
@@ -203,13 +203,13 @@ def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Serv
 
 def test_guessing_a_secret_is_slow(server: Server) -> None:
     start = time.monotonic()
-    with pytest.raises(Refused):
+    with pytest.raises(LoginRefusedError):
         apop(server, SHA._replace(password="wrong"))
     assert time.monotonic() - start > 1.5
 
 
 def by_any_way(server: Server, way: str, user: User) -> None:
-    """Log in by a mechanism and a protocol, or Refused."""
+    """Log in by a mechanism and a protocol, or LoginRefusedError."""
     mechanism, _space, protocol = way.partition(" ")
     if mechanism == "APOP":
         apop(server, user, protocol)
@@ -251,9 +251,9 @@ def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(
 ) -> None:
     for _time in range(limit(host, "mail-login")):
         for protocol in ("imap", "submission"):
-            with pytest.raises(Refused):
+            with pytest.raises(LoginRefusedError):
                 cram_md5(server, HASH_ONLY, protocol)
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             apop(server, HASH_ONLY)
     assert not until(lambda: bool(banned(host, "mail-login") + banned(host, "mail-tried")), 3)
     log_in(server, "imap", HASH_ONLY)
@@ -262,7 +262,7 @@ def test_a_program_that_tries_a_secret_first_is_not_taken_for_a_guesser(
 def may_log_in_by(server: Server, way: str, user: User) -> bool:
     try:
         by_any_way(server, way, user)
-    except Refused:
+    except LoginRefusedError:
         return False
     return True
 
@@ -286,7 +286,7 @@ def test_the_plan_and_the_state_hold_for_apop_too(
     control.module("mail_account", address=SHA.address, **account)
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY | overrides, domains=domains)
     try:
-        with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+        with pytest.raises(LoginRefusedError, match=r"\[AUTH\] Authentication failed"):
             apop(server, SHA._replace(password=password), "pop3 in clear")
     finally:
         control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY, domains=domains)
@@ -310,7 +310,7 @@ def test_keys_and_secrets_are_for_root_and_dovecot(host: testinfra.host.Host) ->
 def set_password(host: testinfra.host.Host, user: User) -> None:
     done = host.run(f"echo {shlex.quote(user.password)} | mailhosting password {user.address}")
     if done.rc:
-        raise Refused(done.stderr)
+        raise LoginRefusedError(done.stderr)
 
 
 def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Control, host: testinfra.host.Host) -> None:
@@ -335,7 +335,7 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
         assert client.done > least, client
         # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
         assert len(client.put_off) <= 2, client
-        answered = [told for told in client.put_off if told.startswith("Refused")]
+        answered = [told for told in client.put_off if told.startswith("LoginRefusedError")]
         assert all("shutting down" in told or "EOF" in told for told in answered), client
     after = host.file(KEYS).content_string
     assert after.count("\n") == before.count("\n") == 1
@@ -370,7 +370,7 @@ def test_a_password_set_by_the_service_serves_every_mechanism(server: Server, ho
         apop(server, changed)
         cram_md5(server, changed, "imap")
         log_in(server, "pop3s", changed)
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             apop(server, SHA)
     finally:
         set_password(host, SHA)
@@ -383,7 +383,7 @@ def test_with_another_key_only_apop_fails_and_it_is_said_whose(
     try:
         assert SHA.address in control.module("mail_legacy_keys", step="present")["unreadable"]
         host.check_output("systemctl reload dovecot")
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             apop(server, SHA)
         log_in(server, "pop3s", SHA)
         log_in(server, "pop3s", HASH_ONLY)
@@ -403,12 +403,12 @@ def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(
         control.playbook("tenants")
         apop(server, SHA)
         log_in(server, "pop3s", SHA)
-        with pytest.raises(Refused, match="lacks the key"):
+        with pytest.raises(LoginRefusedError, match="lacks the key"):
             set_password(host, NEW)
         control.playbook("site")
         assert set(control.module("mail_legacy_keys", step="present")["unreadable"]) == {SHA.address, NEW.address}
         for user in (SHA, NEW):
-            with pytest.raises(Refused, match=r"\[AUTH\] Authentication failed"):
+            with pytest.raises(LoginRefusedError, match=r"\[AUTH\] Authentication failed"):
                 apop(server, user)
         log_in(server, "pop3s", SHA)
         log_in(server, "pop3s", HASH_ONLY)

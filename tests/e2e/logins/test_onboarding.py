@@ -16,8 +16,8 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, arrived, log_in, may_log_in, receive, until
-from ..control import Control, RunFailed, recap, reloads, tenants
+from ..clients import LoginRefusedError, User, arrived, log_in, may_log_in, receive, until
+from ..control import Control, RunFailedError, recap, reloads, tenants
 from ..test_tls import names
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")
@@ -50,7 +50,7 @@ def test_mistakes_are_told_all_at_once_and_nothing_changes(server: Server, onboa
     (files / "addresses" / "corp.yml").write_text(
         "corp.example:\n  accounts:\n    cara: {quota: 50 Megs}\n    cara:\nacme.example:\n  accounts: {eve: }\n"
     )
-    with pytest.raises(RunFailed) as refused:
+    with pytest.raises(RunFailedError) as refused:
         tenants(onboard, files)
     said = str(refused.value)
     assert "addresses/corp.yml:3: corp.example.accounts.cara.quota" in said
@@ -81,7 +81,7 @@ def test_a_customer_with_a_host_name_and_old_clients(
     in_clear(server, CARA)
     with pytest.raises(poplib.error_proto, match="TLS"):
         in_clear(server, bill)
-    with pytest.raises(Refused, match="plan"):
+    with pytest.raises(LoginRefusedError, match="plan"):
         log_in(server, "imaps", CARA)
     assert recap(tenants(onboard, files))["changed"] == 0
 
@@ -173,7 +173,7 @@ def test_verification_fails_when_something_is_off(
     assert "no conversation: --check" in control.playbook("verify", "--check", "--diff", verify_since="now")
     host.check_output("systemctl stop dovecot")
     try:
-        with pytest.raises(RunFailed) as failed:
+        with pytest.raises(RunFailedError) as failed:
             control.playbook("verify")
     finally:
         host.check_output("systemctl start dovecot")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import PORTS, Server, TLSContext
 
-from ..clients import Refused, User, log_in
+from ..clients import LoginRefusedError, User, log_in
 from ..control import Control
 
 pytestmark = pytest.mark.usefixtures("no_failures_yet")
@@ -188,7 +188,7 @@ def test_accounts_come_change_and_go_and_their_sheets_say_so(
         for line in printed.lines:
             type_in(line, printed.user, variables, ca_file)
     assert "7 MB" in desk.sheet("fritz@paper.example").read_text()
-    with pytest.raises(Refused):
+    with pytest.raises(LoginRefusedError):
         log_in(server, "pop3s", User("emil@paper.example", "Case Matters"))
     assert not desk.sheet("emil@paper.example").exists()
     again = desk.sheets(sheets_formats=["html"], sheets_tenants=["paper"])

@@ -18,7 +18,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server, TLSContext
 
-from ..clients import Refused, User, log_in, message, size_limit, until
+from ..clients import LoginRefusedError, User, log_in, message, size_limit, until
 from ..control import Control
 
 #: One account of each plan, with what its mailbox holds in MiB.
@@ -71,7 +71,7 @@ def test_pop3_for_everybody_and_pop3s_for_secure_and_premium(server: Server, pla
     if plan in ("secure", "premium"):
         log_in(server, "pop3s", user)
     else:
-        with pytest.raises(Refused, match="plan"):
+        with pytest.raises(LoginRefusedError, match="plan"):
             log_in(server, "pop3s", user)
 
 
@@ -173,7 +173,7 @@ def test_no_relaying_without_either(server: Server) -> None:
 @pytest.mark.parametrize("password", ["kaede-sato-1", "KAEDE-SATO-1", "Kaede-sato-1"])
 def test_passwords_are_case_sensitive(server: Server, no_failures_yet: None, password: str) -> None:  # noqa: ARG001
     for protocol in ("pop3", "submission"):
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             log_in(server, protocol, User(SATO.address, password))
     log_in(server, "pop3", SATO)
 

@@ -18,7 +18,7 @@ import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils import _conversation as protocols
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import Refused, User, arrived, fetched, inbox, log_in, message, reachable, until, valkey_cli
+from ..clients import LoginRefusedError, User, arrived, fetched, inbox, log_in, message, reachable, until, valkey_cli
 from ..control import Control
 
 OUTSIDE = "someone@outside.example"
@@ -188,7 +188,7 @@ def test_a_login_by_another_protocol_opens_nothing(server: Server, user: User, p
 def test_who_may_not_log_in_opens_nothing(server: Server, customer: Control, user: User, protocol: str) -> None:
     customer.module("mail_account", address=user.address, state="no_login")
     try:
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefusedError):
             log_in(server, protocol, user)
         assert relay(server, user.address)[0] in (451, 554)
     finally:
@@ -282,7 +282,7 @@ def last_commands(host: testinfra.host.Host) -> str:
 
 
 def test_a_failed_login_opens_nothing(server: Server, user: User) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(LoginRefusedError):
         log_in(server, "pop3s", User(user.address, "wrong"))
     assert relay(server, user.address)[0] == 554
 

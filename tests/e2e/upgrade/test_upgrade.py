@@ -26,7 +26,7 @@ from ..clients import User, inbox, log_in, message, receive, send, subjects, sub
 from ..conftest import HUNG_UP_ON
 from ..control import Control
 from ..outside import Outside
-from ..traffic import Client, Unknown, going_on
+from ..traffic import Client, UnknownOutcomeError, going_on
 from . import mailboxes
 
 pytestmark = HUNG_UP_ON
@@ -64,7 +64,7 @@ class Ledger:
     unknown: set[str] = field(default_factory=set)
 
     def hand_in(self, session: smtplib.SMTP, sender: str, recipient: str, *inboxes: User) -> None:
-        """One mail in a session.  Raises: smtplib.SMTPException, OSError, Unknown."""
+        """One mail in a session.  Raises: smtplib.SMTPException, OSError, UnknownOutcomeError."""
         made = message(sender, recipient)
         for code, text in (session.mail(sender), session.rcpt(recipient)):
             if code != 250:
@@ -73,7 +73,7 @@ class Ledger:
             code, text = session.data(made.as_bytes())
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.unknown.add(str(made["Subject"]))
-            raise Unknown(str(error)) from error
+            raise UnknownOutcomeError(str(error)) from error
         if code != 250:
             raise smtplib.SMTPResponseException(code, text)
         self.accepted[str(made["Subject"])] = inboxes

@@ -19,7 +19,7 @@ PARSERS = pytest.mark.parametrize("loader", [located.LOADER, yaml.SafeLoader], i
 def broken(text: str, loader: Any) -> str:
     try:
         located.parse(text, loader)
-    except located.BrokenYaml as error:
+    except located.BrokenYamlError as error:
         return f"{error.line}: {error}"
     pytest.fail("was read")
 

@@ -17,7 +17,7 @@ import pytest
 from ansible._internal._datatag._tags import Origin
 from ansible_collections.mailhosting.stack.plugins.action import mail_directory as action
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import from_document
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn
 
 from .tree import FILES, Tree
 
@@ -42,7 +42,7 @@ def test_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class Task:
     """The task as `ansible` runs it on this machine, with a directory of the test's own."""
 
-    def __init__(self, tree: Tree, place: Place, ansible: Ansible, pipelining: bool) -> None:
+    def __init__(self, tree: Tree, place: Dsn, ansible: Ansible, pipelining: bool) -> None:
         self.tree = tree
         self._ansible = ansible
         self.temporary = tree.root / "temporary"
@@ -83,7 +83,7 @@ all:
 
 
 @pytest.fixture
-def task(request: pytest.FixtureRequest, tree: Tree, place: Place, ansible: Ansible) -> Task:
+def task(request: pytest.FixtureRequest, tree: Tree, place: Dsn, ansible: Ansible) -> Task:
     return Task(tree, place, ansible, pipelining=getattr(request, "param", True))
 
 

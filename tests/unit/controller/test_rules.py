@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory import rules
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import rules_of_items
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
     Account,
     Alias,
@@ -46,7 +46,7 @@ def alias(local_part: str, line: int, *targets: str, domain: str = "acme.example
 
 
 def lines(*tenants: Tenant, **plan: Any) -> list[str]:
-    found = rules.check(
+    found = rules_of_items.check(
         Desired({"basic": {"max_forward_targets": None, **plan}}, {tenant.name: tenant for tenant in tenants})
     )
     return sorted(map(str, found))
@@ -253,7 +253,7 @@ def test_no_plan_allows_more_than_a_thousand_targets(allowed: int | None) -> Non
 
 def test_six_targets_are_the_default() -> None:
     acme = tenant("acme", alias("all", 5, *(f"u{number}" for number in range(7))))
-    assert [str(problem) for problem in rules.check(Desired({"basic": {}}, {"acme": acme}))] == [
+    assert [str(problem) for problem in rules_of_items.check(Desired({"basic": {}}, {"acme": acme}))] == [
         line(
             "addresses/acme.yml:5",
             "acme.example.aliases.all",

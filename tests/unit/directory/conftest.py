@@ -18,7 +18,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory impor
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired, to_document
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect
 
 Run = Callable[..., dict[str, Any]]
 See = Callable[..., list[tuple[Any, ...]]]
@@ -28,7 +28,7 @@ GRACE = 30 * 86400
 
 
 @pytest.fixture
-def store(place: Place) -> Iterator[Store]:
+def store(place: Dsn) -> Iterator[Store]:
     with closing(connect(place)) as connection:
         yield Store(connection)
 
@@ -48,7 +48,7 @@ def declare(store: Store) -> Declare:
 
 
 @pytest.fixture
-def see(place: Place) -> Iterator[See]:
+def see(place: Dsn) -> Iterator[See]:
     """`see(user, query, *values)`: what the database role gets."""
     with closing(connect(place._replace(user="postgres"))) as connection:
 
@@ -60,7 +60,7 @@ def see(place: Place) -> Iterator[See]:
 
 
 @pytest.fixture
-def run(place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(place: Dsn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run(module, check=False, **options)`: its result, as a task of a play would get it."""
     # Where other tests have imported Ansible's controller, a module would warn its operator, not its result.
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)

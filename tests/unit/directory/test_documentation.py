@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Settings
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.final import host_facts
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.checks_after import host_requirements
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import PLAN_DEFAULTS, Autoreply
 
 from .build import HASH, account, alias, desired, forward, tenant
@@ -35,7 +35,7 @@ MODULES = [
 COLLECTION = "ansible_collections.mailhosting.stack.plugins"
 
 
-class _Spec(Exception):
+class _SpecError(Exception):
     """Carries the argument spec out of a module's main."""
 
 
@@ -58,10 +58,10 @@ def documentation(module: ModuleType) -> dict[str, Any]:
 
 def argument_spec(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def take(argument_spec: dict[str, Any], **_rest: Any) -> None:
-        raise _Spec(argument_spec)
+        raise _SpecError(argument_spec)
 
     monkeypatch.setattr(module, "AnsibleModule", take)
-    with pytest.raises(_Spec) as raised:
+    with pytest.raises(_SpecError) as raised:
         module.main()
     spec: dict[str, Any] = raised.value.args[0]
     return spec
@@ -134,7 +134,7 @@ OF_THE_ACTION = {"declared"}
 DESCRIBED = {
     "plans": set(),
     "aliases": {"targets", "origin"},
-    "host": host_facts(Settings({}, {}, {})).keys(),
+    "host": host_requirements(Settings({}, {}, {})).keys(),
     "counts": {"created", "changed", "renamed", "closed", "restored", "removed", "unchanged", "undeclared"},
 }
 
@@ -166,5 +166,5 @@ def test_the_sample_of_settings_has_all_plan_keys() -> None:
 
 
 def test_every_module_of_the_directory_is_tested_here() -> None:
-    imports = "from ..module_utils._run"
+    imports = "from ..module_utils._directory_module"
     assert sorted(path.stem for path in (PLUGINS / "modules").glob("*.py") if imports in path.read_text()) == MODULES

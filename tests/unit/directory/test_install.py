@@ -18,8 +18,8 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.insta
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.schema import VERSION
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import (
-    NoDirectory,
-    Place,
+    Dsn,
+    NoDirectoryError,
     Store,
     connect,
 )
@@ -28,20 +28,23 @@ SUPERUSER = "postgres"
 
 
 @pytest.fixture
-def root(place: Place) -> Place:
+def root(place: Dsn) -> Dsn:
     return place._replace(user=SUPERUSER)
 
 
 def test_nothing_becomes_a_directory_and_stays_one(bare_cluster: str) -> None:
-    place = Place(bare_cluster, SUPERUSER, "mailhosting")
+    place = Dsn(bare_cluster, SUPERUSER, "mailhosting")
     assert install(place, check=True) == everything(place.database)
-    with pytest.raises(NoDirectory, match=r"mailhosting.stack.site"):
+    with pytest.raises(NoDirectoryError, match=r"mailhosting.stack.site"):
         connect(place)
     assert install(place) == everything(place.database)
     assert install(place) == install(place, check=True) == []
     with connect(place._replace(user="mailhosting")) as connection:
         assert Store(connection).load().accounts == {}
-    with pytest.raises(NoDirectory, match="permission denied for database"), connect(place._replace(user="nobody")):
+    with (
+        pytest.raises(NoDirectoryError, match="permission denied for database"),
+        connect(place._replace(user="nobody")),
+    ):
         pass
 
 
@@ -52,7 +55,7 @@ def nobody(bare_cluster: str) -> None:
         connection.execute("CREATE ROLE nobody LOGIN")
 
 
-def test_views_are_defined_again_only_when_their_text_changed(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_are_defined_again_only_when_their_text_changed(root: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     assert install(root) == []
     monkeypatch.setattr(views, "REFUSAL", "550 5.2.1 Gone")
     assert install(root, check=True) == ["define the views"]
@@ -66,7 +69,7 @@ def test_views_are_defined_again_only_when_their_text_changed(root: Place, monke
         connection.execute("TABLE v1.recipient_refusal")
 
 
-def test_a_migration_that_fails_leaves_the_release_before(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_the_release_before(root: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (
         *schema.MIGRATIONS,
         (VERSION + 1, "CREATE TABLE directory.two (i int)"),
@@ -81,7 +84,7 @@ def test_a_migration_that_fails_leaves_the_release_before(root: Place, monkeypat
         assert row == (True,)
 
 
-def test_a_later_release_is_reached_step_by_step(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_release_is_reached_step_by_step(root: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     later = (VERSION + 1, VERSION + 2)
     texts = ("CREATE TABLE directory.two (i int)", "ALTER TABLE directory.two ADD j int")
     steps = (*schema.MIGRATIONS, *zip(later, texts, strict=True))
@@ -92,12 +95,15 @@ def test_a_later_release_is_reached_step_by_step(root: Place, monkeypatch: pytes
     monkeypatch.undo()
     with pytest.raises(DirectoryError, match=rf"is of version {later[-1]}, and this release .* knows only {VERSION}"):
         install(root)
-    with connect(root) as connection, pytest.raises(NoDirectory, match=r"run the playbook mailhosting\.stack\.site"):
+    with (
+        connect(root) as connection,
+        pytest.raises(NoDirectoryError, match=r"run the playbook mailhosting\.stack\.site"),
+    ):
         Store(connection)
 
 
 def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(bare_cluster, SUPERUSER, "former_names")
+    place = Dsn(bare_cluster, SUPERUSER, "former_names")
     before = [(version, sql) for version, sql in schema.MIGRATIONS if version < 7]
     monkeypatch.setattr(installing, "MIGRATIONS", before)
     monkeypatch.setattr(installing, "VERSION", before[-1][0])
@@ -171,14 +177,14 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
     assert held == notices == [("bulk_mail",), ("invalid_recipients",)]
 
 
-def test_an_empty_database_is_no_directory(place: Place) -> None:
+def test_an_empty_database_is_no_directory(place: Dsn) -> None:
     elsewhere = place._replace(user=SUPERUSER, database="postgres")
-    with connect(elsewhere) as connection, pytest.raises(NoDirectory, match="was never set up and this release"):
+    with connect(elsewhere) as connection, pytest.raises(NoDirectoryError, match="was never set up and this release"):
         Store(connection)
 
 
 def test_two_at_a_time_do_it_once(bare_cluster: str) -> None:
-    place = Place(bare_cluster, SUPERUSER, "at_a_time")
+    place = Dsn(bare_cluster, SUPERUSER, "at_a_time")
     done: list[list[str]] = []
     threads = [threading.Thread(target=lambda: done.append(install(place))) for _number in range(2)]
     for thread in threads:
@@ -197,7 +203,7 @@ def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installing, "VERSION", VERSION + 1)
 
 
-def wait_for_a_waiting_one(root: Place) -> None:
+def wait_for_a_waiting_one(root: Dsn) -> None:
     """Until somebody waits for a table."""
     waiting = (
         "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname = %s"
@@ -209,7 +215,7 @@ def wait_for_a_waiting_one(root: Place) -> None:
             time.sleep(0.01)
 
 
-def test_whoever_reads_meanwhile_is_not_ended(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_reads_meanwhile_is_not_ended(root: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     next_release(monkeypatch)
     with ThreadPoolExecutor() as pool, connect(root) as reader:
         with reader.transaction():
@@ -221,7 +227,7 @@ def test_whoever_reads_meanwhile_is_not_ended(root: Place, monkeypatch: pytest.M
         assert done.result() == [f"migrate to version {VERSION + 1}"]
 
 
-def test_whoever_reads_for_long_keeps_nobody_else_waiting(root: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_reads_for_long_keeps_nobody_else_waiting(root: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     next_release(monkeypatch)
     monkeypatch.setattr(installing, "PATIENCE", 0.1)
     with ThreadPoolExecutor() as pool, connect(root) as reader, connect(root) as other, reader.transaction():

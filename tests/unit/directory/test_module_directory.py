@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils import _run
+from ansible_collections.mailhosting.stack.plugins.module_utils import _directory_module
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired, Domain
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect, locked
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect, locked
 
 from .build import HASH, OTHER_HASH, PLANS, account, alias, desired, forward, tenant
 from .conftest import Run
@@ -127,7 +127,7 @@ def test_one_change_of_an_account(
     assert result["addresses"] == [address]
 
 
-def test_a_users_own_change_shows_as_one(sync: Run, place: Place) -> None:
+def test_a_users_own_change_shows_as_one(sync: Run, place: Dsn) -> None:
     wanted = desired(tenant("acme", account("taro@acme.example", password_hash=HASH, forward=None)))
     sync(wanted)
     with closing(connect(place)) as connection:
@@ -265,17 +265,17 @@ def test_without_a_directory_check_mode_takes_it_to_be_empty(sync: Run) -> None:
 
 
 def test_without_psycopg_it_says_what_is_missing(sync: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_place: Place) -> None:
+    def missing(_place: Dsn) -> None:
         raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
 
-    monkeypatch.setattr(_run, "connect", missing)
+    monkeypatch.setattr(_directory_module, "connect", missing)
     assert sync(ONE, check=True)["diff"]["after"] == NEW
     failed = sync(ONE)
     assert "psycopg" in failed["msg"]
     assert "mailhosting.stack.directory" in failed["msg"]
 
 
-def test_another_release_is_refused(sync: Run, place: Place) -> None:
+def test_another_release_is_refused(sync: Run, place: Dsn) -> None:
     with closing(connect(place)) as connection:
         connection.execute("INSERT INTO directory.migration (version) VALUES (999)")
     assert "is of version 999" in sync(ONE)["msg"]
@@ -325,7 +325,7 @@ def test_lists_are_cut(sync: Run) -> None:
     assert result["counts"]["created"] == 150
 
 
-def test_passwords_are_set_once_or_enforced(sync: Run, place: Place, tmp_path: Path) -> None:
+def test_passwords_are_set_once_or_enforced(sync: Run, place: Dsn, tmp_path: Path) -> None:
     def stored() -> str | None:
         with closing(connect(place)) as connection:
             return Store(connection).load().accounts["taro@acme.example"].password
@@ -359,8 +359,8 @@ def test_passwords_are_set_once_or_enforced(sync: Run, place: Place, tmp_path: P
     expect(sync, declared("third"), block("taro@acme.example"), block("taro@acme.example", password_by="user"))
 
 
-def test_a_run_beside_another_says_so(sync: Run, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run, "locked", partial(locked, patience=1))
+def test_a_run_beside_another_says_so(sync: Run, place: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_directory_module, "locked", partial(locked, patience=1))
     with closing(connect(place)) as connection, locked(connection):
         assert "another run holds the directory" in sync(ONE)["msg"]
         assert sync(ONE, check=True)["changed"]

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import to_document
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect
 
 from .build import HASH, OTHER_HASH, account, alias, desired, forward, tenant
 from .conftest import Run, See
@@ -44,7 +44,7 @@ def refused(run: Run, module: str, **options: Any) -> str:
     return message
 
 
-def row(place: Place, address: str = TARO) -> Any:
+def row(place: Dsn, address: str = TARO) -> Any:
     with closing(connect(place)) as connection:
         return Store(connection).load().accounts.get(address)
 
@@ -163,7 +163,7 @@ def test_a_closed_tenant_opens_again_and_its_accounts_are_asked_about(run: Run) 
 
 
 @pytest.mark.usefixtures("acme")
-def test_an_account_from_beginning_to_end(run: Run, place: Place) -> None:
+def test_an_account_from_beginning_to_end(run: Run, place: Dsn) -> None:
     made = expect(run, "mail_account", address="Taro@Acme.example", password="correct horse")
     assert made["counts"]["created"] == 1
     first = row(place)
@@ -188,7 +188,7 @@ def test_an_account_from_beginning_to_end(run: Run, place: Place) -> None:
 
 @pytest.mark.parametrize("restore", [True, False])
 @pytest.mark.usefixtures("acme")
-def test_a_closed_account(run: Run, place: Place, restore: bool) -> None:
+def test_a_closed_account(run: Run, place: Dsn, restore: bool) -> None:
     run("mail_account", address=TARO, password="correct horse", quota="5M")
     before = row(place)
     run("mail_account", address=TARO, state="absent")
@@ -217,7 +217,7 @@ def test_who_has_no_password_is_named(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("acme")
-def test_passwords(run: Run, place: Place) -> None:
+def test_passwords(run: Run, place: Dsn) -> None:
     def stored() -> Any:
         return row(place).password
 
@@ -360,7 +360,7 @@ def test_a_loop_that_a_module_would_close(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_an_account_of_the_files_is_changed_in_the_files(run: Run, place: Place) -> None:
+def test_an_account_of_the_files_is_changed_in_the_files(run: Run, place: Dsn) -> None:
     before = row(place)
     said = "is an account of tenant acme, declared in the inventory's files"
     refusals: tuple[dict[str, Any], ...] = (
@@ -379,7 +379,7 @@ def test_an_account_of_the_files_is_changed_in_the_files(run: Run, place: Place)
 
 
 @pytest.mark.usefixtures("files")
-def test_what_files_leave_to_the_user_a_module_may_set(run: Run, sync: Run, place: Place) -> None:
+def test_what_files_leave_to_the_user_a_module_may_set(run: Run, sync: Run, place: Dsn) -> None:
     jiro = "jiro@acme.example"
     expect(run, "mail_account", address=jiro, password="correct horse", forward={"to": ["taro"]})
     changed = row(place, jiro)
@@ -392,7 +392,7 @@ def test_what_files_leave_to_the_user_a_module_may_set(run: Run, sync: Run, plac
 
 
 @pytest.mark.usefixtures("files")
-def test_a_module_may_add_to_a_tenant_of_the_files(run: Run, sync: Run, place: Place) -> None:
+def test_a_module_may_add_to_a_tenant_of_the_files(run: Run, sync: Run, place: Dsn) -> None:
     expect(run, "mail_account", address="mod@acme.example")
     expect(run, "mail_alias", address="info@acme.example", targets=["mod", "taro"])
     taro = account(TARO, password_hash=HASH, forward=forward("x@elsewhere.example"))
@@ -459,7 +459,7 @@ def test_an_alias_of_the_files_is_changed_in_the_files(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("acme")
-def test_no_alias_of_that_name_is_no_account_of_that_name(run: Run, place: Place) -> None:
+def test_no_alias_of_that_name_is_no_account_of_that_name(run: Run, place: Dsn) -> None:
     run("mail_account", address=TARO)
     assert not run("mail_alias", address=TARO, state="absent")["changed"]
     assert row(place) is not None
@@ -540,7 +540,7 @@ def test_info_without_a_directory(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("acme")
-def test_an_automatic_replys_days_are_those_of_the_time_zone(run: Run, place: Place) -> None:
+def test_an_automatic_replys_days_are_those_of_the_time_zone(run: Run, place: Dsn) -> None:
     days = {"body": "Away.", "from": "2027-04-28", "until": "2027-05-06"}
     expect(run, "mail_account", address=TARO, autoreply=days)
     assert {key: row(place).autoreply[key] for key in ("start", "end")} == {"start": 1808870400, "end": 1809648000}
@@ -583,7 +583,7 @@ def test_a_host_of_another_release_wants_site_first(run: Run, see: See, module: 
 
 
 @pytest.mark.usefixtures("of_another_release")
-def test_check_mode_says_what_comes_after_site(run: Run, place: Place) -> None:
+def test_check_mode_says_what_comes_after_site(run: Run, place: Dsn) -> None:
     dry = run("mail_account", check=True, address=TARO)
     (warning,) = [text for text in dry.pop("warnings") if "site" in text]
     assert warning.endswith("run the playbook mailhosting.stack.site first; check mode takes it that this comes first")

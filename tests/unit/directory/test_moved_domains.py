@@ -23,9 +23,9 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
     MovedDomain,
     Tenant,
 )
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInputError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rules import check_moves
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rules_of_items import check_moves
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 
 from .build import HASH, PLANS, account, alias, desired, forward, tenant
@@ -60,7 +60,7 @@ AFTER = desired(old("o@old.example", moved_to="new"), new("n@new.example", *ITEM
 
 
 def refused(declare: Declare, wanted: Desired, **options: Any) -> list[str]:
-    with pytest.raises(BadInput) as raised:
+    with pytest.raises(BadInputError) as raised:
         declare(wanted, **options)
     return str(raised.value).splitlines()
 

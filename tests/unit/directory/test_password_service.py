@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _directory
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import legacy, passwords
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.password_hashes import SCHEMES, matches
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +41,7 @@ service = _load()
 
 
 @pytest.fixture
-def database(place: Place, declare: Declare) -> Iterator[Any]:
+def database(place: Dsn, declare: Declare) -> Iterator[Any]:
     """The directory as the service's own role sees it, with one account."""
     declare(desired(tenant("acme", account(TARO, password=OLD))))
     with closing(connect(place._replace(user="postgres"))) as connection:
@@ -62,7 +62,7 @@ def columns(store: Store) -> tuple[Any, ...]:
 
 @given(st.binary(max_size=200) | st.text().map(str.encode))
 def test_garbage_is_refused_and_not_repeated(line: bytes) -> None:
-    with pytest.raises(service.Refused) as raised:
+    with pytest.raises(service.RequestRefusedError) as raised:
         service.parse(line)
     assert len(str(raised.value)) < 120
 
@@ -82,7 +82,7 @@ def test_a_request_is_one_line(monkeypatch: pytest.MonkeyPatch, pieces: list[byt
         if len(pieces) == 2:
             assert service.read_request(ours) == {"address": "a", "new": "long enough"}
         else:
-            with pytest.raises(service.Refused, match="one line"):
+            with pytest.raises(service.RequestRefusedError, match="one line"):
                 service.read_request(ours)
         sender.join()
 
@@ -99,7 +99,7 @@ def test_nobody_else_does(
     database: Any, store: Store, more: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = columns(store)
-    with pytest.raises(service.Refused, match="the address or the old password is wrong"):
+    with pytest.raises(service.RequestRefusedError, match="the address or the old password is wrong"):
         service.change(database, request(**more), False, None)
     assert columns(store) == before
     assert capsys.readouterr().err == f"<4>wrong old password for {more.get('address', TARO)}\n"
@@ -107,7 +107,7 @@ def test_nobody_else_does(
 
 @pytest.mark.parametrize("text", ["a secret", "<0>x", "a\nb@acme.example", "x" * 4000 + "@acme.example", ""])
 def test_what_is_no_address_is_not_logged(database: Any, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(service.Refused):
+    with pytest.raises(service.RequestRefusedError):
         service.change(database, request(address=text), False, None)
     assert capsys.readouterr().err == "<4>wrong old password for what is no address\n"
 
@@ -115,14 +115,14 @@ def test_what_is_no_address_is_not_logged(database: Any, text: str, capsys: pyte
 def test_root_sets_it(database: Any, store: Store) -> None:
     service.change(database, request(), True, None)
     assert passwords.verify(NEW, columns(store)[0])
-    with pytest.raises(service.Refused, match="no such account"):
+    with pytest.raises(service.RequestRefusedError, match="no such account"):
         service.change(database, request(address="nobody@acme.example"), True, None)
 
 
 def test_an_address_may_be_written_as_at_login(database: Any, store: Store) -> None:
     service.change(database, request(address="Ｔａｒｏ＠ａｃｍｅ。ｅｘａｍｐｌｅ", old=OLD), False, None)
     assert matches(NEW, columns(store)[0])
-    with pytest.raises(service.Refused, match="no such account"):
+    with pytest.raises(service.RequestRefusedError, match="no such account"):
         service.change(database, request(address="太郎"), True, None)
 
 
@@ -131,7 +131,7 @@ def test_with_legacy_auth_hash_and_secret_change_together(
 ) -> None:
     declare(desired(tenant("acme", account(TARO, password=OLD), overrides={"legacy_auth": True})))
     before = columns(store)
-    with pytest.raises(service.Refused, match="lacks the key"):
+    with pytest.raises(service.RequestRefusedError, match="lacks the key"):
         service.change(database, request(old=OLD), False, None)
     assert columns(store) == before
     key = legacy.new_key()
@@ -186,7 +186,7 @@ def test_of_two_changes_at_a_time_one_is_told(database: Any, monkeypatch: pytest
         return hash_all(plains)
 
     monkeypatch.setattr(service.passwords, "hash_all", slow)
-    with pytest.raises(service.Refused, match="somebody else"):
+    with pytest.raises(service.RequestRefusedError, match="somebody else"):
         service.change(database, request(old=OLD), False, None)
 
 

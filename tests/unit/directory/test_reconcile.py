@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import passwords
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options, Scope
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput, DirectoryError
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInputError, DirectoryError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows import Current
 
@@ -34,7 +34,7 @@ def acme(*items: Any, **attributes: Any) -> Desired:
 
 
 def problems(current: Current, wanted: Desired, **options: Any) -> list[str]:
-    with pytest.raises(BadInput) as raised:
+    with pytest.raises(BadInputError) as raised:
         run(current, wanted, **options)
     return str(raised.value).splitlines()
 

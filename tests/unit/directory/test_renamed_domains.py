@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Scope
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Alias, Domain, Tenant
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInputError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Store
 
 from .build import HASH, PLANS, account, alias, desired, forward, tenant
@@ -42,7 +42,7 @@ def plans(renamed_domain: int | None) -> dict[str, dict[str, Any]]:
 
 
 def refused(declare: Declare, *tenants: Tenant, **options: Any) -> str:
-    with pytest.raises(BadInput) as raised:
+    with pytest.raises(BadInputError) as raised:
         declare(desired(*tenants), **options)
     return str(raised.value)
 

@@ -80,5 +80,5 @@ def test_whoever_was_answered_stays_so_while_dovecot_hangs(sync: Run, run: Run, 
 def test_a_doveadm_that_cannot_be_run_is_heard(doveadm: Callable[[str], None], tmp_path: Path) -> None:
     doveadm("")
     (tmp_path / "doveadm").write_bytes(b"\x7fELF")
-    with pytest.raises(_dovecot.NotDone, match="doveadm: Exec format error"):
+    with pytest.raises(_dovecot.DovecotError, match="doveadm: Exec format error"):
         _dovecot.end_sessions(lambda users: users)

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import passwords
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options, Scope
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.final import unloaded_targets
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.checks_after import unloaded_targets
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect, locked
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect, locked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -221,7 +221,7 @@ def test_a_part_is_loaded_with_what_its_mail_reaches(declare: Declare, store: St
     assert unloaded_targets(store.load(), Desired()) == frozenset()
 
 
-def test_a_second_run_waits_and_then_says_who_it_waited_for(place: Place, store: Store) -> None:
+def test_a_second_run_waits_and_then_says_who_it_waited_for(place: Dsn, store: Store) -> None:
     with closing(connect(place)) as other, locked(other):
         started = time.monotonic()
         said = r"another run holds the directory \(PostgreSQL process \d+ since"
@@ -232,7 +232,7 @@ def test_a_second_run_waits_and_then_says_who_it_waited_for(place: Place, store:
         pass
 
 
-def test_a_second_run_goes_on_when_the_first_is_done(place: Place, store: Store) -> None:
+def test_a_second_run_goes_on_when_the_first_is_done(place: Dsn, store: Store) -> None:
     order: list[str] = []
     taken = threading.Event()
 
@@ -257,12 +257,12 @@ from contextlib import closing
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Options
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Desired, Domain, Tenant
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect, locked
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect, locked
 
 accounts = {f"u{i}@acme.example": Account(f"u{i}", "acme.example") for i in range(1, 500)}
 domains = {"acme.example": Domain("acme.example")}
 tenant = Tenant("acme", "basic", domains=domains, accounts=accounts, addresses_file="addresses/acme.yml")
-with closing(connect(Place(*sys.argv[1:]))) as connection, locked(connection):
+with closing(connect(Dsn(*sys.argv[1:]))) as connection, locked(connection):
     store = Store(connection)
     changes = reconcile(store.load(), Desired({"basic": {}}, {"acme": tenant}), Options(purge=True))
     print("writing", flush=True)
@@ -270,7 +270,7 @@ with closing(connect(Place(*sys.argv[1:]))) as connection, locked(connection):
 """
 
 
-def test_a_run_that_is_killed_half_way_leaves_the_old_state(declare: Declare, place: Place, store: Store) -> None:
+def test_a_run_that_is_killed_half_way_leaves_the_old_state(declare: Declare, place: Dsn, store: Store) -> None:
     declare(desired(tenant("acme", account("u0@acme.example", password_hash=HASH)), plans={"basic": {}}))
     before = store.load()
     tree = str(Path(__file__).parents[3] / ".cache" / "tree")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Changes, Options
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Autoreply, Tenant
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInput
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import BadInputError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows import Current
 
@@ -110,7 +110,9 @@ def test_what_a_suspended_account_was_called_is_refused_as_it_is(declare: Declar
 
 
 def test_a_contact_in_an_own_domain_has_to_exist() -> None:
-    with pytest.raises(BadInput, match=r'tenants/acme.yml:1: contacts.technical: "nobody@acme.example" is neither'):
+    with pytest.raises(
+        BadInputError, match=r'tenants/acme.yml:1: contacts.technical: "nobody@acme.example" is neither'
+    ):
         reconcile(Current(), desired(acme(contacts={"technical": "nobody@acme.example"})), Options())
 
 
@@ -139,7 +141,9 @@ def test_all_follows_the_accounts_and_the_plan(declare: Declare, see: See) -> No
 def test_an_alias_may_lead_to_postmaster_and_never_to_all() -> None:
     everybody = alias("everybody@acme.example", "all@acme.example", "postmaster@acme.example")
     wanted = desired(acme(everybody, contacts={"technical": "taro@acme.example"}), plans=plans(all_address="tenant"))
-    with pytest.raises(BadInput, match=r"everybody\[0\]: .* only from those who write to it themselves") as refused:
+    with pytest.raises(
+        BadInputError, match=r"everybody\[0\]: .* only from those who write to it themselves"
+    ) as refused:
         reconcile(Current(), wanted, Options())
     assert "postmaster" not in str(refused.value)
 

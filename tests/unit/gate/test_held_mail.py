@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, connect
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate import bulk_mail_counts
 from mailhosting.gate.bulk_mail_counts import Rule
@@ -53,7 +53,7 @@ class Queue:
     """Postfix's queue, and what the gate says of it."""
 
     file: Path
-    place: Place
+    place: Dsn
 
     def holds(self, queue_id: str, ago: int = 600, arrived: int = 601, queue: str = "hold", **whose: int) -> None:
         """The gate held a mail so many seconds ago; one with its id had arrived, or has since."""
@@ -78,7 +78,7 @@ class Queue:
 
 
 @pytest.fixture
-def queue(tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+def queue(tmp_path: Path, place: Dsn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     folder = tmp_path / "postfix"
     folder.mkdir()
     made = Queue(tmp_path / "queue.json", place)
@@ -93,18 +93,18 @@ def queue(tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iter
         connection.execute("SELECT v1.forget_held_mail(array_agg(queue_id), array_agg(held_at)) FROM v1.held_mail")
 
 
-def stop(place: Place, account: int, kind: str = "bulk_mail") -> None:
+def stop(place: Dsn, account: int, kind: str = "bulk_mail") -> None:
     with closing(connect(place)) as connection:
         connection.execute("SELECT v1.gate_stop(%s, %s, '{}')", [account, kind])
 
 
-def stopped(place: Place) -> list[tuple[Any, ...]]:
+def stopped(place: Dsn) -> list[tuple[Any, ...]]:
     with closing(connect(place)) as connection:
         return list(connection.execute("SELECT kind FROM v1.gate_hold").fetchall())
 
 
 @pytest.fixture
-def held(queue: Queue, ids: dict[str, int], place: Place) -> Queue:
+def held(queue: Queue, ids: dict[str, int], place: Dsn) -> Queue:
     """Two mails of taro's, who is stopped, one for his tenant, and others that must stay as they are."""
     stop(place, ids[TARO])
     queue.holds("A1", account=ids[TARO])

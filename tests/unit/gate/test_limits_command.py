@@ -20,7 +20,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.changes import Options
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Account, Desired, Domain, Tenant
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.reconcile import reconcile
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect
 from ansible_collections.mailhosting.stack.plugins.modules import mail_limits
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate.counters import Counters
@@ -48,7 +48,7 @@ class Settings:
 
 
 @pytest.fixture
-def ids(place: Place) -> dict[str, int]:
+def ids(place: Dsn) -> dict[str, int]:
     """The ids of a tenant and of an account of it, by name."""
     account = Account("taro", "acme.example")
     tenant = Tenant(
@@ -63,7 +63,7 @@ def ids(place: Place) -> dict[str, int]:
 
 
 @pytest.fixture
-def settings(server: Server, place: Place, tmp_path: Path) -> Settings:
+def settings(server: Server, place: Dsn, tmp_path: Path) -> Settings:
     """What the gate's program is told, on a host whose sockets are elsewhere."""
     found = Settings(tmp_path / "settings.json")
     found.write(

@@ -25,7 +25,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
     Domain,
     Tenant,
 )
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, Store, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect
 
 from . import command_line
 
@@ -80,7 +80,7 @@ esac
 @dataclass
 class Host:
     folder: Path
-    place: Place
+    place: Dsn
     fields: dict[str, Any]
     ids: dict[str, int]
 
@@ -126,7 +126,7 @@ class Host:
 
 
 @pytest.fixture
-def host(place: Place, tmp_path: Path) -> Iterator[Host]:
+def host(place: Dsn, tmp_path: Path) -> Iterator[Host]:
     with closing(connect(place)) as connection:
         store = Store(connection)
         store.apply(reconciling.reconcile(store.load(), DESIRED, Options()), grace=0)

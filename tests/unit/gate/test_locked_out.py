@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Place, connect
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, connect
 from mailhosting.cli import jails
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate.model import HOST, Limit
@@ -45,7 +45,7 @@ class Host:
 
     folder: Path
     fields: dict[str, Any]
-    place: Place
+    place: Dsn
 
     def hold_in(self, jail: str, *bans: str, since: float = 0, length: int = 600) -> None:
         began = since or time.time()
@@ -72,7 +72,7 @@ class Host:
 
 
 @pytest.fixture
-def host(settings: Settings, place: Place, ids: dict[str, int], tmp_path: Path) -> Host:  # noqa: ARG001
+def host(settings: Settings, place: Dsn, ids: dict[str, int], tmp_path: Path) -> Host:  # noqa: ARG001
     (tmp_path / "held").mkdir()
     for jail in ("mail-login", "mail-address", "mail-tried"):
         (tmp_path / "held" / jail).touch()
@@ -94,7 +94,7 @@ def who(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def hold(host: Host, scope: str, **subject: object) -> None:
-    """Place an operator's hold without end on an `account` or a `tenant`, by id."""
+    """Dsn an operator's hold without end on an `account` or a `tenant`, by id."""
     ((kind, number),) = subject.items()
     host.write(
         f"INSERT INTO directory.hold ({kind}_id, scope, reason, origin) VALUES (%s, %s, 'phished', 'operator')",  # noqa: S608

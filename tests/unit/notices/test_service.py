@@ -13,7 +13,7 @@ from mailhosting.notices import usage
 from mailhosting.notices.directory import Notice
 from mailhosting.notices.mail import Sender
 from mailhosting.notices.people import Recipient, recipients
-from mailhosting.notices.post import Refused, TryLater, quoted
+from mailhosting.notices.post import PermanentDeliveryError, TemporaryDeliveryError, quoted
 from mailhosting.notices.settings import Settings
 
 TARO, HANAKO, ROOT = "taro@acme.example", "hanako@acme.example", "root@mx1.example"
@@ -116,18 +116,18 @@ def test_who_has_it_does_not_get_it_again() -> None:
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(0, 5), (1, 10), (5, 160), (10, 3600), (5000, 3600)])
 def test_what_cannot_be_delivered_now_is_put_off(attempts: int, seconds: int) -> None:
-    log, soonest = work(Carrier(taro=TryLater("down")), WARNING._replace(attempts=attempts))
+    log, soonest = work(Carrier(taro=TemporaryDeliveryError("down")), WARNING._replace(attempts=attempts))
     assert log == [("reached", 1, HANAKO), ("put off", 1, seconds)]
     assert soonest == min(seconds, program.POLL)
 
 
 def test_it_is_given_up_after_days() -> None:
-    log, _seconds = work(Carrier(taro=TryLater("down")), WARNING._replace(seconds=program.LIFETIME))
+    log, _seconds = work(Carrier(taro=TemporaryDeliveryError("down")), WARNING._replace(seconds=program.LIFETIME))
     assert log == [("reached", 1, HANAKO), ("given up", 1)]
 
 
 def test_a_refusal_for_one_does_not_keep_it_from_others(caplog: pytest.LogCaptureFixture) -> None:
-    log, _seconds = work(Carrier(hanako=Refused("550 no such user")), WARNING)
+    log, _seconds = work(Carrier(hanako=PermanentDeliveryError("550 no such user")), WARNING)
     assert log == [("reached", 1, HANAKO), ("reached", 1, TARO), ("sent", 1)]
     assert "550 no such user" in caplog.text
 

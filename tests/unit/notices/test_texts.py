@@ -101,7 +101,7 @@ def test_the_nearest_text_is_taken() -> None:
 
 
 def test_an_unknown_kind_is_said_to_be_one() -> None:
-    with pytest.raises(texts.UnknownKind, match="'nonsense'; known are quota_warning"):
+    with pytest.raises(texts.UnknownKindError, match="'nonsense'; known are quota_warning"):
         texts.find("nonsense", None, "en", {})
 
 

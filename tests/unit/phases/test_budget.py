@@ -28,7 +28,7 @@ def test_what_is_wanted_brings_what_comes_before() -> None:
     assert list(read.wanted(["a-lint"])) == ["venv", "lint", "a-lint"]
     assert list(read.wanted(["venv"])) == ["venv"]
     assert list(read.wanted([])) == ["venv", "lint", "a-lint"]
-    with pytest.raises(budget.Mistake, match="no such phase: tests; there are venv, lint, a-lint"):
+    with pytest.raises(budget.BudgetError, match="no such phase: tests; there are venv, lint, a-lint"):
         read.wanted(["tests"])
 
 
@@ -41,7 +41,7 @@ def test_what_is_wanted_brings_what_comes_before() -> None:
     ],
 )
 def test_phases_come_after_others_and_never_in_a_circle(after: str, said: str) -> None:
-    with pytest.raises(budget.Mistake, match=said):
+    with pytest.raises(budget.BudgetError, match=said):
         budget.read(TEXT.replace("{ seconds = 60 }", f"{{ seconds = 60, after = {after} }}"))
 
 

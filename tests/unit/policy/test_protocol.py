@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from mailhosting.policy.protocol import Malformed, parse, render
+from mailhosting.policy.protocol import MalformedRequestError, parse, render
 
 
 def test_a_request_is_its_attributes() -> None:
@@ -32,7 +32,7 @@ def test_a_request_is_its_attributes() -> None:
     ],
 )
 def test_what_is_no_request_is_said_to_be_none(block: bytes, why: str) -> None:
-    with pytest.raises(Malformed, match=why):
+    with pytest.raises(MalformedRequestError, match=why):
         parse(block)
 
 
@@ -42,7 +42,7 @@ def test_any_bytes_are_a_request_or_none() -> None:
         block = bytes(chance.choice(b"request=smtpd_access_policy\n\0\xff=") for _ in range(chance.randrange(60)))
         try:
             parse(block + b"\n\n")
-        except Malformed:
+        except MalformedRequestError:
             continue
 
 

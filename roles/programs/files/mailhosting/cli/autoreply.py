@@ -9,7 +9,7 @@ import argparse
 import shutil
 from typing import Final
 
-from mailhosting_dovecot import NotDone, forget_answered, has_home
+from mailhosting_dovecot import DovecotError, forget_answered, has_home
 
 from . import host
 from .host import Answer, CommandError, Commands, Host, NotHereError
@@ -45,7 +45,7 @@ def _forget(options: argparse.Namespace, on: Host) -> Answer:
         if not has_home(address):
             raise CommandError(f"there is no account {address}")
         forgotten = forget_answered(address, check=False)
-    except NotDone as error:
+    except DovecotError as error:
         raise CommandError(str(error)) from error
     said = f"{address} answers everybody again" if forgotten else f"nobody was remembered as answered by {address}"
     return Answer({"address": address, "forgotten": forgotten}, [said])

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from mailhosting_directory.rows import ABUSE
-from mailhosting_dovecot import NotDone, end_sessions
+from mailhosting_dovecot import DovecotError, end_sessions
 
 from . import host, outgoing, traces
 from .directory import Ask, ask, conninfo, resolve
@@ -136,7 +136,7 @@ def _end_sessions(username: str) -> bool:
 
     try:
         end_sessions(of_username)
-    except NotDone as error:
+    except DovecotError as error:
         raise CommandError(str(error)) from error
     return bool(found)
 

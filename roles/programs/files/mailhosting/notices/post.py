@@ -16,11 +16,11 @@ from .people import Recipient
 PATIENCE: Final = 20
 
 
-class TryLater(Exception):
+class TemporaryDeliveryError(Exception):
     """It could not be delivered now; the text says why."""
 
 
-class Refused(Exception):
+class PermanentDeliveryError(Exception):
     """It will never be delivered; the text says why."""
 
 
@@ -32,14 +32,14 @@ class Post:
     sendmail: str
 
     def deliver(self, recipient: Recipient, mail: bytes) -> None:
-        """TryLater or Refused unless it was taken."""
+        """TemporaryDeliveryError or PermanentDeliveryError unless it was taken."""
         try:
             if recipient.direct:
                 self._lmtp(recipient.address, mail)
             else:
                 self._sendmail(recipient.address, mail)
         except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired) as error:
-            raise TryLater(f"{type(error).__name__}: {error}") from error
+            raise TemporaryDeliveryError(f"{type(error).__name__}: {error}") from error
 
     def _lmtp(self, address: str, mail: bytes) -> None:
         session = smtplib.LMTP(self.lmtp_socket, local_hostname="localhost", timeout=PATIENCE)
@@ -58,7 +58,7 @@ class Post:
         )
         if done.returncode:
             said = done.stderr.decode(errors="replace").split()
-            raise TryLater(f"sendmail ended with {done.returncode}: {' '.join(said)[:300]}")
+            raise TemporaryDeliveryError(f"sendmail ended with {done.returncode}: {' '.join(said)[:300]}")
 
 
 def quoted(address: str) -> str:
@@ -70,6 +70,6 @@ def quoted(address: str) -> str:
 def _expect(answer: tuple[int, bytes]) -> None:
     code, text = answer
     if code >= 500:
-        raise Refused(f"{code} {text.decode(errors='replace')}")
+        raise PermanentDeliveryError(f"{code} {text.decode(errors='replace')}")
     if code >= 400 or code < 0:
-        raise TryLater(f"{code} {text.decode(errors='replace')}")
+        raise TemporaryDeliveryError(f"{code} {text.decode(errors='replace')}")

@@ -14,7 +14,7 @@ from . import texts
 from .directory import Notice
 from .mail import compose
 from .people import Recipient, recipients
-from .post import Refused, TryLater
+from .post import PermanentDeliveryError, TemporaryDeliveryError
 from .settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Carrier(Protocol):
     """What is needed of `post.Post`."""
 
     def deliver(self, recipient: Recipient, mail: bytes) -> None:
-        """TryLater or Refused unless it was taken."""
+        """TemporaryDeliveryError or PermanentDeliveryError unless it was taken."""
 
 
 def pause(attempts: int) -> int:
@@ -73,7 +73,7 @@ class Service:
     def _tell(self, notice: Notice) -> None:
         try:
             mail = self._mail(notice)
-        except (texts.UnknownKind, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except (texts.UnknownKindError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             LOG.error("notice %s of kind %r is given up: %s", notice.id, notice.kind, error)  # noqa: TRY400 - it is known
             self._queue.end(notice, sent=False)
             return
@@ -84,11 +84,11 @@ class Service:
                 continue
             try:
                 self._carrier.deliver(recipient, mail(recipient.address))
-            except TryLater as error:
+            except TemporaryDeliveryError as error:
                 LOG.warning("notice %s for %s waits: %s", notice.id, recipient.address, error)
                 waiting = True
                 continue
-            except Refused as error:
+            except PermanentDeliveryError as error:
                 LOG.error("notice %s for %s is refused: %s", notice.id, recipient.address, error)  # noqa: TRY400
             else:
                 LOG.info("notice %s of kind %s is sent to %s", notice.id, notice.kind, recipient.address)

@@ -50,7 +50,7 @@ _DIRECTIONS: Final = {
 }
 
 
-class UnknownKind(ValueError):
+class UnknownKindError(ValueError):
     """No text is known for a notice; the message names its kind."""
 
 
@@ -96,9 +96,12 @@ def check(texts: Mapping[str, str]) -> list[str]:
 
 
 def find(kind: str, tenant: str | None, language: str, texts: Mapping[str, str]) -> Text:
-    """The nearest text: the tenant's own before everybody's, one of the language before one for all; UnknownKind."""
+    """The nearest text: the tenant's own before everybody's, one of the language before one for all.
+
+    Raises: UnknownKindError.
+    """
     if kind not in KINDS:
-        raise UnknownKind(f"no text is known for notices of kind {kind!r}; known are {', '.join(KINDS)}")
+        raise UnknownKindError(f"no text is known for notices of kind {kind!r}; known are {', '.join(KINDS)}")
     names = (f"{kind}.{language}", kind)
     keys = [f"{tenant}/{name}" for name in names] if tenant else []
     for key in [*keys, *names]:
@@ -114,7 +117,7 @@ def _own(kind: str, language: str) -> Text:
         path = folder / f"{name}.txt"
         if path.exists():
             return parse(path.read_text(encoding="utf-8"))
-    raise UnknownKind(f"{folder} has no text for notices of kind {kind!r}")
+    raise UnknownKindError(f"{folder} has no text for notices of kind {kind!r}")
 
 
 def fill(text: Text, values: Mapping[str, str]) -> Text:

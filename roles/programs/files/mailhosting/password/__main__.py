@@ -43,7 +43,7 @@ ENDING = 5.0
 _KEYS_NAME = "legacy.keys"
 
 
-class Refused(Exception):
+class RequestRefusedError(Exception):
     """The request is not granted; the text is for whoever asked."""
 
 
@@ -56,30 +56,30 @@ def read_request(connection: socket.socket) -> dict[str, str]:
         piece = connection.recv(MAX_REQUEST + 1 - len(data)) if ready else b""
         data += piece
         if not piece or len(data) > MAX_REQUEST:
-            raise Refused(f"send one line of JSON, at most {MAX_REQUEST} bytes, within {PATIENCE:.0f} s")
+            raise RequestRefusedError(f"send one line of JSON, at most {MAX_REQUEST} bytes, within {PATIENCE:.0f} s")
     return parse(data)
 
 
 def parse(line: bytes) -> dict[str, str]:
-    """The request in `line`; Refused says what is wrong, without what it was."""
+    """The request in `line`; RequestRefusedError says what is wrong, without what it was."""
     try:
         request: Any = json.loads(line)
     except (ValueError, RecursionError):
-        raise Refused("this is not JSON") from None
+        raise RequestRefusedError("this is not JSON") from None
     if not isinstance(request, dict) or not {"address", "new"} <= request.keys() <= {"address", "new", "old"}:
-        raise Refused('give "address" and "new", and "old" unless you are root')
+        raise RequestRefusedError('give "address" and "new", and "old" unless you are root')
     if not all(isinstance(value, str) for value in request.values()):
-        raise Refused("give texts")
+        raise RequestRefusedError("give texts")
     if len(request["new"]) < SHORTEST:
-        raise Refused(f"a new password has {SHORTEST} characters at least")
+        raise RequestRefusedError(f"a new password has {SHORTEST} characters at least")
     try:
         for text in request.values():
             text.encode()
         syntax.password(request["new"])
     except UnicodeEncodeError:
-        raise Refused("give texts in UTF-8") from None
+        raise RequestRefusedError("give texts in UTF-8") from None
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise RequestRefusedError(str(error)) from None
     return request
 
 
@@ -92,7 +92,7 @@ def named(address: str) -> str:
 
 
 def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> str:
-    """Do what `request` asks, for which login is returned; Refused if it may not be."""
+    """Do what `request` asks, for which login is returned; RequestRefusedError if it may not be."""
     address = request["address"].strip().lower()
     if not address.isascii():
         # As people see it, and as they may log in.
@@ -104,20 +104,20 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
     if not is_root and not matches(request.get("old", ""), before):
         print(f"<4>wrong old password for {named(request['address'])}", file=sys.stderr, flush=True)
         time.sleep(PENALTY)
-        raise Refused("the address or the old password is wrong")
+        raise RequestRefusedError("the address or the old password is wrong")
     if row is None:
-        raise Refused("there is no such account")
+        raise RequestRefusedError("there is no such account")
     if not is_root and not may_login:
-        raise Refused("login is disabled for this account")
+        raise RequestRefusedError("login is disabled for this account")
     secret = None
     if legacy_auth:
         if keys_file is None:
-            raise Refused("this host lacks the key that passwords of this account need; ask its operator")
+            raise RequestRefusedError("this host lacks the key that passwords of this account need; ask its operator")
         secret = legacy.encrypt(request["new"], legacy.read_keys(keys_file)[0])
     (hashed,) = passwords.hash_all([request["new"]])
     query = "SELECT * FROM v1.set_password(%s, %s, %s, %s, %s)"
     if database.execute(query, [local_part, domain, before, hashed, secret]).fetchone() is None:
-        raise Refused("the password was changed by somebody else at this moment; try again")
+        raise RequestRefusedError("the password was changed by somebody else at this moment; try again")
     return f"{local_part}@{domain}"
 
 
@@ -155,7 +155,7 @@ def main() -> int:
             login = change(database, request, is_from_root(connection), passed_file(_KEYS_NAME))
         if warning := end_sessions(login, sys.argv[1]):
             answer["warning"] = warning
-    except Refused as error:
+    except RequestRefusedError as error:
         answer = {"ok": False, "error": str(error)}
     except (psycopg.Error, DirectoryError, OSError) as error:
         # An error of PostgreSQL may quote a value: its kind has to do.

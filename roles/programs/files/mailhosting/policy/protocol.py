@@ -15,26 +15,27 @@ MAX_REQUEST: Final = 64 * 1024
 Request = Mapping[str, str]
 
 
-class Malformed(ValueError):
+class MalformedRequestError(ValueError):
     """Not a request of Postfix's; the text says why."""
 
 
 def parse(block: bytes) -> dict[str, str]:
     """Read a request, which ends with an empty line; a later attribute of the same name counts.
 
-    Bytes that are not UTF-8 become lone surrogates.  Malformed unless every line is `name=value` and it is a request
-    for an access decision.
+    Bytes that are not UTF-8 become lone surrogates.
+
+    Raises: MalformedRequestError unless every line is `name=value` and it is a request for an access decision.
     """
     if not block.endswith(b"\n\n") and block != b"\n":
-        raise Malformed("it does not end with an empty line")
+        raise MalformedRequestError("it does not end with an empty line")
     attributes: dict[str, str] = {}
     for line in block.decode("utf-8", "surrogateescape").split("\n")[:-2]:
         name, equals, value = line.partition("=")
         if not (name and equals) or "\0" in line:
-            raise Malformed(f"{line[:60]!r} is not name=value")
+            raise MalformedRequestError(f"{line[:60]!r} is not name=value")
         attributes[name] = value
     if attributes.get("request") != "smtpd_access_policy":
-        raise Malformed(f"request is {attributes.get('request', '')[:60]!r}, not smtpd_access_policy")
+        raise MalformedRequestError(f"request is {attributes.get('request', '')[:60]!r}, not smtpd_access_policy")
     return attributes
 
 

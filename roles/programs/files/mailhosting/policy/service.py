@@ -65,7 +65,7 @@ class Service:
                 writer.write(protocol.render(await self.answer(request, previous)))
                 await writer.drain()
                 previous = request
-        except (protocol.Malformed, asyncio.LimitOverrunError) as error:
+        except (protocol.MalformedRequestError, asyncio.LimitOverrunError) as error:
             LOG.warning("no request of Postfix's: %s", error)
         except OSError:
             pass  # an smtpd that ends does not take its leave
@@ -77,7 +77,7 @@ class Service:
             return await reader.readuntil(b"\n\n")
         except asyncio.IncompleteReadError as error:
             if error.partial:
-                raise protocol.Malformed("the client left in the middle of it") from error
+                raise protocol.MalformedRequestError("the client left in the middle of it") from error
             return None
 
     async def answer(self, request: protocol.Request, previous: protocol.Request | None = None) -> str:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
-from .addresses import Addresses
 from .changes import Changes, Settings
 from .model import (
     PROTOCOLS,
@@ -30,8 +29,9 @@ from .model import (
     relay_senders,
 )
 from .problems import Problem
+from .reconcile_addresses import Addresses
 from .rows import AccountRow, AliasRow, Current, TenantRow
-from .rules import check, path
+from .rules_of_items import check, path
 from .syntax import shown
 
 _ONLY_DIRECT: Final = "; the plan's all@ takes mail only from those who write to it themselves"
@@ -67,7 +67,7 @@ def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
     return current.not_loaded(chain(rows, forwards, declared, contacts, catch_alls))
 
 
-def host_facts(settings: Settings) -> dict[str, Any]:
+def host_requirements(settings: Settings) -> dict[str, Any]:
     """What the daemons' static configuration depends on, over all tenants that are not closed."""
     live = {row.name: row for row in settings.tenants.values() if row.state != "closed"}
     kinds = {(row.plan, str(row.overrides)): row for row in live.values()}

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .loops import find_loops
 from .model import MAX_TARGETS, UNSET, Account, Alias, Desired, Domain, Forward, Tenant, effective
 from .problems import Problem
+from .rules_of_loops import find_loops
 from .syntax import shown, size_text
 
 #: Addresses that no plan counts (VM-5): every domain has them.

@@ -18,7 +18,7 @@ from .changes import Changes, DomainMove, DomainRename, Options, Settings
 from .model import Desired, Domain, Tenant
 from .problems import Problem
 from .rows import INVENTORY, AccountRow, AliasRow, Current, DomainRow, FormerDomainRow
-from .rules import move_not_said
+from .rules_of_items import move_not_said
 from .syntax import shown
 
 _DAY = 86400

@@ -6,7 +6,7 @@
 PRIVATE to the collection: it can have breaking changes at any time.
 
 Nothing is refused for it: mail waits or is refused until something is deleted.  What a plan allows in numbers of
-things (max_accounts, max_forward_targets) is in `rules`, and an error.
+things (max_accounts, max_forward_targets) is in `rules_of_items`, and an error.
 """
 
 from __future__ import annotations

@@ -18,15 +18,15 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ._directory import legacy, passwords, render, syntax
 from ._directory.changes import Changes, Options
-from ._directory.final import unloaded_targets
+from ._directory.checks_after import unloaded_targets
 from ._directory.model import Desired
-from ._directory.over import Over, may_be_over, over
-from ._directory.problems import BadInput, DirectoryError
+from ._directory.over_limit import Over, may_be_over, over
+from ._directory.problems import BadInputError, DirectoryError
 from ._directory.reconcile import no_password, reconcile
 from ._directory.rows import Current
 from ._directory.schema import DATABASE, OWNER
-from ._directory.store import SOCKET_DIRECTORY, NoDirectory, Place, Store, connect, locked, understood
-from ._dovecot import NotDone, end_sessions
+from ._directory.store import SOCKET_DIRECTORY, Dsn, NoDirectoryError, Store, connect, locked, understood
+from ._dovecot import DovecotError, end_sessions
 
 #: Lists in a result are cut here: every text of a result is searched for secrets.
 CAP: Final = 100
@@ -42,7 +42,7 @@ FINGERPRINT_KEY: Final = "/etc/mailhosting/fingerprint.key"
 _Value = TypeVar("_Value")
 
 
-class NotYet(DirectoryError):
+class NotMadeYetError(DirectoryError):
     """Something that a run without check mode may have made by the time this one comes to it."""
 
 
@@ -75,7 +75,7 @@ def reported(module: AnsibleModule) -> Iterator[None]:
     """End the module with a message, and never a secret, for whatever an operator can act on."""
     try:
         yield
-    except BadInput as error:
+    except BadInputError as error:
         module.fail_json(msg=f"Nothing was changed.\n{error}")
     except DirectoryError as error:
         module.fail_json(msg=str(error))
@@ -86,10 +86,10 @@ def reported(module: AnsibleModule) -> Iterator[None]:
 @contextmanager
 def opened(module: AnsibleModule) -> Iterator[Store | None]:
     """The store; None in check mode where there is none yet, with a warning."""
-    place = Place(module.params["host"], module.params["user"], module.params["database"])
+    place = Dsn(module.params["host"], module.params["user"], module.params["database"])
     try:
         connection = connect(place)
-    except (ImportError, NoDirectory) as error:
+    except (ImportError, NoDirectoryError) as error:
         if not module.check_mode:
             raise
         module.warn(f"{error}; everything is reported as if the directory were empty")
@@ -109,14 +109,14 @@ def run(
     """Bring the directory to what `request` makes of its present state, and exit the module.
 
     `scope` names the tenants to load (None: all).  `would_change` is what check mode answers when
-    `request` says NotYet.  `more` adds to the result.
+    `request` says NotMadeYetError.  `more` adds to the result.
     """
     with reported(module):
         try:
             with opened(module) as store:
                 changes, current = _write(module, store, scope, request)
                 exceeding = over(current, changes, store.used()) if store and may_be_over(changes) else []
-        except NotYet as error:
+        except NotMadeYetError as error:
             if not module.check_mode:
                 raise
             module.warn(f"{error}; check mode takes it that this comes first")
@@ -130,14 +130,14 @@ def run(
 def _store(module: AnsibleModule, connection: Any) -> Store | None:
     try:
         store = Store(connection)
-    except NoDirectory as error:
+    except NoDirectoryError as error:
         if not module.check_mode:
             raise
         module.warn(f"{error}; everything is reported as if the directory were empty")
         return None
     try:
         store.require_views()
-    except NoDirectory as error:
+    except NoDirectoryError as error:
         if not module.check_mode:
             raise
         module.warn(f"{error}; check mode takes it that this comes first")
@@ -163,7 +163,7 @@ def _write(
     if store and changes.may_end_sessions and not module.check_mode:
         try:
             end_sessions(lambda users: {*store.without_login(users), *changes.logins_anew.intersection(users)})
-        except NotDone as error:
+        except DovecotError as error:
             module.warn(f"The directory is written, but {error}.")
     return changes, current
 

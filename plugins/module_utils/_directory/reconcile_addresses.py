@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .attributes import Differences, compare
 from .changes import AccountChange, Action, AliasChange, Changes, Options
 from .model import Account, Alias, Desired, Tenant
 from .problems import Problem
+from .reconcile_account import Differences, compare
 from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current, nobody
-from .rules import path
+from .rules_of_items import path
 
 
 def _ring(account: Account, takers: Mapping[str, Account]) -> list[Account]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from .changes import Changes, DomainChange, Handover, Options, PlanChange, Settings, TenantChange
-from .domains import Renaming, end_former_domains, former_domains
 from .model import Desired, Domain, Tenant
 from .problems import Problem
+from .reconcile_domains import Renaming, end_former_domains, former_domains
 from .rows import INVENTORY, MADE_BY, PANEL, Current, DomainRow, TenantRow
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from ._directory import syntax
 from ._directory.changes import Hold, HoldOrder
-from ._directory.final import declare_tenant
+from ._directory.checks_after import declare_tenant
 from ._directory.model import HOLD_SCOPES, Tenant
 from ._directory.problems import DirectoryError
 from ._directory.rows import Current
-from ._run import NotYet, value
+from ._directory_module import NotMadeYetError, value
 
 #: The argument spec of the doc fragment `_directory.holds`.
 HOLD_OPTIONS: Final[dict[str, dict[str, Any]]] = {
@@ -58,10 +58,10 @@ def target(domain: str) -> Any:
 
 
 def owner(current: Current, domain: str) -> Tenant:
-    """The tenant that has `domain`, as somebody would declare it.  NotYet if nobody has."""
+    """The tenant that has `domain`, as somebody would declare it.  NotMadeYetError if nobody has."""
     row = current.domains.get(domain)
     if row is None:
-        raise NotYet(f"no tenant has the domain {domain}: mail_tenant or mail_directory gives it to one")
+        raise NotMadeYetError(f"no tenant has the domain {domain}: mail_tenant or mail_directory gives it to one")
     return declare_tenant(current, current.tenants[row.tenant])
 
 
