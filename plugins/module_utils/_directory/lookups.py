@@ -87,12 +87,19 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
             ),
         ),
         # A mail's: by the name that it was accepted for. of_marked is the domain as the queue has it.
-        more="of_marked text DEFAULT NULL",
+        # A login's: what it was found to count from, by which the password was asked for.
+        more="of_marked text DEFAULT NULL, of_login_since text DEFAULT NULL",
         variables="holder record;",
         # An operator may ask for a user as people write it.
         first=f"""IF of_domain = '' AND starts_with(of_local_part, '{SPELLED}') THEN
         SELECT v.local_part, v.domain INTO of_local_part, of_domain
         FROM v1.spelled(substr(of_local_part, {len(SPELLED) + 1})) v;
+    END IF;
+    IF of_login_since <> '' THEN
+        PERFORM FROM v1.passdb v
+        WHERE v.local_part = of_local_part AND v.domain = of_domain
+            AND v.may_login AND v.login_since = of_login_since::double precision;
+        IF NOT FOUND THEN RETURN; END IF;
     END IF;
     IF of_marked IS NOT NULL THEN
         SELECT * INTO holder FROM v1.name_holder v
@@ -110,13 +117,20 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     ),
     "login": _Lookup(
         "dovecot",
-        "username text, password text, protocols text[], cleartext_auth boolean, may_login boolean",
-        (("v.username, v.password, v.protocols, v.cleartext_auth, v.may_login", "passdb"),),
+        "username text, password text, protocols text[], cleartext_auth boolean, may_login boolean,"
+        " login_since double precision",
+        (("v.username, v.password, v.protocols, v.cleartext_auth, v.may_login, v.login_since", "passdb"),),
     ),
     "legacy_login": _Lookup(
         "dovecot",
-        "username text, key_id text, secret text, protocols text[], cleartext_auth boolean, may_login boolean",
-        (("v.username, v.key_id, v.secret, v.protocols, v.cleartext_auth, v.may_login", "legacy_passdb"),),
+        "username text, key_id text, secret text, protocols text[], cleartext_auth boolean, may_login boolean,"
+        " login_since double precision",
+        (
+            (
+                "v.username, v.key_id, v.secret, v.protocols, v.cleartext_auth, v.may_login, v.login_since",
+                "legacy_passdb",
+            ),
+        ),
     ),
     "relay_logins": _Lookup(
         "mailhosting-policy",

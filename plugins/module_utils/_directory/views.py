@@ -347,9 +347,10 @@ JOIN directory.domain other ON other.name = f.renamed_to
 JOIN directory.account ac ON ac.tenant_id = other.tenant_id
 JOIN directory.address ad ON ad.account_id = ac.id;
 
+-- A login counts from `login_since` on, in seconds since 1970.
 CREATE VIEW v1.passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.password,
-       ts.protocols, ts.cleartext_auth, s.may_login
+       ts.protocols, ts.cleartext_auth, s.may_login, extract(epoch FROM ac.login_since)::double precision AS login_since
 FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
@@ -359,7 +360,8 @@ CREATE VIEW v1.legacy_passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username,
        split_part(ac.legacy_secret, '$', 1) AS key_id,
        substr(ac.legacy_secret, strpos(ac.legacy_secret, '$') + 1) AS secret,
-       ts.protocols, ts.cleartext_auth, s.may_login
+       ts.protocols, ts.cleartext_auth, s.may_login,
+       extract(epoch FROM account.login_since)::double precision AS login_since
 FROM directory.standing s
 JOIN directory.account account ON account.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id

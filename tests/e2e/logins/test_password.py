@@ -80,6 +80,34 @@ def test_whoever_got_in_by_the_old_password_is_out(server: Server, host: testinf
     log_in(server, "imaps", NEXT)
 
 
+#: Begins a login whose password takes about a second to check, and changes that password meanwhile.
+OVERTAKEN = """
+import subprocess, sys, time
+address, password = sys.argv[1:]
+psql = "runuser -u postgres -- psql --quiet --dbname=mailhosting".split()
+set_to = "UPDATE directory.account SET password = '%s' WHERE id = (SELECT account_id FROM directory.address" \\
+    " WHERE local_part || '@' || domain = '" + address + "')"
+subprocess.run([*psql, "--command=" + set_to % "{BLF-CRYPT}$2b$14$abcdefghijklmnopqrstuuG.fGb6Le39ByRUzOZpMOwbj31fcF6Zq"])
+doveadm = ["doveadm", "auth", "login", address, password]
+assert subprocess.run(doveadm, stdout=subprocess.DEVNULL).returncode == 0, "not even without a change"
+login = subprocess.Popen(doveadm, stdout=subprocess.PIPE, text=True)
+time.sleep(0.2)
+subprocess.run([*psql, "--command=" + set_to % "{PLAIN}another"])
+assert login.poll() is None, "the password was checked sooner than it was changed"
+print(login.communicate()[0])
+print(login.returncode)
+"""
+
+
+@pytest.mark.timing
+def test_a_password_that_changes_while_a_login_checks_it_lets_nobody_in(host: testinfra.host.Host) -> None:
+    """The end of all sessions would come before this one began."""
+    asked = f"python3 -c {shlex.quote(OVERTAKEN)} {USER.address} tanstaaf"
+    *said, code = host.check_output(asked).splitlines()
+    assert any("auth succeeded" in line for line in said), said
+    assert code != "0", said
+
+
 def test_a_dovecot_that_ends_no_session_is_said(host: testinfra.host.Host) -> None:
     host.check_output("systemctl stop mailhosting-end-sessions.socket")
     try:

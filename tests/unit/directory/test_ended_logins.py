@@ -88,6 +88,44 @@ def test_logins_before_count_no_more(declare: Declare, see: See, change: Callabl
     assert rights(see)[2] == opened(see)[TARO]
 
 
+def may_get_in(see: See, since: str) -> bool:
+    """What Dovecot asks last, with since when logins counted when it read the password."""
+    query = "SELECT FROM v1.mailbox(%s, %s, NULL, %s)"
+    return bool(see("dovecot", query, *TARO.split("@"), since))
+
+
+def password_read(see: See) -> str:
+    """Since when logins count, as Dovecot is told with the password, and hands on."""
+    ((since,),) = see("dovecot", "SELECT login_since::text FROM v1.login(%s, %s)", *TARO.split("@"))
+    return str(since)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_password_that_was_read_before_opens_nothing(
+    declare: Declare, see: See, change: Callable[[Declare], object]
+) -> None:
+    declare(acme(account(TARO, password_hash="{PLAIN}first")))
+    since = password_read(see)
+    assert may_get_in(see, since)
+    change(declare)
+    assert not may_get_in(see, since)
+    assert may_get_in(see, password_read(see))
+
+
+def test_nor_does_a_login_that_was_held_meanwhile(declare: Declare, store: Store, see: See) -> None:
+    declare(acme(TARO))
+    since = password_read(see)
+    hold(store, "login", TARO)
+    assert not may_get_in(see, since)
+
+
+def test_mail_arrives_whatever_ended_logins(declare: Declare, store: Store, see: See) -> None:
+    """Dovecot has read no password then."""
+    declare(acme(TARO))
+    hold(store, "login", TARO)
+    assert may_get_in(see, "")
+
+
 def test_nothing_else_ends_a_login(declare: Declare, see: See) -> None:
     declare(acme(account(TARO, password_hash="{PLAIN}first")))
     since = opened(see)
