@@ -87,6 +87,12 @@ def test_a_request_is_one_line(monkeypatch: pytest.MonkeyPatch, pieces: list[byt
         sender.join()
 
 
+def warned(log: pytest.LogCaptureFixture) -> list[str]:
+    """What is in the journal."""
+    assert {record.levelname for record in log.records} <= {"WARNING"}
+    return log.messages
+
+
 def test_the_owner_changes_it(database: Any, store: Store) -> None:
     assert service.change(database, request(old=OLD, address=TARO.upper()), False, None) == TARO
     hashed, secret, _applied = columns(store)
@@ -95,21 +101,19 @@ def test_the_owner_changes_it(database: Any, store: Store) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"old": ""}, {"old": "wrong"}, {"old": OLD, "address": "nobody@acme.example"}])
-def test_nobody_else_does(
-    database: Any, store: Store, more: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nobody_else_does(database: Any, store: Store, more: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     before = columns(store)
     with pytest.raises(service.RequestRefusedError, match="the address or the old password is wrong"):
         service.change(database, request(**more), False, None)
     assert columns(store) == before
-    assert capsys.readouterr().err == f"<4>wrong old password for {more.get('address', TARO)}\n"
+    assert warned(caplog) == [f"wrong old password for {more.get('address', TARO)}"]
 
 
 @pytest.mark.parametrize("text", ["a secret", "<0>x", "a\nb@acme.example", "x" * 4000 + "@acme.example", ""])
-def test_what_is_no_address_is_not_logged(database: Any, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_address_is_not_logged(database: Any, text: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(service.RequestRefusedError):
         service.change(database, request(address=text), False, None)
-    assert capsys.readouterr().err == "<4>wrong old password for what is no address\n"
+    assert warned(caplog) == ["wrong old password for what is no address"]
 
 
 def test_root_sets_it(database: Any, store: Store) -> None:
@@ -163,11 +167,11 @@ def test_sessions_are_ended_by_who_can(tmp_path: Path, answer: bytes, is_well: b
     assert (warning is None) is is_well
 
 
-def test_without_a_dovecot_nobody_is_logged_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_dovecot_nobody_is_logged_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert service.end_sessions(TARO, str(tmp_path / "none")) is None
     (tmp_path / "not a socket").touch()
     assert "may be open" in service.end_sessions(TARO, str(tmp_path / "not a socket"))
-    assert TARO in capsys.readouterr().err
+    assert TARO in "".join(warned(caplog))
 
 
 def test_the_next_run_of_files_leaves_it_alone(database: Any, store: Store, declare: Declare) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from mailhosting.common.address import Address
 from mailhosting.common.address import parse as address
+from mailhosting.common.log import MOST
 from mailhosting.gate import transaction
 from mailhosting.gate.bulk_mail_counts import Rule
-from mailhosting.gate.decision_log import MOST, About, describe, write
+from mailhosting.gate.decision_log import About, describe, write
 from mailhosting.gate.model import BulkMail, Destinations, LocalTarget
 from mailhosting.gate.transaction import Gate
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -91,6 +92,14 @@ def test_a_login_opens_relaying() -> None:
     rows = Rows([("hanako@acme.example", 1800, LONG_AGO), (TARO, 1800, LONG_AGO)])
     assert answer(RELAY, rows, logged_in(60)) == decision.PERMIT
     assert rows.asked == [("taro", "acme.example")]
+
+
+def test_the_journal_says_who_relays(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    forged = RELAY | {"queue_id": "4fXY", "recipient": "a b@outside.example"}
+    answer(forged, Rows([(TARO, 1800, LONG_AGO)]), logged_in(60))
+    said = "queue_id=4fXY tenant=- sasl_username=taro@acme.example client_address=192.0.2.7 from=taro@acme.example"
+    assert caplog.messages == [f'POP before SMTP: {said} to="a b@outside.example"']
 
 
 def test_what_is_relayed_has_a_line_above_postfixs_own_once_a_mail() -> None:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import Milter
 import milter
 
+from ..common import log
 from ..common.systemd import passed_text, ready
 from ..common.valkey import Valkey
 from .counters import Counters
@@ -75,5 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log.set_up()
     main()

@@ -1,22 +1,18 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is decided of mails, a line each: the same fields in the same order, `name=value`, `-` for what there is not.
-
-A value that is not plain is quoted as JSON quotes: nothing that somebody else says ends a value, a field or a line.
-"""
+"""What is decided of mails, a line each, in the fields of `common.log`."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from traceback import extract_tb
 from typing import Final, Literal
 
+from ..common import log
 from .model import Tenant
 
 LOG: Final = logging.getLogger(__name__)
@@ -34,10 +30,6 @@ _LEVELS: Final[dict[Decision, int]] = {
 }
 #: What writes a decision about the mail at hand, by whose rule it is.
 Note = Callable[[Decision, str, Tenant | None], None]
-
-_PLAIN: Final = re.compile(r"[\w.:@+<>/-]+", re.ASCII)
-#: Characters of a value: an address has 320 at most.
-MOST: Final = 320
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def write(
     level = _LEVELS[decision] if level is None else level
     if not LOG.isEnabledFor(level):
         return
-    fields = {
+    values = {
         "queue_id": about.queue_id,
         "tenant": tenant.name if tenant else None,
         "sasl_username": about.account,
@@ -74,21 +66,10 @@ def write(
         "decision": decision,
         "code": code,
     }
-    line = " ".join(f"{name}={_value(value)}" for name, value in fields.items())
-    LOG.log(level, "%s reason=%s", line, json.dumps(_short(reason)))
+    LOG.log(level, "%s reason=%s", log.fields(values), log.quoted(reason))
 
 
 def describe(error: Exception) -> str:
     """An error that nobody expected, and where it comes from, innermost first."""
     places = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(extract_tb(error.__traceback__))]
     return f"{type(error).__name__} at {', '.join(places[:4])}: {error}"
-
-
-def _value(value: str | None) -> str:
-    if not value:
-        return "-"
-    return value if _PLAIN.fullmatch(value) and len(value) <= MOST else json.dumps(_short(value))
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= MOST else f"{value[:MOST]}..."

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import struct
 import sys
@@ -22,7 +23,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+from ..common import log
 from ..common.systemd import passed
+
+LOG: Final = logging.getLogger(__name__)
 
 POSTGRESQL: Final = "/var/run/postgresql/.s.PGSQL.5432"
 #: Seconds from when PostgreSQL was first missed in which questions are held.
@@ -115,7 +119,7 @@ class StandIn:
             await asyncio.sleep(PAUSE)
         self._back.set()
         self._over.set()
-        print(f"The directory was away for {time.monotonic() - missed:.1f} s.", flush=True)
+        LOG.info("The directory was away for %.1f s.", time.monotonic() - missed)
 
     async def _answers(self, begins: bytes) -> bool:
         """Whether PostgreSQL lets a client in: it may be starting, or shutting down."""
@@ -196,6 +200,7 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    log.set_up()
     if not passed():
         sys.exit("mailboxes.directory_away: start it by mailhosting-directory-away.socket")
     asyncio.run(serve())

@@ -9,10 +9,16 @@ goes to standard error.
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
+
+from ..common import log
+
+LOG: Final = logging.getLogger(__name__)
 
 #: Whoever is logged in is known here; without it Dovecot does not run, and nobody is.
 ANVIL = Path("/run/dovecot/anvil")
@@ -27,17 +33,18 @@ def main() -> int:
     """Read, end, and say so; the exit code."""
     line = sys.stdin.readline(1024)
     if not LOGIN.fullmatch(line):
-        print("<4>asked to end sessions of what is no login", file=sys.stderr)
+        LOG.warning("asked to end sessions of what is no login")
         return 1
     if ANVIL.exists():
         try:
             subprocess.run([*DOVEADM, line.rstrip("\n")], check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
         except (subprocess.SubprocessError, OSError) as error:
-            print(f"<4>{error}", file=sys.stderr)
+            LOG.warning("%s", error)
             return 1
     print("ended", flush=True)
     return 0
 
 
 if __name__ == "__main__":
+    log.set_up()
     sys.exit(main())

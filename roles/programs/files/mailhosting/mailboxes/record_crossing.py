@@ -9,13 +9,18 @@ is found at night, when all mailboxes are compared with their quotas.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from typing import Final
 
 import psycopg
 
+from ..common import log
 from ..common.directory import CONNINFO
 from ..common.errors import one_line
+
+LOG: Final = logging.getLogger(__name__)
 
 #: Seconds before each attempt.
 PAUSES = (0, 2, 10, 30)
@@ -41,9 +46,10 @@ def main(username: str, direction: str, percent: str) -> int:
             reason = one_line(error)
         else:
             return 0
-    print(f"{username} {direction} {percent} % is not recorded: {reason}", file=sys.stderr)
+    LOG.error("%s %s %s %% is not recorded: %s", username, direction, percent, reason)
     return 1
 
 
 if __name__ == "__main__":
+    log.set_up()
     sys.exit(main(*sys.argv[1:]))

@@ -8,13 +8,18 @@ Runs as vmail, to whom the directory shows nothing else.  Ends with 1 when a mai
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
+from ..common import log
 from ..common.directory import CONNINFO
+
+LOG: Final = logging.getLogger(__name__)
 
 
 def home(base: Path, account_id: int) -> Path:
@@ -51,12 +56,13 @@ def main(base: Path) -> int:
         for (account_id,) in expired:
             try:
                 if remove(connection, base, int(account_id)):
-                    print(f"removed {home(base, int(account_id))}")
+                    LOG.info("removed %s", home(base, int(account_id)))
             except (OSError, psycopg.Error) as error:
-                print(f"mailbox {account_id}: {error}", file=sys.stderr)
+                LOG.error("mailbox %s: %s", account_id, error)  # noqa: TRY400  what it is, is said
                 failed += 1
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
+    log.set_up()
     sys.exit(main(Path(sys.argv[1])))

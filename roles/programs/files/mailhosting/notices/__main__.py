@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from ..common import log
 from ..common.errors import one_line
 from ..common.systemd import ready
 from . import settings
@@ -20,7 +21,7 @@ from . import settings
 #: Seconds between looks at what can be forgotten, and until a lost directory is tried again.
 HOUR, BREATH = 3600, 2
 
-LOG: Final = logging.getLogger("mailhosting_notices")
+LOG: Final = logging.getLogger(__name__)
 
 
 def serve(configured: settings.Settings) -> None:
@@ -75,5 +76,5 @@ def main(path: str, *, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log.set_up()
     sys.exit(main(sys.argv[1], check=sys.argv[2:] == ["--check"]))

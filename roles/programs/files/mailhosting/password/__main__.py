@@ -13,21 +13,25 @@ Sessions that began with the old password end before the answer.  If they could 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import socket
 import struct
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from mailhosting_directory import legacy, passwords, syntax
 from mailhosting_directory.password_hashes import matches
 from mailhosting_directory.problems import DirectoryError
 
+from ..common import log
 from ..common.directory import CONNINFO
 from ..common.systemd import passed_file
+
+LOG: Final = logging.getLogger(__name__)
 
 #: Bytes of a request, and seconds that it may take to arrive.
 MAX_REQUEST = 4096
@@ -102,7 +106,7 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
     row = database.execute("SELECT * FROM v1.password_of(%s, %s)", [local_part, domain]).fetchone()
     before, legacy_auth, may_login = row or (None, False, False)
     if not is_root and not matches(request.get("old", ""), before):
-        print(f"<4>wrong old password for {named(request['address'])}", file=sys.stderr, flush=True)
+        LOG.warning("wrong old password for %s", named(request["address"]))
         time.sleep(PENALTY)
         raise RequestRefusedError("the address or the old password is wrong")
     if row is None:
@@ -135,7 +139,7 @@ def end_sessions(login: str, path: str) -> str | None:
         ended = False
     if ended:
         return None
-    print(f"<4>sessions of {login} that began with the old password may be open", file=sys.stderr, flush=True)
+    LOG.warning("sessions of %s that began with the old password may be open", login)
     return "the password is set, but sessions that began with the old one may be open"
 
 
@@ -159,11 +163,12 @@ def main() -> int:
         answer = {"ok": False, "error": str(error)}
     except (psycopg.Error, DirectoryError, OSError) as error:
         # An error of PostgreSQL may quote a value: its kind has to do.
-        print(f"{type(error).__name__}", file=sys.stderr)
+        LOG.warning("%s", type(error).__name__)
         answer = {"ok": False, "error": "not possible at the moment; try again later"}
     connection.sendall(json.dumps(answer).encode() + b"\n")
     return 0
 
 
 if __name__ == "__main__":
+    log.set_up()
     sys.exit(main())

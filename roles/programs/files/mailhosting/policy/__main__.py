@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
 import sys
 from contextlib import suppress
 
+from ..common import log
 from ..common.asynchronous import AsyncDirectory, AsyncValkey
 from ..common.errors import ValkeyError
 from ..common.systemd import notify, passed, passed_text, ready
@@ -54,7 +54,7 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log.set_up()
     if not passed():
         sys.exit("policy: start it by mailhosting-policy.socket")
     asyncio.run(serve())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from ..common import keys
+from ..common import keys, log
 from ..common.address import Address, parse
 from ..common.errors import SourceError, ValkeyError
 from . import decision, protocol
@@ -107,10 +107,9 @@ class Service:
         username = await self._login_before(request)
         if username is None:
             return decision.NO_OPINION
-        LOG.info(
-            "POP before SMTP: client_address=%s sasl_username=%s from=%r to=%r",
-            request.get("client_address", ""), username, request.get("sender", ""), request.get("recipient", ""),
-        )  # fmt: skip
+        of_request = {"from": request.get("sender"), "to": request.get("recipient")}
+        of_request |= {name: request.get(name) for name in ("queue_id", "client_address")}
+        LOG.info("POP before SMTP: %s", log.fields({**of_request, "sasl_username": username}))
         return permission
 
     async def _login_before(self, request: protocol.Request) -> str | None:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from pathlib import Path
 
+from ..common import log
 from ..common.systemd import passed_text, ready
 from .service import Service, Times
 from .sources import Directory, Mailboxes, Valkey
@@ -33,5 +33,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log.set_up()
     main()
