@@ -16,10 +16,13 @@ from ..plugin_utils import _on_host
 _OPTIONS = {
     "name": {"type": "list", "elements": "str", "required": True},
     "daemon_reload": {"type": "bool", "default": False},
+    "absent": {"type": "list", "elements": "str", "default": []},
 }
 _RUNNING = {"active", "activating", "reloading"}
 #: Enabled, or nothing that could be: Debian's generator has each cluster of PostgreSQL started.
 _ENABLED = {"enabled", "enabled-runtime", "generated", "static"}
+#: Where roles put units: what lies elsewhere is no role's to remove.
+_OURS = "/etc/systemd/system/"
 
 
 class ActionModule(ActionBase):
@@ -31,22 +34,25 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, options = self.validate_argument_spec(_OPTIONS)
         names: list[str] = options["name"]
-        units = states(names, _on_host.output(self, look(names)))
+        found = states([*names, *options["absent"]], _on_host.output(self, look([*names, *options["absent"]])))
+        units = {name: found[name] for name in names}
+        former = {name: found[name] for name in options["absent"] if found[name]["FragmentPath"].startswith(_OURS)}
         stopped = [name for name, unit in units.items() if unit["ActiveState"] not in _RUNNING]
         disabled = [name for name, unit in units.items() if unit["UnitFileState"] not in _ENABLED]
         # Also of a run that was killed before it told systemd.
         reload = options["daemon_reload"] or any(unit["NeedDaemonReload"] == "yes" for unit in units.values())
-        commands = ["daemon-reload"] * reload
-        commands += [f"enable {shlex.join(disabled)}"] if disabled else []
-        commands += [f"start {shlex.join(stopped)}"] if stopped else []
+        commands = removal(former)
+        commands += ["systemctl --quiet daemon-reload"] if reload or former else []
+        commands += [f"systemctl --quiet enable {shlex.join(disabled)}"] if disabled else []
+        commands += [f"systemctl --quiet start {shlex.join(stopped)}"] if stopped else []
         if commands and not self._task.check_mode:
-            _on_host.output(self, " && ".join(f"systemctl --quiet {command}" for command in commands))
-        return {**result, "changed": bool(disabled or stopped), "started": stopped}
+            _on_host.output(self, " && ".join(commands))
+        return {**result, "changed": bool(disabled or stopped or former), "started": stopped}
 
 
 def look(names: Sequence[str]) -> str:
     """The command whose output `states` reads."""
-    properties = "--property=ActiveState,UnitFileState,NeedDaemonReload"
+    properties = "--property=ActiveState,UnitFileState,NeedDaemonReload,FragmentPath"
     return shlex.join(["systemctl", "show", properties, "--", *names])
 
 
@@ -57,3 +63,18 @@ def states(names: Sequence[str], output: str) -> dict[str, Mapping[str, str]]:
         name: dict(line.split("=", 1) for line in paragraph.split("\n"))
         for name, paragraph in zip(names, paragraphs, strict=True)
     }
+
+
+def removal(units: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The commands that end units, by what `states` says of them, and remove their files."""
+    if not units:
+        return []
+    enabled = [name for name, unit in units.items() if unit["UnitFileState"].startswith("enabled")]
+    failed = [name for name, unit in units.items() if unit["ActiveState"] == "failed"]
+    return [
+        # A timer or path that is still enabled could start what is being removed.
+        *([f"systemctl --quiet disable {shlex.join(enabled)}"] if enabled else []),
+        f"systemctl --quiet stop {shlex.join(units)}",
+        *([f"systemctl --quiet reset-failed {shlex.join(failed)}"] if failed else []),
+        f"rm -f -- {shlex.join(dict.fromkeys(unit['FragmentPath'] for unit in units.values()))}",
+    ]

@@ -26,6 +26,13 @@ options:
       service of a timer.
     type: bool
     default: false
+  absent:
+    description:
+      - Units that earlier releases had. They are disabled and stopped, and then their files go.
+      - Of a template an instance is named. A unit whose file is not below C(/etc/systemd/system) is left alone.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Says what would change. A unit that does not exist yet would be started.
@@ -46,6 +53,11 @@ EXAMPLES = r"""
     name: [mailhosting-gate@in.service, mailhosting-gate@out.service]
     daemon_reload: "{{ __gate_files is changed }}"
   register: __gate_units
+
+- name: Run the notices, and nothing that earlier releases had beside them
+  mailhosting.stack.units:
+    name: [mailhosting-notices.service]
+    absent: [mailhosting-quota.timer, mailhosting-quota.path, mailhosting-quota@all.service]
 """
 
 RETURN = r"""

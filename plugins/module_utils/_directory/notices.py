@@ -101,18 +101,13 @@ BEGIN ATOMIC
     WHERE ad.local_part = of_local_part AND ad.domain = of_domain AND ad.account_id IS NOT NULL;
 END;
 
--- Accounts whose usage is to be compared with their quota: those where one changed, or all that have both a quota and
--- thresholds.
-CREATE FUNCTION v1.quota_accounts(only_changed boolean) RETURNS TABLE (username text)
+-- Accounts whose quota, or its thresholds, changed since their usage was compared with it.
+CREATE FUNCTION v1.quota_rechecks() RETURNS TABLE (username text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT ad.local_part || '@' || ad.domain
-    FROM directory.address ad
-    JOIN directory.account ac ON ac.id = ad.account_id
-    JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
-    WHERE CASE WHEN only_changed
-        THEN EXISTS (SELECT FROM directory.quota_recheck r WHERE r.account_id = ac.id)
-        ELSE coalesce(ac.quota, ts.mailbox_quota, 0) > 0 AND cardinality(ts.quota_warnings) > 0 END;
+    FROM directory.quota_recheck r
+    JOIN directory.address ad ON ad.account_id = r.account_id;
 END;
 
 -- `usage`: KiB in use by username.
@@ -127,13 +122,6 @@ BEGIN ATOMIC
     DELETE FROM directory.quota_recheck r USING directory.address ad, jsonb_each_text(usage) u
     WHERE r.account_id = ad.account_id
     AND ad.local_part = split_part(u.key, '@', 1) AND ad.domain = split_part(u.key, '@', 2);
-END;
-
--- Whether somebody's usage is to be compared with a quota that changed.
-CREATE FUNCTION v1.quota_recheck_wanted() RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT EXISTS (SELECT FROM directory.quota_recheck r JOIN directory.address ad ON ad.account_id = r.account_id);
 END;
 
 -- Notices that are due. `account`: its address, if it takes mail; `direct`: the contact is a mailbox here whose mail
@@ -213,9 +201,9 @@ BEGIN ATOMIC
 END;
 
 GRANT EXECUTE ON FUNCTION v1.add_notice TO "mailhosting-gate";
-GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_accounts, v1.compare_quotas TO vmail;
-GRANT EXECUTE ON FUNCTION v1.quota_recheck_wanted, v1.due_notices, v1.next_notice, v1.notice_reached,
-    v1.notice_put_off, v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
+GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_rechecks, v1.compare_quotas TO vmail;
+GRANT EXECUTE ON FUNCTION v1.due_notices, v1.next_notice, v1.notice_reached, v1.notice_put_off,
+    v1.notice_ended, v1.forget_notices TO "mailhosting-notices";
 """
 
 

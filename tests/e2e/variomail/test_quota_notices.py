@@ -385,7 +385,7 @@ def test_a_crossing_that_was_missed_is_found_at_night(box: Box, host: testinfra.
     time.sleep(1)
     assert box.subjects() == []
     for _night in range(2):
-        host.check_output("systemctl start mailhosting-quota@all")
+        host.check_output("systemctl reset-failed mailhosting-usage; systemctl restart mailhosting-usage")
         assert settled(box, WARNING)
 
 

@@ -23,9 +23,8 @@ SENDER = "mailhosting-notices"
 FUNCTIONS = {
     "add_notice('x', NULL, NULL, '{}', 'x')": {gate.USER},
     "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
-    "quota_accounts(true)": {"vmail"},
+    "quota_rechecks()": {"vmail"},
     "compare_quotas('{}')": {"vmail"},
-    "quota_recheck_wanted()": {SENDER},
     "due_notices()": {SENDER},
     "next_notice()": {SENDER},
     "notice_reached(1, 'x')": {SENDER},
@@ -157,9 +156,7 @@ def test_nothing_is_remembered_of_mailboxes_with_room(see: See) -> None:
 
 
 def wanted(see: See) -> set[str]:
-    usernames = {username for (username,) in see("vmail", "SELECT username FROM v1.quota_accounts(true)")}
-    assert see(SENDER, "SELECT v1.quota_recheck_wanted()") == [(bool(usernames),)]
-    return usernames
+    return {username for (username,) in see("vmail", "SELECT username FROM v1.quota_rechecks()")}
 
 
 def test_a_changed_quota_has_its_accounts_compared(declare: Declare, see: See) -> None:
@@ -214,7 +211,7 @@ def test_who_falls_under_a_threshold_that_is_no_more_is_not_told(
     assert queued(see) == [("quota_warning", 90), *expected]
 
 
-def test_all_that_are_compared_at_night(declare: Declare, see: See) -> None:
+def test_who_has_a_quota_and_thresholds_is_told_when_all_are_compared(declare: Declare, see: See) -> None:
     declare(
         desired(
             tenant("acme", TARO, account("jiro@acme.example", quota=None)),
@@ -222,8 +219,10 @@ def test_all_that_are_compared_at_night(declare: Declare, see: See) -> None:
             tenant("free", account("a@free.example", quota=1), "b@free.example", plan="large"),
         )
     )
-    usernames = see("vmail", "SELECT username FROM v1.quota_accounts(false) ORDER BY 1")
-    assert usernames == [("a@free.example",), (TARO,)]
+    for (username,) in see("vmail", "SELECT username FROM v1.usage_account"):
+        use(see, 200, username)
+    told = see("mailhosting", "SELECT facts ->> 'account' FROM directory.notice ORDER BY 1")
+    assert told == [("a@free.example",), (TARO,)]
 
 
 def test_a_closed_account_is_nobodys_concern(declare: Declare, see: See) -> None:

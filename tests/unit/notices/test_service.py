@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from mailhosting.notices import service as program
-from mailhosting.notices import usage
 from mailhosting.notices.directory import Notice
 from mailhosting.notices.mail import Sender
 from mailhosting.notices.people import Recipient, recipients
@@ -148,14 +147,3 @@ def test_a_notice_that_cannot_be_written_stops_no_other(bad: dict[str, Any], cap
 def test_an_address_as_a_command_has_it() -> None:
     assert quoted("12:30@acme.example") == '"12:30"@acme.example'
     assert quoted(TARO) == TARO
-
-
-def test_usage_as_dovecot_prints_it() -> None:
-    rows = [
-        {"username": TARO, "quota_name": "user", "type": "STORAGE", "value": "9609", "limit": "10240", "percent": "93"},
-        {"username": TARO, "quota_name": "user", "type": "MESSAGE", "value": "3", "limit": "-", "percent": "0"},
-        {"username": HANAKO, "quota_name": "user", "type": "STORAGE", "value": "error", "limit": "error"},
-    ]
-    assert usage.used(rows) == {TARO: 9609}
-    assert usage.used([]) == {}
-    assert [list(batch) for batch in usage.batches(["a"] * 1001)] == [["a"] * 500, ["a"] * 500, ["a"]]

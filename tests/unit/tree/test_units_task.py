@@ -18,6 +18,7 @@ PLAY = """
     - mailhosting.stack.units:
         name: [a.service, b@in.service, c.timer]
         daemon_reload: {reload}
+        absent: [{absent}]
       register: units
     - debug: {{msg: "started={{{{ units.started | join(' ') }}}}"}}
 """
@@ -29,6 +30,8 @@ show) cat {folder}/states ;;
 esac
 """
 WELL = ("active", "enabled", "no")
+GONE = ("inactive", "", "no")
+ETC = "/etc/systemd/system"
 
 
 @pytest.fixture(name="host")
@@ -42,16 +45,17 @@ def _host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def are(host: Path, *units: tuple[str, str, str]) -> None:
-    names = ("ActiveState", "UnitFileState", "NeedDaemonReload")
-    paragraphs = ("".join(f"{name}={value}\r\n" for name, value in zip(names, unit, strict=True)) for unit in units)
+def are(host: Path, *units: tuple[str, ...]) -> None:
+    names = ("ActiveState", "UnitFileState", "NeedDaemonReload", "FragmentPath")
+    values = [(*unit, "")[:4] for unit in units]
+    paragraphs = ("".join(f"{name}={value}\r\n" for name, value in zip(names, unit, strict=True)) for unit in values)
     # As ssh brings them: with a terminal.
     (host / "states").write_bytes("\r\n".join(paragraphs).encode())
 
 
 def test_units_that_run_are_left_alone(host: Path, play: Play) -> None:
     are(host, WELL, ("activating", "enabled", "no"), WELL)
-    run = play(PLAY.format(reload=False))
+    run = play(PLAY.format(reload=False, absent=""))
     assert "changed=0 " in run.stdout, run
     assert "started=\n" in run.stdout.replace('"', "\n"), run
     assert not (host / "done").read_text()
@@ -60,11 +64,11 @@ def test_units_that_run_are_left_alone(host: Path, play: Play) -> None:
 def test_what_is_missing_is_done_in_order(host: Path, play: Play) -> None:
     """The second does not exist for systemd yet; the third's file was written by a run that was killed."""
     are(host, ("failed", "enabled", "no"), ("inactive", "", "no"), ("active", "disabled", "yes"))
-    checked = play(PLAY.format(reload=False), "--check")
+    checked = play(PLAY.format(reload=False, absent=""), "--check")
     assert "changed=1 " in checked.stdout, checked
     assert not (host / "done").read_text()
 
-    run = play(PLAY.format(reload=False))
+    run = play(PLAY.format(reload=False, absent=""))
     assert "changed=1 " in run.stdout, run
     assert "started=a.service b@in.service" in run.stdout, run
     assert (host / "done").read_text().splitlines() == [
@@ -76,7 +80,7 @@ def test_what_is_missing_is_done_in_order(host: Path, play: Play) -> None:
 
 def test_files_of_other_units_are_read_anew_on_demand(host: Path, play: Play) -> None:
     are(host, WELL, WELL, WELL)
-    run = play(PLAY.format(reload=True))
+    run = play(PLAY.format(reload=True, absent=""))
     assert "changed=0 " in run.stdout, run
     assert (host / "done").read_text() == "--quiet daemon-reload\n"
 
@@ -86,6 +90,44 @@ def test_what_systemd_says_of_a_failure_is_told(host: Path, play: Play) -> None:
         SYSTEMCTL.format(folder=host, outcome='[ "$2" != start ] || { echo Job for a.service failed. >&2; exit 1; }')
     )
     are(host, ("inactive", "enabled", "no"), WELL, WELL)
-    run = play(PLAY.format(reload=False))
+    run = play(PLAY.format(reload=False, absent=""))
     assert "failed=1 " in run.stdout, run
     assert "Job for a.service failed." in run.stdout + run.stderr
+
+
+OLD = "old.timer, old@all.service, old@changed.service"
+
+
+def test_units_of_earlier_releases_end_before_their_files_go(host: Path, play: Play) -> None:
+    for name in ("systemctl", "rm"):
+        program = host / "bin" / name
+        program.write_text(SYSTEMCTL.format(folder=host, outcome="true").replace('"$@"', f'{name} "$@"'))
+        program.chmod(0o755)
+    are(
+        host,
+        *[WELL] * 3,
+        ("active", "enabled", "no", f"{ETC}/old.timer"),
+        ("inactive", "static", "no", f"{ETC}/old@.service"),
+        ("failed", "static", "no", f"{ETC}/old@.service"),
+    )
+    checked = play(PLAY.format(reload=False, absent=OLD), "--check")
+    assert "changed=1 " in checked.stdout, checked
+    assert not (host / "done").read_text()
+
+    run = play(PLAY.format(reload=False, absent=OLD))
+    assert "changed=1 " in run.stdout, run
+    assert [line for line in (host / "done").read_text().splitlines() if "old" in line or "reload" in line] == [
+        "systemctl --quiet disable old.timer",
+        "systemctl --quiet stop old.timer old@all.service old@changed.service",
+        "systemctl --quiet reset-failed old@changed.service",
+        f"rm -f -- {ETC}/old.timer {ETC}/old@.service",
+        "systemctl --quiet daemon-reload",
+    ]
+
+
+@pytest.mark.parametrize("unit", [GONE, ("active", "enabled", "no", "/usr/lib/systemd/system/old.timer")])
+def test_what_is_gone_or_is_not_ours_is_left_alone(host: Path, play: Play, unit: tuple[str, ...]) -> None:
+    are(host, *[WELL] * 3, unit, GONE, GONE)
+    run = play(PLAY.format(reload=False, absent=OLD))
+    assert "changed=0 " in run.stdout, run
+    assert not (host / "done").read_text()

@@ -30,6 +30,18 @@ class Directory:
     down: bool = False
     recorded: list[Any] = field(default_factory=list)
     days: list[date] = field(default_factory=list)
+    changed: list[Account] = field(default_factory=list)
+    compared: list[dict[Account, int]] = field(default_factory=list)
+
+    def quota_rechecks(self) -> list[Account]:
+        self._up()
+        return list(self.changed)
+
+    def compare_quotas(self, used: Mapping[Account, int]) -> None:
+        self._up()
+        if used:
+            self.compared.append(dict(used))
+        self.changed = [account for account in self.changed if account not in used]
 
     def accounts(self, usernames: Iterable[str] | None = None) -> list[Account]:
         self._up()
@@ -244,10 +256,14 @@ def test_a_valkey_that_is_lost_again_meanwhile_is_not_complete(host: Any) -> Non
 def test_it_is_compared_every_night(settled: Any) -> None:
     settled.valkey.sizes[BILL] = 1
     at = datetime.fromtimestamp(NOON).astimezone().replace(hour=3, minute=50, second=0) + timedelta(days=1)
+    settled.directory.compared.clear()
     settled.look(at.timestamp() - 1)
     assert settled.valkey.sizes[BILL] == 1
     settled.look(at.timestamp())
     assert settled.valkey.sizes == RIGHT
+    # In the same pass: each mailbox was measured once, and again where Valkey was wrong.
+    assert settled.directory.compared == [RIGHT]
+    assert settled.mailboxes.asked == [[TARO, HANAKO, BILL], [BILL]]
 
 
 def test_what_changes_while_it_is_compared_is_left_alone(settled: Any) -> None:
@@ -338,3 +354,63 @@ def test_while_the_directory_is_away_it_goes_on(settled: Any, caplog: pytest.Log
     assert len(settled.directory.recorded) == 2
     # Once each, not at every try.
     assert [record.message for record in caplog.records].count("collect: the directory: away") == 1
+
+
+def test_a_quota_that_changed_is_compared_at_the_next_look(settled: Any) -> None:
+    settled.directory.compared.clear()
+    settled.directory.changed = [TARO]
+    settled.look(NOON + 4)
+    settled.look(NOON + 6)
+    assert settled.directory.compared == [{TARO: 100}]
+    assert settled.mailboxes.asked == [[TARO]]
+
+
+def test_a_quota_that_changed_is_compared_without_valkey(settled: Any) -> None:
+    settled.directory.compared.clear()
+    settled.valkey.down = True
+    settled.directory.changed = [TARO]
+    settled.look(NOON + 4)
+    assert settled.directory.compared == [{TARO: 100}]
+
+
+def test_a_quota_that_changes_while_all_are_compared_does_not_wait_for_the_end(settled: Any) -> None:
+    many = [Account(number, f"u{number}@acme.example", 10) for number in range(1200)]
+    settled.directory.there = many
+    settled.mailboxes.sizes = dict.fromkeys(many, 5)
+    settled.valkey.sizes = dict.fromkeys(many, 5)
+    settled.directory.compared.clear()
+    settled.mailboxes.meanwhile = lambda: (
+        settled.directory.changed.append(many[1100]) if len(settled.mailboxes.asked) == 1 else None
+    )
+    settled.valkey.run_id = "two"
+    settled.look(NOON + 4)
+    assert [len(compared) for compared in settled.directory.compared] == [500, 1, 500, 200]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_mailbox_that_cannot_be_measured_keeps_no_other_quota_waiting(settled: Any, alone: bool) -> None:
+    settled.directory.compared.clear()
+    settled.directory.changed = [HANAKO] if alone else [HANAKO, TARO]
+    settled.mailboxes.down = alone
+    del settled.mailboxes.sizes[HANAKO]
+    settled.look(NOON + 4)
+    settled.mailboxes.down = False
+    settled.directory.changed.append(BILL)
+    settled.look(NOON + 6)
+    assert settled.directory.compared == [*([] if alone else [{TARO: 100}]), {BILL: 300}]
+    # It is tried again, and not at every look.
+    settled.mailboxes.sizes[HANAKO] = 200
+    settled.look(NOON + 8)
+    assert settled.directory.changed == [HANAKO]
+    settled.look(NOON + 4 + AGAIN)
+    assert settled.directory.compared[-1] == {HANAKO: 200}
+    assert settled.directory.changed == []
+
+
+def test_many_quotas_that_changed_are_compared_in_parts(settled: Any) -> None:
+    many = [Account(number, f"u{number}@acme.example", 10) for number in range(1001)]
+    settled.mailboxes.sizes = dict.fromkeys(many, 5)
+    settled.directory.changed = many
+    settled.directory.compared.clear()
+    settled.look(NOON + 4)
+    assert [len(compared) for compared in settled.directory.compared] == [500, 500, 1]

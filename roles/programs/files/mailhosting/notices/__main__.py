@@ -32,7 +32,6 @@ def serve(configured: settings.Settings) -> None:
     from .post import Post
     from .service import Service
 
-    flag = Path(os.environ["NOTICES_QUOTA_CHANGED"])
     carrier = Post(configured.lmtp_socket, "/usr/sbin/sendmail")
     forgotten = float(-HOUR)
     said = ""
@@ -45,8 +44,6 @@ def serve(configured: settings.Settings) -> None:
                 service = Service(directory, carrier, configured)
                 while True:
                     seconds = service.work()
-                    if directory.quota_changed():
-                        flag.touch()
                     if time.monotonic() - forgotten >= HOUR:
                         directory.forget(configured.keep_days)
                         forgotten = time.monotonic()

@@ -81,8 +81,3 @@ class Directory:
     def forget(self, days: int) -> None:
         """Remove what ended so long ago."""
         self._connection.execute("SELECT v1.forget_notices(%s)", [days])
-
-    def quota_changed(self) -> bool:
-        """Whether the usage of some mailbox is to be compared with its quota."""
-        row = self._connection.execute("SELECT v1.quota_recheck_wanted()").fetchone()
-        return bool(row and row[0])

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from ..common.errors import SourceError, ValkeyError, ValkeyUnavailableError
+from ..common.errors import DoveadmError, SourceError, ValkeyError, ValkeyUnavailableError
 from .model import Account
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ class Service:
     _run_id: str = ""  # of the Valkey that was looked at last; empty: it may have missed something since
     _not_before: dict[str, float] = field(default_factory=dict)  # Unix time by what is to be done
     _failed: dict[str, str] = field(default_factory=dict)  # what was said last, by what could not be done
+    _unmeasured: dict[Account, float] = field(default_factory=dict)  # until when a mailbox is left alone
+    _now: float = 0
     _collected: float = 0
 
     def look(self, now: float) -> None:
         """Do what is due.  `now`: Unix time."""
+        self._now = now
+        self._try("recheck", now, self._recheck, now, now)
         self._try("look", now, lambda: self._look(now), now, now)
         if now >= self._not_before.get("collect", 0):
             self._try("collect", now, lambda: self._collect(now), now + self.times.collect)
@@ -96,17 +100,39 @@ class Service:
         if names:
             known = self.valkey.used(self.directory.accounts(names))
             filled = self._fill([account for account, size in known.items() if size is None])
-            corrected = self._correct([account for account, size in known.items() if size is not None])
+            _measured, wrong = self._measure([account for account, size in known.items() if size is not None])
+            corrected = self._correct(wrong)
             LOG.info("asked for %d: %d were missing, %d wrong", len(names), filled, corrected)
+
+    def _recheck(self) -> None:
+        """Compare mailboxes whose quota has changed with it: Dovecot sees only what mail changes."""
+        now = self._now
+        self._unmeasured = {account: until for account, until in self._unmeasured.items() if now < until}
+        waiting = [account for account in self.directory.quota_rechecks() if account not in self._unmeasured]
+        failure: DoveadmError | None = None
+        for batch in _batches(waiting):
+            measured: dict[Account, int] = {}
+            try:
+                measured = self.mailboxes.measure(batch)
+            except DoveadmError as error:
+                failure = error
+            self.directory.compare_quotas(measured)
+            # The directory still has those; none keeps others waiting.
+            self._unmeasured |= dict.fromkeys(set(batch) - measured.keys(), now + AGAIN)
+        if failure is not None:
+            raise failure
+        if waiting:
+            LOG.info("compared %d mailboxes with quotas that changed", len(waiting))
 
     def _fill(self, accounts: Sequence[Account]) -> int:
         """Measure and write those of `accounts` that Valkey does not have; how many."""
         return self.valkey.fill(self.mailboxes.measure(accounts)) if accounts else 0
 
     def _batches(self, accounts: Sequence[Account]) -> Iterator[Sequence[Account]]:
-        for start in range(0, len(accounts), BATCH):
-            yield accounts[start : start + BATCH]
+        for batch in _batches(accounts):
+            yield batch
             self._wanted()
+            self._try("recheck", self._now, self._recheck, self._now, self._now)
 
     def _build(self) -> None:
         """Fill in everything that is missing, and say that nothing is."""
@@ -126,12 +152,14 @@ class Service:
         return sum(self._fill(batch) for batch in self._batches(missing))
 
     def _compare(self) -> None:
-        """Correct what Valkey has wrong, and remove the keys of accounts that are gone."""
+        """Compare mailboxes with Valkey and with their quotas; remove the keys of accounts that are gone."""
         accounts = self.directory.accounts()
         filled = self._fill_all(accounts)
         corrected = 0
         for batch in self._batches(accounts):
-            corrected += self._correct(batch)
+            measured, wrong = self._measure(batch)
+            self.directory.compare_quotas(measured)
+            corrected += self._correct(wrong)
         gone = self.valkey.known() - {(account.id, account.username) for account in accounts}
         # An account may have been made since.
         gone -= {(account.id, account.username) for account in self.directory.accounts(name for _id, name in gone)}
@@ -140,21 +168,24 @@ class Service:
             "compared %d accounts: %d were missing, %d wrong, %d gone", len(accounts), filled, corrected, forgotten
         )
 
-    def _correct(self, accounts: Sequence[Account]) -> int:
-        """Replace what Valkey has wrong of `accounts`; how many."""
-        wrong = self._wrong(accounts) if accounts else {}
+    def _correct(self, accounts: Collection[Account]) -> int:
+        """Replace what Valkey has wrong of `accounts`, where it was wrong a moment ago; how many."""
         # A mail may have come between the two looks; who is wrong twice is wrong.
-        return self.valkey.correct(self._wrong(list(wrong))) if wrong else 0
+        _measured, wrong = self._measure(accounts)
+        return self.valkey.correct(wrong) if wrong else 0
 
-    def _wrong(self, accounts: Sequence[Account]) -> dict[Account, tuple[int, int]]:
-        """What Valkey had before the mailboxes were measured, and what they have."""
-        before = self.valkey.used(accounts)
-        measured = self.mailboxes.measure(accounts)
-        return {
+    def _measure(self, accounts: Collection[Account]) -> tuple[dict[Account, int], dict[Account, tuple[int, int]]]:
+        """Bytes in the mailboxes; and of those that Valkey has wrong, what it had before and what they have."""
+        if not accounts:
+            return {}, {}
+        before = self.valkey.used(list(accounts))
+        measured = self.mailboxes.measure(before)
+        wrong = {
             account: (had, measured[account])
             for account, had in before.items()
             if had is not None and account in measured and had != measured[account]
         }
+        return measured, wrong
 
     def _epoch(self) -> str:
         """The name of this life of Valkey.  Raises: ValkeyError while usage is not complete in it."""
@@ -183,3 +214,8 @@ class Service:
         )
         self._collected = now
         LOG.info("collected what %d accounts use", len(used))
+
+
+def _batches(accounts: Sequence[Account]) -> Iterator[Sequence[Account]]:
+    for start in range(0, len(accounts), BATCH):
+        yield accounts[start : start + BATCH]

@@ -43,6 +43,18 @@ class Directory:
         """Ids of all tenants."""
         return [number for (number,) in self._connections.ask("SELECT tenant_id FROM v1.usage_tenant")]
 
+    def quota_rechecks(self) -> list[Account]:
+        """Mailboxes whose quota, or thresholds of it, have changed since they were compared."""
+        usernames = [username for (username,) in self._connections.ask("SELECT username FROM v1.quota_rechecks()")]
+        return self.accounts(usernames) if usernames else []
+
+    def compare_quotas(self, used: Mapping[Account, int]) -> None:
+        """Have people told whose mailbox, of so many bytes, has reached a threshold or fallen under one."""
+        if used:
+            # In KiB, as the function of the release before has it.
+            kibibytes = {account.username: size // 1024 for account, size in used.items()}
+            self._connections.ask("SELECT v1.compare_quotas(%s::jsonb)", json.dumps(kibibytes))
+
     def record(
         self, used: Mapping[int, int], day: date, counters: Mapping[date, Mapping[int, Mapping[str, int]]], epoch: str
     ) -> None:
