@@ -23,10 +23,13 @@ sys.path.insert(0, PACKAGES)
 from mailhosting.common.address import Address  # noqa: E402
 from mailhosting.common.address import parse as address  # noqa: E402
 from mailhosting.common.valkey import Valkey  # noqa: E402
+from mailhosting.gate.charges import HEADER_ALLOWANCE_BYTES  # noqa: E402
+from mailhosting.gate.context import Gate, Texts  # noqa: E402
 from mailhosting.gate.counters import Counters  # noqa: E402
 from mailhosting.gate.directory import Directory  # noqa: E402
-from mailhosting.gate.model import Destinations, Limit, LocalTarget, Mailbox, Owner, Tenant  # noqa: E402
-from mailhosting.gate.transaction import HEADER_ALLOWANCE_BYTES, Gate, Reply, Texts, Transaction  # noqa: E402
+from mailhosting.gate.mail import Mail  # noqa: E402
+from mailhosting.gate.model import Destinations, Limit, LocalTarget, Mailbox, Owner, Reply, Tenant  # noqa: E402
+from mailhosting.gate.transaction import Transaction  # noqa: E402
 
 TARO = Mailbox(11, "taro@acme.example")
 ACME = Tenant(
@@ -46,11 +49,17 @@ class OneTenant:
 
     def owner(self, _whose: Address) -> Owner:
         return Owner(
-            TARO.account_id, ACME.id, TARO.username, may_send=True, may_login=True, protocols=("smtp", "submission")
+            TARO.account_id,
+            ACME.id,
+            TARO.username,
+            may_send=True,
+            may_login=True,
+            protocols=("smtp", "submission"),
+            tenant=ACME,
         )
 
     def destinations(self, _to: Address) -> Destinations:
-        return Destinations((LocalTarget(TARO, ACME.id, 0),), ())
+        return Destinations((LocalTarget(TARO, ACME.id, 0),), (), (ACME,))
 
     def tenant(self, _number: int) -> Tenant:
         return ACME
@@ -69,9 +78,10 @@ def main() -> None:
     gate = Gate(directory, valkey, Counters(valkey, directory.mailboxes), texts, {"send": (), "receive": ()})
 
     def passes(given_up_after: int | None) -> bool:
-        mail = Transaction(gate, "Q", "192.0.2.7", "submission", TARO.username, address(TARO.username), 0)
+        envelope = Mail("Q", "192.0.2.7", "submission", TARO.username, address(TARO.username), 0)
+        mail = Transaction(gate, envelope)
         steps: tuple[Callable[[], object], ...] = (
-            mail.mail,
+            mail.begin,
             lambda: mail.recipient(TARO.username),
             lambda: mail.body(b""),
         )

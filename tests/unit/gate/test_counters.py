@@ -31,7 +31,6 @@ from mailhosting.gate.model import (
     RateCharge,
     Refused,
     SpaceCheck,
-    Verdict,
     Window,
 )
 
@@ -59,7 +58,7 @@ def charge(*limits: Limit, subject: LimitSubject = TENANT, messages: int = 1, re
     return [RateCharge(subject, limits, messages, recipients)]
 
 
-def send(counters: Counters, charges: Sequence[RateCharge], times: int = 1) -> Verdict:
+def send(counters: Counters, charges: Sequence[RateCharge], times: int = 1) -> Allowed | Refused:
     """The last of so many mails."""
     for _number in range(times - 1):
         assert counters.commit(charges, []) == Allowed()
@@ -78,7 +77,7 @@ def in_pool(needed: int, quota: int = 1000) -> SpaceCheck:
     return SpaceCheck("tenant", 7, quota, needed)
 
 
-def refused_by(verdict: Verdict) -> Refused:
+def refused_by(verdict: Allowed | Refused) -> Refused:
     assert isinstance(verdict, Refused), verdict
     return verdict
 

@@ -16,9 +16,9 @@ from mailhosting.common.address import parse as address
 from mailhosting.common.log import MOST
 from mailhosting.gate import transaction
 from mailhosting.gate.bulk_mail_counts import Rule
+from mailhosting.gate.context import Gate
 from mailhosting.gate.decision_log import About, describe, write
 from mailhosting.gate.model import BulkMail, Destinations, LocalTarget
-from mailhosting.gate.transaction import Gate
 
 from .server import Server
 from .test_milter import conversation
@@ -94,7 +94,7 @@ def test_a_pool_and_a_mailbox(gate: Gate, told: Told, server: Server, log: pytes
     server.ask("SET", f"mh:1:total:{ACME}", 0)
     refused = {"decision": "reject", "code": "452"}
     mail = begun(gate, **BY_TARO)
-    assert mail.mail() is None
+    assert mail.begin() is None
     assert mail.recipient("a@far.example") is None
     assert mail.recipient(TARO.username) is not None
     assert only(log, **OF_TARO, to=TARO.username, **refused) == "the pool is full"
@@ -128,7 +128,7 @@ def test_bulk_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: 
     told.tenants[ACME] = tenant(ACME, bulk_mail=BulkMail(Rule(2, None, 3600), None, hold))
     for _mail in range(2):
         mail = begun(gate, **BY_TARO)
-        assert [mail.mail(), mail.recipient("a@far.example")] == [None, None]
+        assert [mail.begin(), mail.recipient("a@far.example")] == [None, None]
         mail.body(RUN)
         mail.end()
     stopped, decided = lines(log)
@@ -139,13 +139,13 @@ def test_bulk_mail(gate: Gate, told: Told, log: pytest.LogCaptureFixture, hold: 
     assert [{name: line[name] for name in named} for line in (stopped, decided)] == [named] * 2
     log.clear()
     if not hold:
-        assert begun(gate, **BY_TARO).mail() is not None
+        assert begun(gate, **BY_TARO).begin() is not None
         assert only(log, **OF_TARO, to="-", decision="reject", code="550") == "stopped for bulk_mail"
 
 
 def test_without_the_directory(gate: Gate, told: Told, log: pytest.LogCaptureFixture) -> None:
     mail = begun(gate, **BY_TARO)
-    assert mail.mail() is None
+    assert mail.begin() is None
     told.down = True
     mail.recipient("a@far.example")
     put_off = {"decision": "defer", "code": "451"}
@@ -166,7 +166,7 @@ def test_usage_that_is_not_known(gate: Gate, told: Told, log: pytest.LogCaptureF
     assert only(log, **TO_TARO, decision="unchecked") == f"usage of the mailbox of {TARO.username} is not known"
 
 
-@pytest.mark.parametrize("step", ["mail", "recipient", "header", "body", "end"])
+@pytest.mark.parametrize("step", ["begin", "recipient", "header", "body", "end"])
 def test_what_nobody_expected(
     conversation: Any, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, step: str
 ) -> None:
@@ -183,7 +183,7 @@ def test_what_nobody_expected(
     conversation.eom()
     found = lines(log)[0]
     assert (found["decision"], found["code"], found["client_address"]) == ("defer", "451", "192.0.2.7")
-    assert found["queue_id"] == ("-" if step == "mail" else "4fXY")
+    assert found["queue_id"] == ("-" if step == "begin" else "4fXY")
     assert re.fullmatch(
         r"ValueError at test_decision_log.py:\d+, .*: a word\nINFO queue_id=Q tenant=t1", found["reason"]
     )

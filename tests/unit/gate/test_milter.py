@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
-from mailhosting.gate.fields import Field
-from mailhosting.gate.transaction import Gate, Outcome, Transaction
+from mailhosting.gate.checks.base import ChangeHeader, ClearSender, InsertHeader
+from mailhosting.gate.context import Gate
+from mailhosting.gate.transaction import Outcome, Transaction
 
 from .test_transaction import gate, told
 
@@ -36,9 +37,11 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     added: list[tuple[Any, ...]] = []
     attributes = {"getsymval": {"{daemon_name}": "smtp"}.get, "setreply": lambda code, *_rest: said.append(code)}
     attributes["addheader"] = lambda *field: added.append(field)
+    senders: list[str] = []
+    attributes["chgfrom"] = senders.append
     changed: list[tuple[Any, ...]] = []
     attributes["chgheader"] = lambda *field: changed.append(field)
-    heard = {"gate": gate, "said": said, "added": added, "changed": changed}
+    heard = {"gate": gate, "said": said, "added": added, "changed": changed, "senders": senders}
     found = cast("Any", type("Heard", (Conversation,), heard))()
     vars(found).update(attributes)
     found.connect("far.example", "inet", ("192.0.2.7", 4000))
@@ -85,7 +88,7 @@ def test_what_a_submitted_mail_lacks_is_added_to_it(conversation: Any) -> None:
 def test_what_a_mail_came_for_stands_before_what_it_came_with(
     conversation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = Outcome(on_top=(("X-Original-To", "sales@acme.example"),))
+    outcome = Outcome(actions=(InsertHeader("X-Original-To", "sales@acme.example"),))
     monkeypatch.setattr(Transaction, "end", lambda _mail: outcome)
     assert mail(conversation) == 0
     assert conversation.added == [("X-Original-To", " sales@acme.example", 0)]
@@ -131,7 +134,21 @@ def test_a_received_line_of_postfixs_that_is_seen_loses_its_client(
 
 def test_a_field_is_changed_by_its_number(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = [("Received", 2, " for <taro@acme.example>"), ("From", 1, " <taro@acme.example>")]
-    outcome = Outcome(changed=tuple(Field(*change) for change in changes))
+    outcome = Outcome(actions=tuple(ChangeHeader(*change) for change in changes))
     monkeypatch.setattr(Transaction, "end", lambda _mail: outcome)
     assert mail(conversation) == 0
     assert conversation.changed == changes
+
+
+def test_an_envelope_loses_its_sender(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transaction, "end", lambda _mail: Outcome(actions=(ClearSender(),)))
+    assert mail(conversation) == 0
+    assert conversation.senders == ["<>"]
+
+
+def test_a_held_mail_is_taken(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transaction, "end", lambda _mail: Outcome(hold="bulk_mail"))
+    reasons: list[str] = []
+    vars(conversation)["quarantine"] = reasons.append
+    assert mail(conversation) == 0
+    assert reasons == ["bulk_mail"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mailhosting.stack.plugins.plugin_utils import _gate_settings as settings
-from mailhosting.gate.transaction import Texts
+from mailhosting.gate.context import Texts
 
 ROLE = Path(__file__).parents[3] / "roles" / "gate"
 A_LIMIT = "a limit has one of messages, recipients, and per"

@@ -17,19 +17,28 @@ from mailhosting.common.address import Address
 from mailhosting.common.address import parse as address
 from mailhosting.common.errors import DirectoryError
 from mailhosting.common.valkey import Valkey
+from mailhosting.gate.checks.base import AddHeader, ChangeHeader, ClearSender, InsertHeader
+from mailhosting.gate.context import Gate, Texts
 from mailhosting.gate.counters import Counters
 from mailhosting.gate.directory import Directory
-from mailhosting.gate.model import Destinations, ExternalTarget, Limit, LocalTarget, Mailbox, Owner, Tenant
+from mailhosting.gate.mail import Mail
+from mailhosting.gate.model import (
+    TRY_LATER,
+    Destinations,
+    ExternalTarget,
+    Limit,
+    LocalTarget,
+    Mailbox,
+    Owner,
+    Reply,
+    Tenant,
+)
 from mailhosting.gate.transaction import (
     LOGIN_ENDED,
     MAY_NOT_SEND,
     ON_HOLD,
     TOO_MANY,
-    TRY_LATER,
-    Gate,
     Outcome,
-    Reply,
-    Texts,
     Transaction,
 )
 
@@ -97,14 +106,19 @@ class Told:
                 may_send = mailbox.username not in self.may_not_send
                 tenant = BOLT if mailbox is BILL else ACME
                 owner = Owner(number, tenant, mailbox.username, may_send, self.held.get(number), True, LISTENERS)
+                owner = replace(owner, tenant=self.tenant(tenant))
                 return replace(owner, **self.rights) if mailbox is TARO else owner
-        return Owner(None, ACME, None, False) if whose.domain == "acme.example" else None
+        of_acme = Owner(None, ACME, None, False, tenant=self.tenant(ACME))
+        return of_acme if whose.domain == "acme.example" else None
 
     def destinations(self, to: Address) -> Destinations:
         if self.down:
             raise DirectoryError("the directory: gone")
         outside = Destinations((), (ExternalTarget(None, None),))
-        return self.ends.get("@".join(to), outside)
+        found = self.ends.get("@".join(to), outside)
+        numbers = {target.tenant_id for target in found.local} | {target.tenant_id for target in found.external}
+        known = (self.tenant(number) for number in sorted(number for number in numbers if number))
+        return replace(found, tenants=tuple(tenant for tenant in known if tenant))
 
     def tenant(self, number: int) -> Tenant | None:
         return self.tenants.get(number)
@@ -142,13 +156,13 @@ def gate(told: Told, valkey: Valkey) -> Gate:
 
 def begun(gate: Gate, sender: str = "x@far.example", login: str | None = None, **attributes: Any) -> Transaction:
     known = {"queue_id": "Q", "client": "192.0.2.7", "listener": "smtp", "declared_size": 0, **attributes}
-    return Transaction(gate=gate, login=login, sender=address(sender), **known)
+    return Transaction(gate, Mail(login=login, sender=address(sender), **known))
 
 
 def sent(gate: Gate, *recipients: str, size: int = 100, headers: tuple[tuple[str, str], ...] = (), **who: Any) -> str:
     """The code of the first refusal, 250 for a mail that is taken."""
     mail = begun(gate, **who)
-    replies = [mail.mail(), *(mail.recipient(to) for to in recipients)]
+    replies = [mail.begin(), *(mail.recipient(to) for to in recipients)]
     for name, value in headers:
         mail.header(name, value, len(name) + len(value) + 3)
     mail.body(b"x" * size)
@@ -169,7 +183,7 @@ def test_a_session_sends_no_longer_than_its_login_may(gate: Gate, told: Told, lo
     told.rights = {"may_login": False}
     for sender in ("", TARO.username):
         mail = begun(gate, sender=sender, login=login)
-        assert [mail.mail(), mail.recipient(BILL.username)] == [None, MAY_NOT_SEND]
+        assert [mail.begin(), mail.recipient(BILL.username)] == [None, MAY_NOT_SEND]
     # What others send on by it, and what comes for it, is no session's.
     assert sent(gate, TARO.username) == "250"
 
@@ -177,7 +191,7 @@ def test_a_session_sends_no_longer_than_its_login_may(gate: Gate, told: Told, lo
 def test_a_session_on_hold_is_told_so(gate: Gate, told: Told) -> None:
     told.may_not_send = (TARO.username,)
     mail = begun(gate, sender=TARO.username, login=TARO.username)
-    assert [mail.mail(), mail.recipient(BILL.username)] == [None, ON_HOLD]
+    assert [mail.begin(), mail.recipient(BILL.username)] == [None, ON_HOLD]
 
 
 ENDS = {
@@ -192,15 +206,15 @@ def test_a_session_ends_with_its_login(gate: Gate, told: Told, rights: dict[str,
     """At a recipient, and at the end of a mail that was long in coming."""
     told.rights = {"login_since": 1000.0}
     mail = begun(gate, login=TARO.username, listener="submission", connected=1000.0)
-    assert [mail.mail(), mail.recipient(BILL.username)] == [None, None]
+    assert [mail.begin(), mail.recipient(BILL.username)] == [None, None]
     told.rights = rights
     assert mail.end().reply == LOGIN_ENDED
     mail = begun(gate, login=TARO.username, listener="submission", connected=1000.0)
-    assert [mail.mail(), mail.recipient(BILL.username)] == [None, LOGIN_ENDED]
+    assert [mail.begin(), mail.recipient(BILL.username)] == [None, LOGIN_ENDED]
     # Of a login that came after it, and of what is no session's.
     later = begun(gate, login=TARO.username, listener="submission", connected=1001.0)
     expected = None if "login_since" in rights else LOGIN_ENDED
-    assert [later.mail(), later.recipient(BILL.username)] == [None, expected]
+    assert [later.begin(), later.recipient(BILL.username)] == [None, expected]
     assert sent(gate, TARO.username) == "250"
 
 
@@ -246,7 +260,7 @@ def test_recipients_of_a_mail_that_is_given_up_begin_no_pause(gate: Gate, told: 
     assert sent(gate, "a@far.example", login=TARO.username) == "250"
     for _attempt in range(3):
         mail = begun(gate, login=TARO.username)
-        said = [mail.recipient(f"{number}@far.example") for number in range(4) if mail.mail() is None]
+        said = [mail.recipient(f"{number}@far.example") for number in range(4) if mail.begin() is None]
         assert said == [None, None, TEXTS.limit, TEXTS.limit]
     assert told.notices == []
     assert sent(gate, "a@far.example", "b@far.example", login=TARO.username) == "250"
@@ -320,7 +334,17 @@ def test_an_answer_leaves_without_a_sender(
     assert mail.recipient(BILL.username) is None
     for name, value in headers:
         mail.header(name, value, 10)
-    assert mail.end().no_sender is no_sender
+    assert (ClearSender() in mail.end().actions) is no_sender
+
+
+def changes(outcome: Outcome) -> list[tuple[str, int, str]]:
+    """Name, number and value of the header fields that a mail has otherwise."""
+    actions = outcome.actions
+    return [(action.name, action.number, action.value) for action in actions if isinstance(action, ChangeHeader)]
+
+
+def inserted(outcome: Outcome) -> list[InsertHeader]:
+    return [action for action in outcome.actions if isinstance(action, InsertHeader)]
 
 
 REDIRECTED = ("X-Sieve-Redirected-From", " taro@Acme.example")
@@ -351,11 +375,11 @@ THROUGH_DOVECOT = (("Delivered-To", " taro+box@Acme.example"), ("Received", " by
 def test_what_filters_send_says_a_name_as_people_write_it(
     gate: Gate, headers: tuple[tuple[str, str], ...], listener: str, changed: list[tuple[str, int, str]]
 ) -> None:
-    mail = begun(gate, sender=TARO.username, written=TARO.username, listener=listener)
+    mail = begun(gate, sender=TARO.username, written_sender=TARO.username, listener=listener)
     assert mail.recipient(BILL.username) is None
     for name, value in headers:
         mail.header(name, value, 10)
-    assert list(mail.end().changed) == changed
+    assert changes(mail.end()) == changed
 
 
 DEMANDED = ("Date", "From", "Message-ID")
@@ -364,15 +388,21 @@ DEMANDED = ("Date", "From", "Message-ID")
 def added(gate: Gate, *names: str, to: str = "a@far.example", **attributes: Any) -> dict[str, str]:
     """What a mail with fields of these names gets."""
     mail = begun(gate, **attributes)
-    assert [mail.mail(), mail.recipient(to)] == [None, None]
+    assert [mail.begin(), mail.recipient(to)] == [None, None]
     for name in names:
         mail.header(name, " x", len(name) + 5)
-    return dict(mail.end().added)
+    actions = mail.end().actions
+    return {action.name: action.value for action in actions if isinstance(action, AddHeader)}
 
 
 def test_what_our_peoples_programs_leave_out_is_added(gate: Gate, told: Told, server: Server) -> None:
     tokyo = replace(gate, zone=ZoneInfo("Asia/Tokyo"))
-    ours = {"login": TARO.username, "listener": "submission", "written": "Sales@acme.example", "host": "mx1.example"}
+    ours = {
+        "login": TARO.username,
+        "listener": "submission",
+        "written_sender": "Sales@acme.example",
+        "host": "mx1.example",
+    }
     found = added(tokyo, "Subject", **ours)
     assert tuple(found) == DEMANDED
     assert found["From"] == "Sales@acme.example"
@@ -386,19 +416,19 @@ def test_what_our_peoples_programs_leave_out_is_added(gate: Gate, told: Told, se
     assert added(gate, sender="", login=TARO.username)["From"] == TARO.username
     told.logins = [TARO.username]
     server.ask("SET", f"mh:1:login:192.0.2.7/{TARO.username}", 1)
-    assert tuple(added(gate, sender=TARO.username, written=TARO.username)) == DEMANDED
+    assert tuple(added(gate, sender=TARO.username, written_sender=TARO.username)) == DEMANDED
 
 
 def test_what_others_write_stays_as_it_is(gate: Gate) -> None:
     assert added(gate, "Subject", to=BILL.username) == {}
     # A stranger who names us has logged in nowhere.
-    assert added(gate, to=BILL.username, sender=TARO.username, written=TARO.username) == {}
-    assert added(gate, sender=TARO.username, written=TARO.username, listener="own") == {}
+    assert added(gate, to=BILL.username, sender=TARO.username, written_sender=TARO.username) == {}
+    assert added(gate, sender=TARO.username, written_sender=TARO.username, listener="own") == {}
 
 
 def ended(gate: Gate, *recipients: str, **attributes: Any) -> Outcome:
     mail = begun(gate, **attributes)
-    assert not any([mail.mail(), *(mail.recipient(to) for to in recipients)])
+    assert not any([mail.begin(), *(mail.recipient(to) for to in recipients)])
     return mail.end()
 
 
@@ -425,18 +455,18 @@ def test_a_mailbox_is_told_which_address_a_mail_came_for(
     for alias in ("sales@acme.example", "sales\n@acme.example"):
         told.ends[alias] = Destinations((LocalTarget(TARO, ACME, 0),), ())
     told.ends["kept@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0),), (ExternalTarget(13, ACME),))
-    expected = () if told_to is None else (("X-Original-To", told_to),)
-    assert ended(gate, *recipients, login=TARO.username).on_top == expected
+    expected = [] if told_to is None else [InsertHeader("X-Original-To", told_to)]
+    assert inserted(ended(gate, *recipients, login=TARO.username)) == expected
 
 
 def test_a_recipient_that_was_refused_hides_nothing(gate: Gate, told: Told) -> None:
     told.ends["sales@acme.example"] = Destinations((LocalTarget(TARO, ACME, 0),), ())
     told.tenants[BOLT] = tenant(BOLT, receive_limits=at_most(0))
     mail = begun(gate)
-    assert mail.mail() is None
+    assert mail.begin() is None
     assert mail.recipient(BILL.username) is not None
     assert mail.recipient("sales@acme.example") is None
-    assert mail.end().on_top == (("X-Original-To", "sales@acme.example"),)
+    assert inserted(mail.end()) == [InsertHeader("X-Original-To", "sales@acme.example")]
 
 
 @pytest.mark.parametrize("who", [{"login": TARO.username}, {"listener": "local", "sender": "root@host.example"}])
@@ -489,7 +519,7 @@ def test_all_of_a_large_domain_is_enough_for_one_mail(gate: Gate, told: Told) ->
 
 def test_sizes_are_told_at_mail_at_rcpt_and_at_the_end(gate: Gate, told: Told) -> None:
     told.tenants[ACME] = tenant(ACME, max_message_size=1000)
-    assert begun(gate, login=TARO.username, declared_size=1001).mail() == TEXTS.message_size
+    assert begun(gate, login=TARO.username, declared_size=1001).begin() == TEXTS.message_size
     assert begun(gate, declared_size=1001).recipient(TARO.username) == TEXTS.message_size
     assert begun(gate, declared_size=1001).recipient(BILL.username) is None
     assert [sent(gate, TARO.username, size=size) for size in (998, 999)] == ["250", "552"]
@@ -589,6 +619,15 @@ def test_what_is_counted_of_a_day(gate: Gate, server: Server) -> None:
     }
 
 
+def test_a_rejected_recipient_is_counted_of_the_day(gate: Gate, told: Told, server: Server) -> None:
+    told.tenants[BOLT] = tenant(BOLT, receive_limits=at_most(0))
+    assert sent(gate, "a@far.example", BILL.username, login=TARO.username) == "423"
+    counts = {}
+    for key in cast("list[bytes]", server.ask("KEYS", "mh:1:day:*")):
+        counts[key.rpartition(b":")[2]] = server.ask("HGETALL", key.decode())
+    assert counts == {b"1": [b"sent_refused", b"1"], b"2": [b"received_refused", b"1"]}
+
+
 def test_without_valkey_mail_flows(gate: Gate, told: Told, server: Server) -> None:
     told.tenants[ACME] = tenant(ACME, receive_limits=at_most(0))
     assert sent(gate, TARO.username) == "423"
@@ -598,7 +637,7 @@ def test_without_valkey_mail_flows(gate: Gate, told: Told, server: Server) -> No
 
 def test_without_the_directory_mail_is_put_off(gate: Gate, told: Told) -> None:
     told.down = True
-    assert begun(gate, login=TARO.username).mail() == TRY_LATER
+    assert begun(gate, login=TARO.username).begin() == TRY_LATER
     assert begun(gate).recipient(TARO.username) == TRY_LATER
     assert gate.may_log_in("192.0.2.7") == TRY_LATER
     told.down = False

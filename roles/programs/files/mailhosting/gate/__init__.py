@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gate: a milter that knows each tenant's limits, pools and rules.
 
-Python of Debian 13; no part of the collection is imported.  `model`, `tenant_settings`, `charges` and `fingerprint` are
-pure, `counters` and `bulk_mail_counts` ask Valkey, `directory` asks the directory, `decision_log` writes the log;
-`attribution` tells whose a mail is, `stops` looks for bulk mail, `transaction` decides about one mail, `bounces` reads
-Postfix's bounces, `milter` speaks with Postfix.
+Python of Debian 13; no part of the collection is imported.  From the top down: `milter` speaks with Postfix,
+`transaction` follows one mail and asks `checks`; `attribution` tells whose the mail is, `charges` what it costs;
+`bounces` reads Postfix's bounces; `blocks` and `notices` record what people are told; `counters` and
+`bulk_mail_counts` ask Valkey, `directory` asks the directory, `decision_log` writes the log; `mail`, `model`,
+`tenant_settings`, `fields` and `fingerprint` are pure.
 """

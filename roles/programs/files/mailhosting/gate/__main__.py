@@ -19,11 +19,12 @@ import milter
 from ..common import log
 from ..common.systemd import passed_text, ready
 from ..common.valkey import Valkey
+from .context import Gate, Texts
 from .counters import Counters
 from .directory import Directory
 from .milter import Conversation
+from .model import Reply
 from .tenant_settings import read_limits
-from .transaction import Gate, Reply, Texts
 
 #: What the milter is called in libmilter's messages.
 NAME: Final = "mailhosting-gate"

@@ -14,17 +14,17 @@ from ..common import keys
 from ..common.address import Address
 from ..common.errors import DirectoryError, ValkeyError
 from ..common.valkey import Valkey, sound
+from .blocks import CountedParty, record_invalid_recipients
 from .bulk_mail_counts import invalid_recipients
 from .decision_log import About, Decision, describe, write
 from .directory import Directory
 from .fingerprint import Reader
 from .model import Owner, Tenant
-from .stops import Crowd, count_invalid
 
 LOG: Final = logging.getLogger(__name__)
 
 #: How Postfix's listener for what it sends itself is called.
-BOUNCE: Final = "bounce"
+BOUNCE_LISTENER: Final = "bounce"
 #: What Postfix says of the mail that it returns.
 _QUEUE_ID: Final = re.compile(r"^x-postfix-queue-id:[ \t]*(\w{1,40})\s*$", re.IGNORECASE | re.MULTILINE)
 #: Seconds that it is remembered who sent a mail: Postfix has given it up by then.
@@ -63,12 +63,13 @@ class Bounce:
         try:
             owner = self.directory.owner(self._to)
             account_id = sent_by(self.valkey, status) or (owner.account_id if owner else None)
-            tenant = self.directory.tenant(owner.tenant_id) if owner else None
+            tenant = owner.tenant if owner else None
             if tenant is None or account_id is None or owner is None:
                 return
             username = owner.username if owner.account_id == account_id else None
             self._account = username or str(account_id)
-            count_invalid(self.directory, self.valkey, Crowd(tenant, account_id, username), recipients, self._note)
+            sender = CountedParty(tenant, account_id, username)
+            record_invalid_recipients(self.directory, self.valkey, sender, recipients, self._note)
         except DirectoryError as error:
             self._note("unchecked", f"invalid recipients not counted: {error}", None)
 

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts bulk mail, and recipients that do not exist, in Valkey: of each sender within windows of their own.
+"""Counts bulk mail, and recipients that do not exist, in Valkey: for each sender within windows of the sender's own.
 
-A window begins with what is first counted in it.  Once mail of some content has reached the limit, all of it is found
-until the window ends, and only it; after too many invalid recipients everything is.  `stops` says what becomes of it.
-ValkeyError from whatever asks Valkey, also if it refuses.
+The first count begins a window.  Once mail of some content has reached the limit, every mail of that content is in
+excess until the window ends; after too many invalid recipients every mail is.  The checks decide what happens to it.
+Every function that asks Valkey raises ValkeyError, also if Valkey refuses.
 """
 
 from __future__ import annotations

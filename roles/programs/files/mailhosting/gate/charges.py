@@ -1,16 +1,16 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mail costs those who send and receive it, and the room that it needs.  Pure."""
+"""What a mail costs those who send and receive it, and the space that it needs.  Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
+from .mail import Mail
 from .model import (
     HOST,
     DailyCount,
@@ -18,139 +18,147 @@ from .model import (
     Direction,
     Limit,
     LimitSubject,
-    LocalTarget,
     Owner,
     RateCharge,
+    Scope,
     SpaceCheck,
     Tenant,
 )
 
-#: Mailboxes of one recipient beyond which only the pool is looked at, not each mailbox.
+#: Bytes that a mail grows by until it lies in a mailbox: Received, Return-Path, Delivered-To.
+HEADER_ALLOWANCE_BYTES: Final = 1024
+#: Mailboxes of one recipient beyond which only the pool is compared, not each mailbox.
 MOST_MAILBOX_CHECKS: Final = 500
 
 HostLimits = Mapping[Direction, tuple[Limit, ...]]
+#: Tenants by what a limit, pool or mailbox is called.
+_Tenants = dict[tuple[Scope, int], Tenant]
 
 
 @dataclass(frozen=True)
-class Mail:
-    """Who sends a mail, where its recipients lead to, and the tenants among all of them, by number.
+class Assessment:
+    """All that is to be compared and counted of a mail, with the tenants that it concerns.
 
-    A tenant that is missing is gone: it has no limits and no pool.
+    `asked` are the recipients whose space is compared: the latest one, or all of them.
     """
 
-    owner: Owner | None
-    recipients: Sequence[Destinations]
-    tenants: Mapping[int, Tenant]
-
-    @cached_property
-    def places(self) -> list[LocalTarget]:
-        """Every mailbox that it ends in."""
-        return [place for recipient in self.recipients for place in recipient.local]
+    charges: Sequence[RateCharge]
+    spaces: Sequence[SpaceCheck]
+    daily_counts: Sequence[DailyCount]
+    asked: Sequence[Destinations]
+    tenants: Mapping[tuple[Scope, int], Tenant]
 
     def tenant_of(self, subject: LimitSubject | SpaceCheck) -> Tenant | None:
-        """The tenant whose limits a subject of this mail has, or whose a mailbox or pool is; None for the host."""
-        number: int | None = None
-        if subject.scope == "tenant":
-            number = subject.id
-        elif isinstance(subject, SpaceCheck):
-            number = next((place.tenant_id for place in self.places if place.mailbox == subject.mailbox), None)
-        elif subject.scope == "account":
-            number = _tenants_of_accounts(self).get(subject.id)
-        return None if number is None else self.tenants.get(number)
+        """The tenant whose limit, pool or mailbox it is; None for the host's limits and for a tenant that has gone."""
+        return self.tenants.get((subject.scope, subject.id))
+
+    def fits_nowhere(self, full: Collection[int]) -> bool:
+        """Whether no recipient has a target with space, if the mailboxes of these accounts are full."""
+        return all(
+            not recipient.external and all(target.mailbox.account_id in full for target in recipient.local)
+            for recipient in self.asked
+        )
 
 
-def charges(mail: Mail, host_limits: HostLimits) -> list[RateCharge]:
-    """What is counted if the mail is taken: one message for each subject, and one for the host in each direction."""
-    accounts = _tenants_of_accounts(mail)
-    counts = (*_sent(mail).items(), *_received(mail).items())
-    found = [
-        RateCharge(subject, _limits(subject, mail.tenants, accounts), 1, recipients) for subject, recipients in counts
+def assess(mail: Mail, host_limits: HostLimits, latest: Destinations | None = None) -> Assessment:
+    """Assess a mail by its declared size with one recipient more, or (None) by its real size at its end."""
+    size = mail.size if latest is None else mail.declared_size
+    recipients = tuple(mail.recipients) if latest is None else (*mail.recipients, latest)
+    asked = recipients if latest is None else (latest,)
+    tenants: _Tenants = {("tenant", tenant.id): tenant for tenant in mail.tenants(*recipients)}
+    sent = _sent(_senders(mail.owner, recipients), tenants)
+    copies = Counter(target.tenant_id for recipient in recipients for target in recipient.local)
+    received = {LimitSubject("tenant", number, "receive"): count for number, count in copies.items()}
+    counted = (*sent.items(), *received.items())
+    charges = [RateCharge(subject, _limits(subject, tenants), 1, count) for subject, count in counted]
+    of_host: dict[Direction, int] = {"send": _leaving(mail.owner, recipients), "receive": copies.total()}
+    charges += [
+        RateCharge(LimitSubject("host", HOST, direction), host_limits[direction], 1, count)
+        for direction, count in of_host.items()
+        if count
     ]
-    of_host: dict[Direction, int] = {"send": _leaving(mail), "receive": len(mail.places)}
-    found += [
-        RateCharge(LimitSubject("host", HOST, direction), host_limits[direction], 1, recipients)
-        for direction, recipients in of_host.items()
-        if recipients
-    ]
+    spaces = _spaces(asked, copies, tenants, size + HEADER_ALLOWANCE_BYTES)
+    return Assessment(charges, spaces, _daily_counts(sent, received, size), asked, tenants)
+
+
+def rejected(owner: Owner | None, recipient: Destinations) -> list[DailyCount]:
+    """What is added to the counts of the day if a recipient is rejected."""
+    found = [DailyCount(tenant.id, {"received_refused": 1}) for tenant in recipient.tenants]
+    if owner and owner.tenant:
+        found.append(DailyCount(owner.tenant.id, {"sent_refused": 1}))
     return found
 
 
-def spaces(mail: Mail, latest: Destinations | None, needed: int) -> list[SpaceCheck]:
-    """The mailboxes and pools that the latest recipient leads to, or all of them; a copy has `needed` octets.
-
-    A pool needs room for the copies of all recipients.
-    """
-    asked = latest.local if latest else mail.places
-    found = []
-    if len(asked) <= MOST_MAILBOX_CHECKS:
-        found = [
-            SpaceCheck("account", place.mailbox.account_id, place.quota, needed, place.mailbox, free=1)
-            for place in asked
-            if place.quota
-        ]
-    copies = Counter(place.tenant_id for place in mail.places)
-    for number in dict.fromkeys(place.tenant_id for place in asked):
-        tenant = mail.tenants.get(number)
-        if tenant and tenant.quota is not None:
-            found.append(SpaceCheck("tenant", number, tenant.quota, needed * copies[number]))
-    return found
-
-
-def daily_counts(mail: Mail, size: int) -> list[DailyCount]:
-    """What is added to the day's counts of tenants if a mail of `size` octets is taken."""
-    found = [
-        DailyCount(subject.id, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
-        for subject, count in _sent(mail).items()
-        if subject.scope == "tenant"
-    ]
-    found += [
-        DailyCount(subject.id, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
-        for subject, count in _received(mail).items()
-    ]
-    return found
-
-
-def _senders(mail: Mail) -> Iterator[tuple[int, int | None, int]]:
+def _senders(owner: Owner | None, recipients: Sequence[Destinations]) -> Iterator[tuple[int, int | None, int]]:
     """Tenant, account and number of recipients: who writes sends to each, who forwards to an address elsewhere."""
-    if mail.owner:
-        yield mail.owner.tenant_id, mail.owner.account_id, max(len(mail.recipients), 1)
-    for recipient in mail.recipients:
-        for onward in recipient.external:
-            if onward.tenant_id is not None:
-                yield onward.tenant_id, onward.account_id, 1
+    if owner:
+        yield owner.tenant_id, owner.account_id, max(len(recipients), 1)
+    for recipient in recipients:
+        for target in recipient.external:
+            if target.tenant_id is not None:
+                yield target.tenant_id, target.account_id, 1
 
 
-def _tenants_of_accounts(mail: Mail) -> dict[int, int]:
-    """Of the accounts that send."""
-    return {account_id: tenant_id for tenant_id, account_id, _count in _senders(mail) if account_id is not None}
-
-
-def _sent(mail: Mail) -> Counter[LimitSubject]:
-    """Recipients that tenants and accounts send to."""
+def _sent(senders: Iterator[tuple[int, int | None, int]], tenants: _Tenants) -> Counter[LimitSubject]:
+    """Recipients that tenants and accounts send to; `tenants` learns whose the accounts are."""
     found: Counter[LimitSubject] = Counter()
-    for tenant_id, account_id, count in _senders(mail):
+    for tenant_id, account_id, count in senders:
         found[LimitSubject("tenant", tenant_id, "send")] += count
-        if account_id is not None and tenant_id in mail.tenants:
+        tenant = tenants.get(("tenant", tenant_id))
+        if account_id is not None and tenant is not None:
+            tenants["account", account_id] = tenant
             found[LimitSubject("account", account_id, "send")] += count
     return found
 
 
-def _received(mail: Mail) -> dict[LimitSubject, int]:
-    """Mailboxes that tenants receive it in."""
-    counts = Counter(place.tenant_id for place in mail.places)
-    return {LimitSubject("tenant", number, "receive"): count for number, count in counts.items()}
-
-
-def _leaving(mail: Mail) -> int:
-    """Recipients that the host sends to: of each the addresses elsewhere, at least itself where one of ours writes."""
-    least = 1 if mail.owner else 0
-    return max(least, sum(max(least, len(recipient.external)) for recipient in mail.recipients))
-
-
-def _limits(subject: LimitSubject, tenants: Mapping[int, Tenant], accounts: Mapping[int, int]) -> tuple[Limit, ...]:
-    tenant = tenants.get(accounts[subject.id] if subject.scope == "account" else subject.id)
+def _limits(subject: LimitSubject, tenants: _Tenants) -> tuple[Limit, ...]:
+    tenant = tenants.get((subject.scope, subject.id))
     if tenant is None:
         return ()
     if subject.scope == "account":
         return tenant.account_send_limits
     return tenant.send_limits if subject.direction == "send" else tenant.receive_limits
+
+
+def _leaving(owner: Owner | None, recipients: Sequence[Destinations]) -> int:
+    """Recipients that the host sends to: of each the addresses elsewhere, at least itself where one of ours writes."""
+    least = 1 if owner else 0
+    return max(least, sum(max(least, len(recipient.external)) for recipient in recipients))
+
+
+def _spaces(
+    asked: Sequence[Destinations], copies: Mapping[int, int], tenants: _Tenants, needed: int
+) -> list[SpaceCheck]:
+    """The mailboxes and pools of these recipients.  A pool needs space for the copies of all recipients.
+
+    `needed` are the octets of a copy; `tenants` learns whose the mailboxes are.
+    """
+    targets = [target for recipient in asked for target in recipient.local]
+    found = []
+    for target in targets if len(targets) <= MOST_MAILBOX_CHECKS else ():
+        if target.quota:
+            account_id = target.mailbox.account_id
+            found.append(SpaceCheck("account", account_id, target.quota, needed, target.mailbox, free=1))
+            if (tenant := tenants.get(("tenant", target.tenant_id))) is not None:
+                tenants["account", account_id] = tenant
+    for number in dict.fromkeys(target.tenant_id for target in targets):
+        tenant = tenants.get(("tenant", number))
+        if tenant and tenant.quota is not None:
+            found.append(SpaceCheck("tenant", number, tenant.quota, needed * copies[number]))
+    return found
+
+
+def _daily_counts(
+    sent: Mapping[LimitSubject, int], received: Mapping[LimitSubject, int], size: int
+) -> list[DailyCount]:
+    """What is added to the tenants' counts of the day if a mail of `size` octets is taken."""
+    found = [
+        DailyCount(subject.id, {"sent_messages": 1, "sent_recipients": count, "sent_bytes": size})
+        for subject, count in sent.items()
+        if subject.scope == "tenant"
+    ]
+    found += [
+        DailyCount(subject.id, {"received_messages": 1, "received_recipients": count, "received_bytes": size * count})
+        for subject, count in received.items()
+    ]
+    return found

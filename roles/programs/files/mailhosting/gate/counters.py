@@ -45,7 +45,6 @@ from .model import (
     Scope,
     SpaceCheck,
     Unit,
-    Verdict,
     Window,
 )
 
@@ -74,13 +73,13 @@ class Counters:
         self._accounts_of: Final = accounts_of
         self._summing: Final = defaultdict[int, threading.Lock](threading.Lock)
 
-    def check(self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck] = ()) -> Verdict:
+    def check(self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck] = ()) -> Allowed | Refused:
         """Whether a mail might pass at this moment.  Counts nothing; if a window is used up its pause begins."""
         return self._decide(_Plan(charges, spaces, (), commit=False))
 
     def commit(
         self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck], daily_counts: Sequence[DailyCount] = ()
-    ) -> Verdict:
+    ) -> Allowed | Refused:
         """Whether a mail passes; if so it is counted, its bytes are reserved, and the day's counts go up."""
         return self._decide(_Plan(charges, spaces, daily_counts, commit=True))
 
@@ -115,7 +114,7 @@ class Counters:
         sound(*self._valkey.ask(("DEL", key, *windows)))
         return lifted[0]
 
-    def _decide(self, plan: _Plan) -> Verdict:
+    def _decide(self, plan: _Plan) -> Allowed | Refused:
         answer = self._run(plan)
         if answer[0] == b"total":
             for number in answer[1:]:
@@ -231,7 +230,7 @@ class _Plan:
         self.text: Final = json.dumps(plan, separators=(",", ":"))
         self.keys: Final = list(self._numbers)
 
-    def verdict(self, answer: Sequence[Any]) -> Verdict:
+    def verdict(self, answer: Sequence[Any]) -> Allowed | Refused:
         """What the script's answer means."""
         match answer:
             case [b"allowed", *unknown]:

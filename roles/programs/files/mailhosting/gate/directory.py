@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..common.address import Address
@@ -46,20 +47,27 @@ class Directory:
         self._ask("SELECT 1")
 
     def owner(self, address: Address) -> Owner | None:
-        """Whose an address is; None for one elsewhere."""
+        """Whose an address is, with the tenant; None for an address elsewhere."""
         rows = self._ask(_OWNER, *address)
-        return Owner(*rows[0]) if rows else None
+        if not rows:
+            return None
+        owner = Owner(*rows[0])
+        return replace(owner, tenant=self.tenant(owner.tenant_id))
 
     def destinations(self, address: Address) -> Destinations:
-        """Where mail for an address ends.  One elsewhere ends there, and nobody of ours sends it on."""
-        places: list[LocalTarget] = []
-        onward: list[ExternalTarget] = []
+        """Where mail for an address ends, with the tenants.  An address elsewhere is its own end, and no tenant's."""
+        local: list[LocalTarget] = []
+        external: list[ExternalTarget] = []
+        numbers: set[int] = set()
         for account_id, tenant_id, username, quota, target in self._ask(_DESTINATIONS, *address, MOST_DESTINATIONS):
             if target is None:
-                places.append(LocalTarget(Mailbox(account_id, username), tenant_id, quota))
+                local.append(LocalTarget(Mailbox(account_id, username), tenant_id, quota))
             else:
-                onward.append(ExternalTarget(account_id, tenant_id))
-        return Destinations(tuple(places), tuple(onward))
+                external.append(ExternalTarget(account_id, tenant_id))
+            if tenant_id is not None:
+                numbers.add(tenant_id)
+        tenants = (self.tenant(number) for number in sorted(numbers))
+        return Destinations(tuple(local), tuple(external), tuple(tenant for tenant in tenants if tenant))
 
     def tenant(self, tenant_id: int) -> Tenant | None:
         """What a tenant's plan says, as it was a second ago at the earliest; None for one that is gone."""

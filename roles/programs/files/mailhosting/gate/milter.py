@@ -8,15 +8,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 import Milter
 
 from ..common.address import parse
-from .bounces import BOUNCE, Bounce
+from .bounces import BOUNCE_LISTENER, Bounce
 from .bulk_mail_counts import says_invalid
+from .checks.base import Action, AddHeader, ChangeHeader, ClearSender, InsertHeader
+from .context import Gate
 from .decision_log import About, describe, write
-from .transaction import OWN, TRY_LATER, Gate, Outcome, Reply, Transaction
+from .mail import OWN_LISTENER, Mail
+from .model import TRY_LATER, Reply
+from .transaction import Outcome, Transaction
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -56,22 +60,22 @@ class Conversation(Milter.Base):
         size = int(sizes[0]) if sizes and sizes[0].isascii() and sizes[0].isdigit() else 0
         listener = self.getsymval("{daemon_name}") or _LOCAL
         self._failed = False
-        if listener == BOUNCE and self._port == 0:
+        if listener == BOUNCE_LISTENER and self._port == 0:
             self._report = Bounce(self.gate.directory, self.gate.valkey)
             return int(Milter.CONTINUE)
-        self._transaction = Transaction(
-            gate=self.gate,
+        mail = Mail(
             queue_id="-",
             client=self._client,
-            listener=_LOCAL if self._port == 0 and listener != OWN else listener,
+            listener=_LOCAL if self._port == 0 and listener != OWN_LISTENER else listener,
             login=self.getsymval("{auth_authen}") or None,
             sender=parse(self.getsymval("{mail_addr}") or sender),
             declared_size=size,
             connected=self._connected,
-            written=self.getsymval("{mail_addr}") or "",
+            written_sender=self.getsymval("{mail_addr}") or "",
             host=self.getsymval("j") or "localhost",
         )
-        return self._answer(self._safely(self._transaction.mail, TRY_LATER, self._transaction))
+        self._transaction = Transaction(self.gate, mail)
+        return self._answer(self._safely(self._transaction.begin, TRY_LATER, self._transaction))
 
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
         """RCPT, also of recipients that Postfix has refused."""
@@ -80,7 +84,7 @@ class Conversation(Milter.Base):
             self._report.recipient(parse(recipient))
         if transaction is None:
             return int(Milter.CONTINUE)
-        transaction.queue_id = self.getsymval("i") or "-"
+        transaction.mail.queue_id = self.getsymval("i") or "-"
         if self.getsymval("{rcpt_mailer}") == "error":
             # The host is the enhanced status code then.
             if says_invalid(self.getsymval("{rcpt_host}") or ""):
@@ -113,19 +117,13 @@ class Conversation(Milter.Base):
             self._safely(report.end, None, report)
         if transaction is None:
             return int(Milter.CONTINUE)
-        transaction.queue_id = self.getsymval("i") or transaction.queue_id
+        transaction.mail.queue_id = self.getsymval("i") or transaction.mail.queue_id
         put_off = Outcome(TRY_LATER)
         outcome = put_off if self._failed else self._safely(transaction.end, put_off, transaction)
-        if outcome.quarantine is not None:
-            self.quarantine(outcome.quarantine)
-        if outcome.no_sender:
-            self.chgfrom("<>")
-        for name, number, value in outcome.changed:
-            self.chgheader(name, number, value)
-        for name, value in outcome.added:
-            self.addheader(name, f" {value}")  # HDR_LEADSPC
-        for name, value in outcome.on_top:
-            self.addheader(name, f" {value}", 0)
+        if outcome.hold is not None:
+            self.quarantine(outcome.hold)
+        for action in outcome.actions:
+            self._apply(action)
         return self._answer(outcome.reply)
 
     def abort(self) -> int:
@@ -154,6 +152,20 @@ class Conversation(Milter.Base):
             else:
                 write("defer", describe(error), About(client=self._client), code=TRY_LATER.code, level=logging.ERROR)
             return otherwise
+
+    def _apply(self, action: Action) -> None:
+        """Have Postfix change the mail; a header field that it adds gets its leading space here (HDR_LEADSPC)."""
+        match action:
+            case ClearSender():
+                self.chgfrom("<>")
+            case ChangeHeader(name, number, value):
+                self.chgheader(name, number, value)
+            case AddHeader(name, value):
+                self.addheader(name, f" {value}")
+            case InsertHeader(name, value):
+                self.addheader(name, f" {value}", 0)
+            case _:
+                assert_never(action)
 
     def _answer(self, reply: Reply | None) -> int:
         if reply is None:

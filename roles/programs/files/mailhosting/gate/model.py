@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from .bulk_mail_counts import Rule
@@ -18,6 +18,17 @@ Unit = Literal["messages", "recipients"]
 
 #: The id of the one subject of scope `host`.
 HOST: Final = 0
+
+
+class Reply(NamedTuple):
+    """What the client is answered instead of going on."""
+
+    code: str
+    enhanced: str | None
+    text: str
+
+
+TRY_LATER: Final = Reply("451", "4.3.0", "Temporary failure, try again later")
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,9 @@ class SpaceCheck:
     mailbox: Mailbox | None = None
     free: int | None = None
 
+    def __str__(self) -> str:
+        return f"mailbox of {self.mailbox.username}" if self.mailbox else "pool"
+
 
 @dataclass(frozen=True)
 class DailyCount:
@@ -92,6 +106,12 @@ class Allowed:
     """It may pass.  How full `unknown` are could not be told; they were left out."""
 
     unknown: tuple[SpaceCheck, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What the log says of the unknown ones, of which there is at least one."""
+        more = f", nor of {len(self.unknown) - 1} more" if self.unknown[1:] else ""
+        return f"usage of the {self.unknown[0]} is not known{more}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +129,18 @@ class Refused:
     seconds_left: int | None = None
     began: bool = False
 
-
-Verdict = Allowed | Refused
+    @property
+    def reason(self) -> str:
+        """What the log says of it."""
+        subject, limit = self.subject, self.limit
+        if isinstance(subject, SpaceCheck):
+            return f"the {subject} is full"
+        who = f"{subject.scope} {subject.id}" if subject.scope == "account" else f"the {subject.scope}"
+        what = "is paused" if self.kind == "paused" else "is over a limit"
+        most = f", {limit.most} {limit.unit} in {limit.per} s" if limit else ""
+        begins = ", a pause begins" if self.began else ""
+        again = f", {self.seconds_left} s left" if self.seconds_left else ""
+        return f"{who} {what} ({subject.direction}{most}{begins}{again})"
 
 
 @dataclass(frozen=True)
@@ -141,7 +171,8 @@ class Owner:
     """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
 
     `blocked_for` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
-    `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).
+    `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).  `tenant` is None if the
+    tenant has gone meanwhile.
     """
 
     account_id: int | None
@@ -152,6 +183,7 @@ class Owner:
     may_login: bool = False
     protocols: Sequence[str] = ()
     login_since: float | None = None
+    tenant: Tenant | None = None
 
 
 @dataclass(frozen=True)
@@ -173,10 +205,16 @@ class ExternalTarget:
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where the mail for a recipient ends."""
+    """Where the mail for a recipient ends; `tenants` are those of all targets, by number, without any that has gone."""
 
     local: tuple[LocalTarget, ...]
     external: tuple[ExternalTarget, ...]
+    tenants: tuple[Tenant, ...] = ()
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        """Whether the recipient itself is an address elsewhere, and not one that somebody of ours forwards to."""
+        return any(target.tenant_id is None for target in self.external)
 
 
 @dataclass(frozen=True)
