@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """fail2ban action: keep the file of logins that Dovecot refuses from a client.
 
-A ban is LOGIN,CLIENT.  The client is an address, or the groups that begin those of an IPv6 network of 64 bits: who has
-one address of it has them all.  The file is a passwd-file of Dovecot's with lines of the SHA-256 of "CLIENT LOGIN" in
-hex, as a login may hold the colon that separates fields.
+A ban is LOGIN,CLIENT.  The client is an address, or the groups that begin those of an IPv6 network of 64 bits: a client
+with one of its addresses has all.  The file is a passwd-file of Dovecot's.  Its lines are the SHA-256 of "CLIENT LOGIN"
+in hex, because a login may contain the colon that separates fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fail2ban.server.action import ActionBase
 
 
 class DeniedLogins(ActionBase):
-    """`path` is the file, `never` the networks, separated by spaces, from where nothing is refused."""
+    """`path` is the file, `never` the networks, separated by spaces, from which no login is refused."""
 
     def __init__(self, jail: Any, name: str, path: str, never: str = "") -> None:
         super().__init__(jail, name)
@@ -29,22 +29,22 @@ class DeniedLogins(ActionBase):
         self._keys: dict[str, list[str]] = {}
 
     def start(self) -> None:
-        """Nothing is refused yet."""
+        """Write an empty file: no login is refused yet."""
         self._keys.clear()
         self._write()
 
     def stop(self) -> None:
-        """Nothing is refused any more."""
+        """Write an empty file: no login is refused."""
         self.start()
 
     def ban(self, info: Any) -> None:
         """Refuse the login from the client."""
         login, _comma, client = str(info["fid"]).rpartition(",")
         network = _network(client)
-        # ignoreip looks at what is banned, which is no address here.
+        # fail2ban compares ignoreip with the ban, which is not an address here.
         if any(network.version == never.version and network.overlaps(never) for never in self._never):
             return
-        # In a user%domain Dovecot has put the @.
+        # Dovecot has replaced % by @ in user%domain.
         texts = (f"{spelling} {login.replace('%', '@')}" for spelling in _spellings(client, network))
         self._keys[str(info["fid"])] = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
         self._write()
@@ -61,7 +61,7 @@ class DeniedLogins(ActionBase):
         except FileNotFoundError:
             before = 0
         staged = self._path.with_name(f".{self._path.name}")
-        # Two spellings of a network, both banned, are the same lines.
+        # Bans of two spellings of one network have the same lines.
         keys = sorted({key for keys in self._keys.values() for key in keys})
         staged.write_text("".join(f"{key}:\n" for key in keys), encoding="ascii")
         staged.chmod(0o644)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""fail2ban action: say from which client a login failed, for the jail that counts clients.
+"""fail2ban action: log the client of a failed login, for the jail that counts clients.
 
 A ban is LOGIN,CLIENT.  The client is an address, or the groups that begin those of an IPv6 network of 64 bits.
 """
@@ -15,12 +15,12 @@ from fail2ban.server.action import ActionBase
 
 
 class Tried(ActionBase):
-    """`never` are networks, separated by spaces, of which nothing is said."""
+    """`never` are networks, separated by spaces, that are not logged."""
 
     def __init__(self, jail: Any, name: str, never: str = "") -> None:
         super().__init__(jail, name)
         self._never = [ipaddress.ip_network(network, strict=False) for network in never.split()]
-        # What fail2ban remembers after a restart was said before it.
+        # Bans that fail2ban restores after a restart were logged before.
         self.norestored = 1
 
     def start(self) -> None:
@@ -41,7 +41,7 @@ class Tried(ActionBase):
             self._logSys.notice("[mail-tried] Client %s", network)
 
     def unban(self, info: Any) -> None:
-        """Nothing to take back: the other jail forgets by itself."""
+        """Nothing to undo: the other jail's entries expire."""
 
 
 #: The name that fail2ban looks for.
