@@ -23,9 +23,10 @@ class Address(NamedTuple):
 
 
 def parse(written: str, delimiter: str = DELIMITER) -> Address | None:
-    """An address of an envelope; None for what is none, the null sender among it.  A login has no `delimiter`: "".
+    """An address of an envelope; None for a text that is not an address, such as the null sender.
 
-    What has no place in an address stays, as a character that the directory can be asked for: a catch-all takes it.
+    A login has no `delimiter`: "".  A character that no address has becomes one that a lookup in the directory accepts,
+    so a catch-all still gets the mail.
     """
     text = written.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
     if text.startswith("<") and text.endswith(">"):
@@ -40,5 +41,5 @@ def parse(written: str, delimiter: str = DELIMITER) -> Address | None:
     domain = domain.removesuffix(".")
     if not (at and local_part and domain):
         return None
-    # Nobody's local part has an @, and the directory takes what follows the first for the domain.
+    # No local part here has an @, and the directory splits an address at the first one.
     return Address(local_part.lower().replace("@", "\ufffd"), domain.lower())

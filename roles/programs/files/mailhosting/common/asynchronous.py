@@ -21,7 +21,7 @@ from .valkey import PATIENCE, READ_SIZE, Command, Reply, Wire, encode
 
 @dataclass
 class AsyncDirectory:
-    """PostgreSQL over one connection, opened when it is needed and kept; no question takes longer than `patience`."""
+    """PostgreSQL over one connection that is opened on demand and kept.  A query takes at most `patience` seconds."""
 
     conninfo: str
     patience: float = PATIENCE
@@ -72,7 +72,7 @@ async def _rows(
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for the task any more, and its error is known."""
+    """Read the result of a task that no caller waits for, so that asyncio logs no error."""
     if not task.cancelled():
         task.exception()
 
@@ -84,7 +84,7 @@ def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 class AsyncValkey:
-    """Valkey for an event loop, over a connection for each call: no answer is ever taken for another question's."""
+    """Valkey for an event loop, over a connection for each call, so that no reply is taken for that of another call."""
 
     def __init__(self, path: str, username: str, password: str = "", *, patience: float = PATIENCE) -> None:
         self._path: Final = path
@@ -92,7 +92,7 @@ class AsyncValkey:
         self._patience: Final = patience
 
     async def ask(self, *commands: Command) -> list[Reply]:
-        """The answers to `commands`, sent at once; a Refusal is one.  Raises: ValkeyUnavailableError."""
+        """The replies to `commands`, sent at once; a Refusal is a reply.  Raises: ValkeyUnavailableError."""
         try:
             async with asyncio.timeout(self._patience):
                 reader, writer = await asyncio.open_unix_connection(self._path)
@@ -108,7 +108,7 @@ class AsyncValkey:
 
 
 async def _answers(reader: asyncio.StreamReader, count: int) -> list[Reply]:
-    """What is answered to a login and `count` commands after it.  Raises: OSError, ValueError."""
+    """The replies to `count` commands that follow a login.  Raises: OSError, ValueError."""
     wire = Wire(count + 1)
     while wire.is_waiting:
         wire.feed(await reader.read(READ_SIZE))

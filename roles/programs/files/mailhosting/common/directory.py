@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PostgreSQL: connections that are opened when they are needed, kept, and opened anew when PostgreSQL was restarted."""
+"""PostgreSQL: connections that are opened on demand, kept, and opened again after PostgreSQL was restarted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psycopg
 
 from .errors import DirectoryError, one_line
 
-#: Where the database is, for a program that is told nothing else.
+#: The database of a program whose settings name no other.
 CONNINFO: Final = "dbname=mailhosting host=/var/run/postgresql"
 
 Row: TypeAlias = tuple[Any, ...]
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 
 class Connections:
-    """Does what any thread wants over a connection that nobody else uses meanwhile; `spare` of them stay open."""
+    """Runs each call over a connection that no other thread uses meanwhile; `spare` idle connections stay open."""
 
     def __init__(self, conninfo: str, *, spare: int = 1) -> None:
         self._conninfo: Final = conninfo
@@ -36,7 +36,7 @@ class Connections:
         return self.do(lambda connection: connection.execute(query.encode(), arguments).fetchall())
 
     def do(self, act: Callable[[Connection], _T]) -> _T:
-        """What `act` returns, which may be called again with another connection.  Raises: DirectoryError."""
+        """The result of `act`, which runs again after a lost connection.  Raises: DirectoryError."""
         try:
             # PostgreSQL may have been restarted since these were used.
             while kept := self._take():
@@ -47,7 +47,7 @@ class Connections:
             raise DirectoryError(f"the directory: {one_line(error)}") from error
 
     def close(self) -> None:
-        """End the connections that nobody uses."""
+        """Close the idle connections."""
         while kept := self._take():
             kept.close()
 

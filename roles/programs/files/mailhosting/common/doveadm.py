@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking Dovecot's doveadm about many accounts in one process."""
+"""Runs Dovecot's doveadm for many accounts in one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import DoveadmError
 
 
 class Said(NamedTuple):
-    """What doveadm printed, a dictionary a row, and what it complained about; empty if all went well."""
+    """The rows that doveadm printed, a dictionary each, and its error messages; empty if there were none."""
 
     rows: list[dict[str, Any]]
     complaint: str
@@ -30,9 +30,9 @@ class Said(NamedTuple):
 def ask(usernames: Iterable[str], command: str, *arguments: str, timeout: float | None = None) -> Said:
     """Run `doveadm -f json COMMAND ARGUMENTS` for all users in one process, for at most `timeout` seconds.
 
-    One broken mailbox does not keep the others from being looked at.  Raises: DoveadmError if nothing can be used.
+    A broken mailbox does not stop the others.  Raises: DoveadmError if the output is of no use.
     """
-    # Arguments can be read by everybody on the host, and doveadm takes no list from a pipe.
+    # Everybody on the host can read arguments, and doveadm reads no list from a pipe.
     with os.fdopen(os.memfd_create("users"), "w") as file:
         file.write("".join(f"{username}\n" for username in usernames))
         file.flush()

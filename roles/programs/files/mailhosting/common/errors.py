@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be wrong with what a program depends on.  The text of each names it and says what happened."""
+"""Errors of the services that a program depends on.  The text of each names the service and the failure."""
 
 from __future__ import annotations
 
 
 class SourceError(Exception):
-    """The directory, Valkey or Dovecot does not answer, or not what it should."""
+    """The directory, Valkey or Dovecot does not answer, or answers with an error."""
 
 
 class DirectoryError(SourceError):
@@ -15,15 +15,15 @@ class DirectoryError(SourceError):
 
 
 class ValkeyError(SourceError):
-    """Valkey refuses, or answers something that nobody understands."""
+    """Valkey answers with an error, or with something unexpected."""
 
 
 class ValkeyUnavailableError(ValkeyError):
-    """Valkey does not answer in time: what it had to be told meanwhile may be lost."""
+    """Valkey does not answer in time: writes to it may be lost."""
 
 
 class DoveadmError(SourceError):
-    """doveadm cannot be run, or says nothing that can be used."""
+    """doveadm cannot run, or its output is of no use."""
 
 
 def one_line(error: BaseException) -> str:

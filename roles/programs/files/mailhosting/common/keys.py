@@ -10,21 +10,21 @@ from typing import Final
 
 _PREFIX: Final = "mh:1:"
 
-#: Which life of Valkey has the usage of every account; without it usage is not complete.
+#: The run of Valkey that has the usage of every account; without this key usage is incomplete.
 USAGE_EPOCH: Final = f"{_PREFIX}usage:epoch"
-#: A set: usernames whose usage somebody missed.
+#: A set: usernames whose usage a program did not find.
 USAGE_WANTED: Final = f"{_PREFIX}usage:wanted"
-#: What precedes an account's keys of usage.
+#: Prefix of an account's keys of usage.
 USAGE: Final = f"{_PREFIX}usage:"
 
 
 def usage_storage(account_id: int | str, username: str) -> str:
-    """Bytes in use: what Dovecot's dict adds to the prefix that its configuration has."""
+    """Bytes in use.  Dovecot's dict adds the part after the account's id to its configured prefix."""
     return f"{USAGE}{account_id}/{username}/quota/storage"
 
 
 def usage_messages(account_id: int | str, username: str) -> str:
-    """Messages in a mailbox, as Dovecot's dict calls it."""
+    """Messages in a mailbox, by the name that Dovecot's dict uses."""
     return f"{USAGE}{account_id}/{username}/quota/messages"
 
 
@@ -40,9 +40,10 @@ def day(of: date | str, tenant_id: int | str) -> str:
 
 
 def login(client: str, username: str) -> str:
-    """When `username` last logged in from an address by POP or IMAP; @ and a domain is whoever of it was last.
+    """When `username` last logged in from an address by POP or IMAP.
 
-    A slash between them: neither has one, while IPv6 addresses and local parts have colons.
+    With a username `@domain`: the most recent login of anybody in that domain.  A slash separates the two, because IPv6
+    addresses and local parts may have colons.
     """
     return f"{_PREFIX}login:{client}/{username}"
 
@@ -53,22 +54,22 @@ def total(tenant_id: int) -> str:
 
 
 def room(scope: str, number: int) -> str:
-    """A hash: what was accepted for a mailbox, or a tenant's, and has not arrived."""
+    """A hash: bytes accepted for a mailbox, or for a tenant's, but not yet delivered."""
     return f"{_PREFIX}room:{scope}:{number}"
 
 
 def rate(scope: str, number: int, direction: str, unit: str, per: int) -> str:
-    """A hash: what was counted in a window of `per` seconds."""
+    """A hash: the count of a window of `per` seconds."""
     return f"{_PREFIX}rate:{scope}:{number}:{direction}:{unit}:{per}"
 
 
 def rates(scope: str, number: int, direction: str = "") -> str:
-    """The pattern of somebody's windows, in one direction or both."""
+    """The pattern of the windows of one host, tenant or account, in one direction or both."""
     return f"{_PREFIX}rate:{scope}:{number}:{direction}{':' if direction else ''}*"
 
 
 def pause(scope: str, number: int, direction: str) -> str:
-    """A hash: the limit that paused somebody, since when, and for how long."""
+    """A hash: the limit that began a pause, since when, and for how long."""
     return f"{_PREFIX}pause:{scope}:{number}:{direction}"
 
 
@@ -76,7 +77,7 @@ def pause(scope: str, number: int, direction: str) -> str:
 PAUSES: Final = f"{_PREFIX}pause:*"
 
 
-# Both say it in the words of release 0.1.0: what was counted stays counted.
+# Both keys have the names of release 0.1.0, so that its counts stay valid.
 
 
 def bulk(sender: str) -> str:
@@ -84,7 +85,7 @@ def bulk(sender: str) -> str:
     return f"{_PREFIX}mass:{sender}"
 
 
-#: The pattern of what tenants receive of one content.
+#: The pattern of the counts of one content that tenants receive.
 BULK_OF_TENANTS: Final = bulk("tenant:*")
 
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs write to the journal: each line with its priority, and what is about a mail in fields.
+"""Lines for the journal: each with its priority, and those about a mail in fields.
 
-A field is `name=value`, `-` for what there is not.  A value that is not plain is quoted as JSON quotes: nothing that
-somebody else says ends a value, a field or a line.
+A field is `name=value`; a missing value is `-`.  A value that is not plain is quoted as in JSON, so no text from
+outside can end a value, a field or a line.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sys
 from collections.abc import Mapping
 from typing import Final, TextIO
 
-#: What a line about a mail says first, in this order.
+#: The first fields of a line about a mail, in this order.
 FIELDS: Final = ("queue_id", "tenant", "sasl_username", "client_address", "from", "to")
-#: Characters of a value: an address has 320 at most.
+#: The most characters of a value; an address has 320 at most.
 MOST: Final = 320
 
 _PLAIN: Final = re.compile(r"[\w.:@+<>/-]+", re.ASCII)
@@ -34,14 +34,14 @@ _PRIORITIES: Final = {
 
 
 def set_up() -> None:
-    """Have everything of level INFO or above written to standard error."""
+    """Write everything of level INFO or above to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(_WithPriority() if _is_journal(sys.stderr) else logging.Formatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def fields(values: Mapping[str, str | None]) -> str:
-    """FIELDS, those of them that `values` lacks too, and then whatever else `values` has."""
+    """FIELDS, also those that `values` lacks, and then the other `values`."""
     return " ".join(f"{name}={_value(value)}" for name, value in {**dict.fromkeys(FIELDS), **values}.items())
 
 
@@ -57,7 +57,7 @@ def _value(value: str | None) -> str:
 
 
 class _WithPriority(logging.Formatter):
-    """Begins every line with its priority, which the journal takes off and keeps."""
+    """Begins every line with its priority, which the journal removes and stores."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = f"<{_PRIORITIES[record.levelno]}>"
@@ -65,6 +65,6 @@ class _WithPriority(logging.Formatter):
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Whether systemd has connected the stream to the journal, of which it says device and inode (systemd.exec(5))."""
+    """Whether systemd has connected the stream to the journal; it passes device and inode (systemd.exec(5))."""
     found = os.fstat(stream.fileno())
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd hands to a program, and what a program tells systemd."""
+"""Files and sockets that systemd passes to a program, and messages of a program to systemd."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import os
 import socket
 from typing import Final
 
-#: The first file descriptor that is passed (sd_listen_fds(3)).
+#: The first file descriptor that systemd passes (sd_listen_fds(3)).
 _FIRST: Final = 3
 
 
 def passed() -> list[tuple[str, int]]:
-    """Name and file descriptor of all that systemd opened for this process, in its order."""
+    """Names and file descriptors that systemd opened for this process, in its order."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(os.environ.get("LISTEN_FDS", "0"))
-    # A connection that came as standard input is named too, before the others, and not counted.
+    # systemd also names a connection that is standard input, before the others, but does not count it.
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")[-count:] if count else []
     return list(zip(names, range(_FIRST, _FIRST + len(names)), strict=True))
 
 
 def passed_file(name: str) -> int | None:
-    """The file descriptor that is called `name`."""
+    """The file descriptor with this name."""
     return dict(passed()).get(name)
 
 
@@ -38,7 +38,7 @@ def passed_text(name: str) -> str:
 
 
 def notify(state: bytes, *descriptors: int) -> None:
-    """Send a message of sd_notify(3), with file descriptors to keep.  Nothing where nobody listens."""
+    """Send a message of sd_notify(3), with file descriptors to keep.  Without systemd this does nothing."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -48,5 +48,5 @@ def notify(state: bytes, *descriptors: int) -> None:
 
 
 def ready() -> None:
-    """Say that the program answers from now on (Type=notify)."""
+    """Tell systemd that the program can answer (Type=notify)."""
     notify(b"READY=1")

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Valkey over its unix socket: an answer within its time, or ValkeyUnavailableError.
 
-Debian's python3-redis takes 18 MB of each process and three times the processor, and its timeouts are of each read, not
-of the whole answer.  python3-hiredis is the parser below it, and knows the protocol (RESP).
+Debian's python3-redis takes 18 MB of each process and three times the CPU, and its timeouts apply to each read, not to
+the whole answer.  python3-hiredis is its parser for the protocol (RESP).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import hiredis
 
 from .errors import ValkeyError, ValkeyUnavailableError
 
-#: Seconds for a question, and for the one that finds out whether a Valkey that hung answers again.
+#: Seconds for a call, and for the probe of a Valkey that did not answer.
 PATIENCE: Final = 1.0
 PROBE_PATIENCE: Final = 0.25
-#: Seconds that a Valkey that hung is left alone.
+#: Seconds without calls after a Valkey did not answer.
 REST: Final = 1.0
-#: Connections that are kept open when nobody uses them.
+#: Idle connections that stay open.
 SPARE: Final = 32
 
-#: Octets that are taken from a connection at once.
+#: Octets of one read.
 READ_SIZE: Final = 64 * 1024
 
 Word = str | int
 Command: TypeAlias = Sequence[Word]
-#: An answer: text, number, nothing, or a list of these.
+#: A reply: text, number, nothing, or a list of these.
 Reply: TypeAlias = "bytes | int | list[Reply] | Refusal | None"
 
 
@@ -53,15 +53,15 @@ def sound(reply: Reply) -> Any:
 
 
 def unexpected(answer: object) -> ValkeyError:
-    """What to raise for an answer that nobody understands."""
+    """The error to raise for an unexpected reply."""
     return ValkeyError(f"Valkey: unexpected answer {answer!r:.80}")
 
 
 class Valkey:
-    """Answers questions of any thread, each over a connection that nobody else uses meanwhile.
+    """Runs calls of any thread, each over a connection that no other thread uses meanwhile.
 
-    After one that was not answered in time the next fail at once, until a probe succeeds.  Processes that fork make
-    one of their own.
+    After a call without an answer in time, further calls fail at once until a probe succeeds.  A forked process needs
+    an object of its own.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Valkey:
         self._rest: Final = rest
         self._lock: Final = threading.Lock()
         self._idle: list[_Connection] = []
-        # Monotonic; 0 while Valkey is well.
+        # Monotonic; 0 while Valkey answers.
         self._hung_until = 0.0
 
     def ask(self, *commands: Command, deadline: float | None = None) -> list[Reply]:
-        """The answers to `commands`, sent at once; by `deadline` (monotonic), or within `patience` seconds.
+        """The replies to `commands`, sent at once; by `deadline` (monotonic), or within `patience` seconds.
 
-        A Refusal is an answer.  Raises: ValkeyUnavailableError if they do not come in time.
+        A Refusal is a reply.  Raises: ValkeyUnavailableError if they do not come in time.
         """
         self._probe_if_hung()
         until = time.monotonic() + self.patience if deadline is None else deadline
@@ -88,7 +88,7 @@ class Valkey:
             try:
                 replies = connection.ask(commands, until)
             except BaseException:
-                # Its answer might come later, and be taken for another question's.
+                # Its reply might come later, and be taken for that of another call.
                 connection.close()
                 raise
         except TimeoutError:
@@ -100,16 +100,16 @@ class Valkey:
         return replies
 
     def close(self) -> None:
-        """End the connections that nobody uses."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def _probe_if_hung(self) -> None:
-        """When the time in which Valkey is left alone has passed, one caller finds out how it is.
+        """After the time without calls let one caller probe Valkey.
 
-        Raises: ValkeyUnavailableError while it is left alone.
+        Raises: ValkeyUnavailableError during that time.
         """
         if self._hung_until == 0:
             return
@@ -119,7 +119,7 @@ class Valkey:
                 raise ValkeyUnavailableError("Valkey did not answer a moment ago")
             if hung_until == 0:
                 return
-            # For whoever asks while the probe is under way.
+            # For callers during the probe.
             self._hung_until = now + self._rest
         self.close()
         try:
@@ -129,7 +129,7 @@ class Valkey:
         self._hung_until = 0.0
 
     def _take(self) -> _Connection | None:
-        """A connection that is kept and still good, the one used last."""
+        """The idle connection that was used last and is still good."""
         while True:
             with self._lock:
                 if not self._idle:
@@ -161,16 +161,16 @@ class Valkey:
 
 
 class Script:
-    """A script in Lua, of which Valkey is sent the text when it does not know it yet."""
+    """A script in Lua; Valkey gets its text only if it does not have it yet."""
 
     def __init__(self, file: Path) -> None:
-        # The first line tells Valkey to hold the script to what its kind may do.
+        # The first line makes Valkey enforce the rules for this kind of script.
         self._text: Final = "#!lua\n" + file.read_text(encoding="utf-8")
-        # What EVALSHA knows a script by.
+        # The name of a script for EVALSHA.
         self._sha: Final = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, valkey: Valkey, keys: Sequence[str], *arguments: Word) -> list[Any]:
-        """Its answer, which is a list.  Raises: ValkeyError."""
+        """The script's reply, which is a list.  Raises: ValkeyError."""
         call: Command = (len(keys), *keys, *arguments)
         (reply,) = valkey.ask(("EVALSHA", self._sha, *call))
         if isinstance(reply, Refusal) and reply.startswith("NOSCRIPT"):
@@ -187,16 +187,16 @@ class Wire:
     def __init__(self, count: int) -> None:
         self.replies: list[Reply] = []
         self._count = count
-        # It takes any callable, whatever its stub says.
+        # hiredis accepts any callable, unlike its stub.
         self._reader = hiredis.Reader(replyError=Refusal)  # type: ignore[arg-type]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether some have not come yet."""
+        """Whether replies are missing."""
         return len(self.replies) < self._count
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece.  Raises: ConnectionError at the end, ValueError for what was not asked for."""
+        """Take the next piece.  Raises: ConnectionError at the end, ValueError for an unexpected reply."""
         if not piece:
             raise ConnectionError("it hung up")
         try:
@@ -225,7 +225,7 @@ class _Connection:
         self._socket.close()
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come unasked: the other end would have left, or be out of step."""
+        """Whether no data is waiting: data before a command means a closed or confused connection."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
@@ -247,12 +247,12 @@ class _Connection:
 
 
 def encode(commands: Iterable[Command]) -> bytes:
-    """What Valkey is sent for `commands`."""
+    """`commands` in Valkey's protocol."""
     return b"".join(map(_packed, commands))
 
 
 def _packed(command: Command) -> bytes:
     words = tuple(str(word).encode("utf-8", "surrogateescape") for word in command)
-    # The stub has a tuple of one word.
+    # The stub demands a tuple of one word.
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]
     return packed

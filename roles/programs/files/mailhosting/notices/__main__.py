@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""notices SETTINGS [--check]: send what is queued until something ends it, or only read the settings."""
+"""notices SETTINGS [--check]: send queued notices until a signal ends the program, or only check the settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..common.errors import one_line
 from ..common.systemd import ready
 from . import settings
 
-#: Seconds between looks at what can be forgotten, and until a lost directory is tried again.
+#: Seconds between removals of old notices, and between attempts to reach a lost directory.
 HOUR, BREATH = 3600, 2
 
 LOG: Final = logging.getLogger(__name__)
 
 
 def serve(configured: settings.Settings) -> None:
-    """Send until the directory is lost, then anew."""
+    """Send until the connection to the directory is lost, then connect again."""
     import psycopg
 
     from .directory import Directory
@@ -51,7 +51,7 @@ def serve(configured: settings.Settings) -> None:
             finally:
                 directory.close()
         except (psycopg.Error, OSError) as error:
-            # Once, however long it is away.
+            # Logged once for each outage.
             if said != (said := one_line(error)):
                 LOG.warning("the directory: %s", said)
             time.sleep(BREATH)

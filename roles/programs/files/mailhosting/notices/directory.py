@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg.rows import class_row
 
-#: What is notified when a notice was queued or a quota changed.
+#: The channel of NOTIFY after a notice was queued or a quota changed.
 CHANNEL: Final = "mailhosting_notices"
 
 
@@ -22,19 +22,19 @@ class Notice(NamedTuple):
     id: int
     kind: str
     facts: Mapping[str, Any]
-    attempts: int  # that failed so far
+    attempts: int  # that have failed
     seconds: int  # since it was queued
-    reached: list[str]  # addresses that have it
+    reached: list[str]  # addresses that already have the notice
     tenant: str | None  # by name
     language: str | None
     account: str | None  # an address, if it takes mail
     contact: str | None  # if it takes mail
-    direct: bool  # the contact is a mailbox here, whose mail goes on to nobody
-    unread: bool  # nobody can log in to read what the contact gets
+    direct: bool  # the contact is a mailbox here that forwards to nobody
+    unread: bool  # no login can read the contact's mail
 
 
 class Directory:
-    """One connection; psycopg.Error when it is lost."""
+    """One connection; its methods raise psycopg.Error when it is lost."""
 
     def __init__(self, conninfo: str) -> None:
         self._connection = psycopg.connect(conninfo, autocommit=True)
@@ -46,38 +46,38 @@ class Directory:
         self._woken = True
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def wait(self, seconds: float) -> None:
-        """Until something is queued, but no longer than `seconds`."""
-        # One that came along with an answer has been handed over already; any other makes the socket readable.
+        """Wait until a notice is queued, at most `seconds`."""
+        # psycopg has delivered a notification that came with an answer; any other makes the socket readable.
         if not self._woken:
             select([self._connection.fileno()], [], [], seconds)
         self._woken = False
 
     def due(self) -> list[Notice]:
-        """Some of the notices that are due, the oldest first."""
+        """Some of the due notices, the oldest first."""
         with self._connection.cursor(row_factory=class_row(Notice)) as cursor:
             return cursor.execute("SELECT * FROM v1.due_notices()").fetchall()
 
     def next(self) -> float | None:
-        """Seconds until a notice is due; None while none waits."""
+        """Seconds until a notice is due; None if no notice waits."""
         row = self._connection.execute("SELECT v1.next_notice()").fetchone()
         return row[0] if row else None
 
     def reached(self, notice: Notice, address: str) -> None:
-        """Remember that `address` has it, or never will."""
+        """Record that `address` has the notice, or never will."""
         self._connection.execute("SELECT v1.notice_reached(%s, %s)", [notice.id, address])
 
     def put_off(self, notice: Notice, seconds: int) -> None:
-        """Have it due in so many seconds."""
+        """Make the notice due in so many seconds."""
         self._connection.execute("SELECT v1.notice_put_off(%s, %s)", [notice.id, seconds])
 
     def end(self, notice: Notice, *, sent: bool) -> None:
-        """It is due no more."""
+        """Record that the notice is done."""
         self._connection.execute("SELECT v1.notice_ended(%s, %s)", [notice.id, sent])
 
     def forget(self, days: int) -> None:
-        """Remove what ended so long ago."""
+        """Remove notices that were done so long ago."""
         self._connection.execute("SELECT v1.forget_notices(%s)", [days])

@@ -16,19 +16,19 @@ UTF_8: Final = "utf-8"
 ISO_2022_JP: Final = "iso-2022-jp"
 CHARSETS: Final = (UTF_8, ISO_2022_JP)
 
-#: What JIS X 0208 has instead: it knows one dash, which decoders show as U+2014 or U+2015.
+#: Replacements from JIS X 0208, which has one dash; decoders show it as U+2014 or U+2015.
 _JIS: Final = str.maketrans("–—～－", "――〜−")
 
 
 class Sender(NamedTuple):
-    """Whom a notice is from."""
+    """The sender of notices."""
 
     name: str
     address: str
 
 
 def compose(text: Text, sender: Sender, recipient: str, message_id: str, moment: datetime, charset: str) -> bytes:
-    """The mail, its lines ending with CRLF; in UTF-8 where `charset` does not have all of its characters."""
+    """The mail, its lines ending with CRLF; in UTF-8 if `charset` lacks one of its characters."""
     used, text = _in_charset(text, charset)
     subject = text.subject if text.subject.isascii() else Header(text.subject, used, header_name="Subject").encode()
     headers = [
@@ -37,7 +37,7 @@ def compose(text: Text, sender: Sender, recipient: str, message_id: str, moment:
         f"Subject: {subject}",
         f"Date: {format_datetime(moment)}",
         f"Message-ID: <{message_id}>",
-        # RFC 3834: nobody answers it.
+        # RFC 3834: no automatic reply answers it.
         "Auto-Submitted: auto-generated",
         "MIME-Version: 1.0",
         f"Content-Type: text/plain; charset={used}",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is told."""
+"""The recipients of notices."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .texts import PAUSE_KINDS, QUOTA_KINDS
 
 
 class Recipient(NamedTuple):
-    """An address, and whether it is a mailbox here, which gets the notice however full it is."""
+    """An address, and whether it is a mailbox here, which gets the notice even if it is full."""
 
     address: str
     direct: bool
 
 
 def recipients(notice: Notice, operator: str) -> list[Recipient]:
-    """Whom a notice is for, nobody twice.
+    """The recipients of a notice, each once.
 
-    The user hears of the mailbox and of what was held, the tenant's technical contact of everything, and the operator
-    of limits and of whatever a contact cannot read.
+    The user gets notices about the mailbox and about held mail, the tenant's technical contact all notices, and the
+    operator those about limits and those that the contact cannot read.
     """
     found = []
     if notice.kind not in PAUSE_KINDS and notice.account:

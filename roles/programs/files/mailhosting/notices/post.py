@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two ways that a notice goes: into a mailbox here by LMTP (RFC 2033), or by Postfix to anybody."""
+"""The two ways to deliver a notice: into a mailbox here by LMTP (RFC 2033), or by Postfix to any address."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ PATIENCE: Final = 20
 
 
 class TemporaryDeliveryError(Exception):
-    """It could not be delivered now; the text says why."""
+    """The notice could not be delivered now; the text has the reason."""
 
 
 class PermanentDeliveryError(Exception):
-    """It will never be delivered; the text says why."""
+    """The notice can never be delivered; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Post:
-    """Delivers with the null sender, so that nothing comes back."""
+    """Delivers with the null sender, so that no bounce comes back."""
 
-    lmtp_socket: str  # of a Dovecot that looks at no quota
+    lmtp_socket: str  # of Dovecot's service without the quota plugin
     sendmail: str
 
     def deliver(self, recipient: Recipient, mail: bytes) -> None:
-        """TemporaryDeliveryError or PermanentDeliveryError unless it was taken."""
+        """Deliver.  Raises: TemporaryDeliveryError, PermanentDeliveryError."""
         try:
             if recipient.direct:
                 self._lmtp(recipient.address, mail)
@@ -62,7 +62,7 @@ class Post:
 
 
 def quoted(address: str) -> str:
-    """The address as a command has it: of ours only those with a colon are no dot-string (RFC 5321 4.1.2)."""
+    """The address as a command needs it: of our addresses only those with a colon need quotes (RFC 5321 4.1.2)."""
     local_part, _at, domain = address.rpartition("@")
     return f'"{local_part}"@{domain}' if ":" in local_part else address
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One notice after the other: find its text, tell its people, remember who has been told."""
+"""Sends each notice: find its text, deliver it to its recipients, record who has it."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from .settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Seconds after which the queue is looked at though nothing was notified.
+#: Seconds after which the queue is read even without a notification.
 POLL: Final = 60
 #: Seconds between attempts: doubled each time, up to an hour, for as long as Postfix keeps mail in its queue.
 FIRST_PAUSE, LONGEST_PAUSE, LIFETIME = 5, 3600, 5 * 86400
 
 
 class Queue(Protocol):
-    """What is needed of `directory.Directory`."""
+    """`directory.Directory`, as this module uses it."""
 
     def due(self) -> list[Notice]:
-        """What is to be sent now; each time others, until there are none."""
+        """Some of the due notices; repeated calls return the others, until none are due."""
 
     def next(self) -> float | None:
-        """Seconds until something is due; None while nothing waits."""
+        """Seconds until a notice is due; None if no notice waits."""
 
     def reached(self, notice: Notice, address: str) -> None:
-        """Done with, for a recipient of this address."""
+        """Record that this address has the notice, or never will."""
 
     def put_off(self, notice: Notice, seconds: int) -> None:
-        """Due again in so many seconds."""
+        """Make the notice due in so many seconds."""
 
     def end(self, notice: Notice, *, sent: bool) -> None:
-        """Due no more."""
+        """Record that the notice is done."""
 
 
 class Carrier(Protocol):
-    """What is needed of `post.Post`."""
+    """`post.Post`, as this module uses it."""
 
     def deliver(self, recipient: Recipient, mail: bytes) -> None:
-        """TemporaryDeliveryError or PermanentDeliveryError unless it was taken."""
+        """Deliver.  Raises: TemporaryDeliveryError, PermanentDeliveryError."""
 
 
 def pause(attempts: int) -> int:
-    """Seconds until the next attempt, after so many that failed before this one."""
+    """Seconds until the next attempt, after this many failures before the last one."""
     return min(FIRST_PAUSE << min(attempts, 20), LONGEST_PAUSE)
 
 
 class Service:
-    """Tells people what is due."""
+    """Sends due notices."""
 
     def __init__(self, queue: Queue, carrier: Carrier, settings: Settings) -> None:
         self._queue, self._carrier, self._settings = queue, carrier, settings
 
     def work(self) -> float:
-        """Everything that is due; seconds until something may be again."""
+        """Send all due notices; return the seconds until the next may be due."""
         while notices := self._queue.due():
             for notice in notices:
                 self._tell(notice)
@@ -74,7 +74,7 @@ class Service:
         try:
             mail = self._mail(notice)
         except (texts.UnknownKindError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            LOG.error("notice %s of kind %r is given up: %s", notice.id, notice.kind, error)  # noqa: TRY400 - it is known
+            LOG.error("notice %s of kind %r is given up: %s", notice.id, notice.kind, error)  # noqa: TRY400 - the error is expected
             self._queue.end(notice, sent=False)
             return
         waiting = False
@@ -93,7 +93,7 @@ class Service:
             else:
                 LOG.info("notice %s of kind %s is sent to %s", notice.id, notice.kind, recipient.address)
                 told.append(recipient.address)
-            # At once: who dies between the two tells somebody twice, never nobody.
+            # At once: a crash in between repeats a notice, but never loses one.
             self._queue.reached(notice, recipient.address)
         if waiting and notice.seconds < LIFETIME:
             self._queue.put_off(notice, pause(notice.attempts))
@@ -103,7 +103,7 @@ class Service:
         self._queue.end(notice, sent=bool(told) and not waiting)
 
     def _mail(self, notice: Notice) -> Callable[[str], bytes]:
-        """What makes the mail for an address."""
+        """A function that makes the mail for an address."""
         settings = self._settings
         language = notice.language or texts.LANGUAGES[0]
         values = {
@@ -112,7 +112,7 @@ class Service:
             "support_address": settings.support_address,
         }
         text = texts.fill(texts.find(notice.kind, notice.tenant, language, settings.texts), values)
-        # The same whenever it is sent, so that a mail program can tell a second copy.
+        # The same at every attempt, so that a mail program can recognise a second copy.
         message_id = f"notice-{notice.id}@{settings.hostname}"
         moment = datetime.now(tz=UTC).astimezone()
         return lambda address: compose(text, settings.sender, address, message_id, moment, settings.charset)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator has set, from a file of JSON."""
+"""The operator's settings, from a JSON file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .mail import CHARSETS, Sender
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that roles/notices/defaults explains."""
+    """The settings that roles/notices/defaults describes."""
 
     hostname: str
     sender: Sender
@@ -31,7 +31,7 @@ class Settings:
 
 
 def read(path: Path) -> Settings:
-    """The settings in the file.  ValueError with a line for each that is wrong."""
+    """The settings in the file.  Raises: ValueError with a line for each mistake."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     problems = [f"notices_texts: {problem}" for problem in texts.check(found["texts"])]
     if found["charset"] not in CHARSETS:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a notice says: a text for its kind, with the facts in it."""
+"""The text of a notice: chosen by its kind, with the facts filled in."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, Final, NamedTuple
 
 #: Notices about a mailbox.
 QUOTA_KINDS: Final = ("quota_warning", "quota_exceeded", "quota_under")
-#: About a limit: the sender is answered with it.
+#: About a limit, whose reply the sender gets.
 PAUSE_KINDS: Final = ("limit_pause",)
-#: About mail that was taken and held, of which the sender hears nothing else.
+#: About mail that was accepted and held, of which the sender gets no reply.
 HOLD_KINDS: Final = ("bulk_mail", "invalid_recipients")
 KINDS: Final = QUOTA_KINDS + PAUSE_KINDS + HOLD_KINDS
-#: As release 0.1.0 calls kinds, and as they are called since.
+#: Names of kinds in release 0.1.0, and the present names.
 FORMER_KINDS: Final = {"mass_mail": "bulk_mail", "unknown_recipients": "invalid_recipients"}
 LANGUAGES: Final = ("en", "ja")
 
-#: What may stand in braces in a text.
+#: Names that a text may have in braces.
 NAMES: Final = (
     "account",
     "count",
@@ -51,7 +51,7 @@ _DIRECTIONS: Final = {
 
 
 class UnknownKindError(ValueError):
-    """No text is known for a notice; the message names its kind."""
+    """There is no text for a notice; the message names its kind."""
 
 
 class Text(NamedTuple):
@@ -62,7 +62,7 @@ class Text(NamedTuple):
 
 
 def parse(written: str) -> Text:
-    """A text as an operator writes it: `Subject: …`, an empty line, the body.  ValueError for anything else."""
+    """Read an operator's text: `Subject: …`, an empty line, the body.  Raises: ValueError for anything else."""
     head, empty, body = written.replace("\r\n", "\n").partition("\n\n")
     if not empty or not head.startswith(_SUBJECT) or "\n" in head or not body.strip():
         raise ValueError("a text begins with a line 'Subject: …' and an empty line, and has a body")
@@ -75,7 +75,7 @@ def parse(written: str) -> Text:
 
 
 def check(texts: Mapping[str, str]) -> list[str]:
-    """What is wrong with an operator's texts by key, a line each."""
+    """The mistakes in an operator's texts by key, a line each."""
     problems = []
     for key, written in texts.items():
         found = _KEY.match(key)
@@ -96,7 +96,7 @@ def check(texts: Mapping[str, str]) -> list[str]:
 
 
 def find(kind: str, tenant: str | None, language: str, texts: Mapping[str, str]) -> Text:
-    """The nearest text: the tenant's own before everybody's, one of the language before one for all.
+    """The best text: the tenant's own before the general one, one of the language before one for all languages.
 
     Raises: UnknownKindError.
     """
@@ -121,7 +121,7 @@ def _own(kind: str, language: str) -> Text:
 
 
 def fill(text: Text, values: Mapping[str, str]) -> Text:
-    """The text with its names replaced; a value that is missing is a hyphen, and none brings a line of its own."""
+    """The text with its names replaced.  A missing value becomes a hyphen, and no value adds a line."""
 
     def value(match: re.Match[str]) -> str:
         return " ".join(values.get(match[1], "-").split()) or "-"
@@ -130,7 +130,7 @@ def fill(text: Text, values: Mapping[str, str]) -> Text:
 
 
 def values(facts: Mapping[str, Any], tenant: str | None, language: str) -> dict[str, str]:
-    """A notice's facts as they are shown."""
+    """A notice's facts as text."""
     shown = {name: str(facts[name]) for name in ("account", "count", "limit", "percent") if facts.get(name) is not None}
     shown["tenant"] = tenant or "-"
     if "quota" in facts:
@@ -144,7 +144,7 @@ def values(facts: Mapping[str, Any], tenant: str | None, language: str) -> dict[
 
 
 def _moment(text: str) -> str:
-    """An ISO 8601 time in the host's time zone; what is none stays as it is."""
+    """An ISO 8601 time in the host's time zone; another text stays unchanged."""
     try:
         return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S %z}"
     except ValueError:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the service on the sockets that systemd hands over; settings come from the environment."""
+"""Run the service on the sockets that systemd passes; settings come from the environment."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .service import Service
 
 
 def keep(connection: socket.socket) -> None:
-    """Have systemd hold a connection too, until its other side is gone: what is said meanwhile waits in it."""
+    """Make systemd keep a connection open until its other side closes it; data waits in it over a restart."""
     notify(b"FDSTORE=1\nFDNAME=stats", connection.fileno())
 
 
 async def serve() -> None:
-    """Answer until systemd ends it."""
-    # Those of its units, and connections that an earlier process had systemd keep.
+    """Answer until systemd stops the program."""
+    # The sockets of the units, and connections that systemd kept for an earlier process.
     sockets = [(name, socket.socket(fileno=number)) for name, number in passed() if name != "valkey"]
     password = passed_text("valkey")
     valkey = Memory(AsyncValkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"], password))

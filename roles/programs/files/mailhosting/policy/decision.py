@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is asked of the directory and of Valkey for a request, and what their answers come to.  Pure."""
+"""The questions to the directory and Valkey for a request, and the decision by their answers.  Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .protocol import Request
 #: policy_context of the questions, as Postfix's configuration names them.
 POP_BEFORE_SMTP: Final = "pop_before_smtp"
 RELAYING: Final = "relaying"
-#: Before the host's name.
+#: Prefix of the host's name.
 RELAYED: Final = "relayed@"
 ALL_MEMBERS: Final = "all_members"
 
-#: Actions of access(5); the second is a class of Postfix's configuration, which permits too.
+#: Actions of access(5); the second is a restriction class of main.cf that permits too.
 PERMIT: Final = "OK"
 PERMIT_RELAYING: Final = "relayed"
 NO_OPINION: Final = "DUNNO"
-#: Never a refusal for good, and never a permission, because something of ours is down.
+#: While a service of ours is down: neither a permanent refusal nor a permission.
 TRY_LATER: Final = "451 4.3.0 Temporary failure, try again later"
 
 
@@ -37,7 +37,7 @@ class Relaying(NamedTuple):
 
 
 class Right(NamedTuple):
-    """For how many seconds a login opens relaying, if it is no older than `since` (Unix time)."""
+    """Seconds for which a login allows relaying, if it is not older than `since` (Unix time)."""
 
     seconds: int
     since: float
@@ -51,7 +51,7 @@ class Membership(NamedTuple):
 
 
 def client_address(text: str) -> str | None:
-    """An IPv4 or IPv6 address in the form that Dovecot writes it in, inet_ntop's; None for what is none."""
+    """An IPv4 or IPv6 address in Dovecot's form, that of inet_ntop; None for another text."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_ntop(family, socket.inet_pton(family, text))
@@ -61,21 +61,21 @@ def client_address(text: str) -> str | None:
 
 
 def relaying(request: Request) -> Relaying | None:
-    """The question that a request for relaying is; None when the answer is no whatever anybody says."""
+    """The question of a request for relaying; None if the answer is no in any case."""
     client = client_address(request.get("client_address", ""))
     sender = parse(request.get("sender", ""))
     return Relaying(client, sender) if client and sender else None
 
 
 def membership(username: str, request: Request) -> Membership | None:
-    """The question that a request of a login to write to all of a domain is; None for whoever is not logged in."""
+    """The question of a request to write to all of a domain; None without a login."""
     login = parse(username, delimiter="")
     recipient = parse(request.get("recipient", ""))
     return Membership(login, recipient.domain) if login and recipient else None
 
 
 def logins_of_domains(times: Mapping[str, float]) -> dict[str, str]:
-    """Keys and values that say who of a domain was the last to log in; from the times by their own keys."""
+    """Keys and values of the most recent login of each domain, from the times by the keys of the logins."""
     values = {}
     for key, when in sorted(times.items(), key=lambda item: item[1]):
         before, _slash, username = key.rpartition("/")
@@ -84,12 +84,12 @@ def logins_of_domains(times: Mapping[str, float]) -> dict[str, str]:
 
 
 def opens(right: Right | None, login: Login, now: float) -> bool:
-    """Whether a login opens relaying now: not one by a password, a name or a right that has ended since."""
+    """Whether a login allows relaying now: its password, name and right must not have ended since."""
     return right is not None and right.since <= login.when and now - login.when < right.seconds
 
 
 def who_opened(rights: Mapping[str, Right], logins: Mapping[str, Login], now: float) -> tuple[str, Login] | None:
-    """The first user, or @ and a domain, whose last login opens relaying by their right, and that login."""
+    """The first user, or `@domain`, whose last login allows relaying by their right, and that login."""
     return next((found for found in logins.items() if opens(rights.get(found[0]), found[1], now)), None)
 
 
@@ -99,21 +99,21 @@ def trace(host: str, now: datetime) -> str:
 
 
 def members_only(domain: str) -> str:
-    """The refusal of somebody who may not write to all of `domain`."""
+    """The refusal of a sender who may not write to all of `domain`."""
     return f"554 5.7.1 Only members of {domain} may write to this address, after logging in"
 
 
 class Login(NamedTuple):
-    """Somebody has logged in."""
+    """A login."""
 
     username: str
     when: float  # Unix time
 
 
 def last_logins(usernames: Sequence[str], values: Sequence[bytes | None]) -> dict[str, Login]:
-    """The last login of each of `usernames`, by Valkey's values in the same order; ValueError for what is none.
+    """The last login of each of `usernames`, from Valkey's values in the same order.
 
-    That of @ and a domain names the one it was.
+    The login of `@domain` names the account that logged in.  Raises: ValueError for an invalid value.
     """
     logins = {}
     for username, value in zip(usernames, values, strict=True):

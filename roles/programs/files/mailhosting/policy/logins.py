@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has logged in by POP or IMAP: from Dovecot's processes `stats`, which say it, to Valkey, which remembers it."""
+"""Reads POP and IMAP logins from Dovecot's `stats` processes, and writes them to Valkey."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ from . import decision
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Seconds in which logins gather before they are written; who asks does not wait for that.  Twice as long costs half as
-#: much; a connection holds about 200 logins, so it is enough for 4,000 a second.
+#: Seconds in which logins gather before they are written; a request does not wait for that.  Twice the time costs half
+#: the CPU.  A connection holds about 200 logins, enough for 4,000 a second.
 GATHERING: Final = 0.05
-#: Seconds until Valkey, which was down, is tried again.
+#: Seconds until the next attempt while Valkey is down.
 PAUSE: Final = 1.0
-#: Logins that wait for Valkey at most, about 30 MB; the oldest are forgotten first.
+#: The most logins that wait for Valkey, about 30 MB; beyond them the oldest are dropped.
 MOST_WAITING: Final = 100_000
 #: Logins written at once.
 BATCH: Final = 1000
-#: More octets than Linux keeps for a socket.
+#: Octets of one read: more than Linux buffers for a socket.
 _RECEIVED: Final = 1 << 18
 #: Octets of a line at most; a login has 64 of its local part and 255 of its domain.
 _LONGEST: Final = 4096
 
-#: An event in Dovecot's tab-text.  What Dovecot could not write for lack of room may be missing from a line's end, and
-#: its line feed with it.
+#: An event in Dovecot's tab-text.  If the socket was full, the end of a line and its line feed may be missing.
 _LOGIN: Final = re.compile(
     rb"start_time:(\d{1,12}\.\d+)\tend_time:[\d.]+\tfield:user=([!-.0-~]+@[!-.0-~]+)\tfield:remote_ip=([\da-f.:]+)\n"
 )
 
 
 def read(lines: bytes) -> list[tuple[str, float]]:
-    """The keys and Unix times of the logins that whole lines tell of; what is none is passed over."""
+    """The keys and Unix times of logins in whole lines; other lines are ignored."""
     return [
         (keys.login(client.decode(), username.decode()), float(when))
         for when, username, client in _LOGIN.findall(lines)
@@ -57,10 +56,10 @@ class Memory(Protocol):
 
 
 class Logins:
-    """Takes what arrives at once, whatever Valkey does, and keeps it until Valkey has it.
+    """Reads logins as they arrive, and keeps them until Valkey has them.
 
-    `seconds` says for how long a login counts; `keep` is called with each connection that was made; `of_domains` has
-    the last login of each domain kept too.
+    A login counts for `seconds`.  The object calls `keep` with each new connection.  With `of_domains` it also writes
+    the last login of each domain.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Logins:
         self._keep = keep
         self._of_domains = of_domains
         self._listening: list[socket.socket] = []
-        self._connections: dict[socket.socket, bytes] = {}  # with the beginning of a line
+        self._connections: dict[socket.socket, bytes] = {}  # with the beginning of an incomplete line
         self._waiting: dict[str, float] = {}
         self._gathering: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -79,13 +78,13 @@ class Logins:
         self._down = False
 
     def listen(self, listening: socket.socket) -> None:
-        """Take connections, and what they say, from now on."""
+        """Start to accept connections and read from them."""
         listening.setblocking(False)
         self._listening.append(listening)
         asyncio.get_running_loop().add_reader(listening, self._accept)
 
     def hear(self, connection: socket.socket) -> None:
-        """Take what a connection says from now on."""
+        """Start to read from a connection."""
         connection.setblocking(False)
         self._connections[connection] = b""
         asyncio.get_running_loop().add_reader(connection, self._gather)
@@ -96,7 +95,7 @@ class Logins:
         await self._empty()
 
     async def end(self) -> None:
-        """Leave what arrives from now on to another process.  Raises: ValkeyError."""
+        """Stop reading, so that another process can, and write what is waiting.  Raises: ValkeyError."""
         self._receive()
         loop = asyncio.get_running_loop()
         for source in (*self._listening, *self._connections):
@@ -118,7 +117,7 @@ class Logins:
                     self._keep(connection)
 
     def _gather(self) -> None:
-        """Something has arrived, and more will soon."""
+        """Wait for more logins before reading the first."""
         loop = asyncio.get_running_loop()
         for connection in self._connections:
             loop.remove_reader(connection)
@@ -133,7 +132,7 @@ class Logins:
             self._write()
 
     def _receive(self) -> None:
-        """Take what has arrived, without waiting."""
+        """Read what has arrived, without waiting."""
         self._accept()
         for connection in list(self._connections):
             try:
@@ -162,7 +161,7 @@ class Logins:
                 del self._waiting[key]
 
     def _write(self) -> asyncio.Task[None]:
-        """The task that writes what is waiting; one for all who want that."""
+        """The task that writes what is waiting; all callers share one."""
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
             self._writing.add_done_callback(self._wrote)
@@ -179,7 +178,7 @@ class Logins:
                     values |= decision.logins_of_domains(current)
                 await self._valkey.remember(values, self._seconds)
             for key, when in batch.items():
-                if self._waiting.get(key) == when:  # and not again since
+                if self._waiting.get(key) == when:  # unless a newer login has come
                     del self._waiting[key]
 
     def _write_again(self) -> None:

@@ -14,12 +14,12 @@ from ..common.valkey import sound, unexpected
 
 @dataclass(frozen=True)
 class Memory:
-    """What Valkey remembers of who has logged in."""
+    """The recent logins in Valkey."""
 
     valkey: AsyncValkey
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values of `keys`, None for what is missing.  Raises: ValkeyError."""
+        """The values of `keys`, None for a missing key.  Raises: ValkeyError."""
         (reply,) = await self.valkey.ask(("MGET", *keys))
         values = sound(reply)
         if not isinstance(values, list):

@@ -16,7 +16,7 @@ Request = Mapping[str, str]
 
 
 class MalformedRequestError(ValueError):
-    """Not a request of Postfix's; the text says why."""
+    """The data is not a valid request; the text has the reason."""
 
 
 def parse(block: bytes) -> dict[str, str]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request after the other of each smtpd that connects: ask the sources, decide, answer."""
+"""Answers the requests of each smtpd in order: ask the sources, decide, answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import decision, protocol
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Seconds that a login may take from Dovecot to here.
+#: Seconds that the event of a login may take from Dovecot to this program.
 MOMENT: Final = 0.25
 
 _RELAY_LOGINS: Final = "SELECT username, pop_before_smtp, login_since FROM v1.relay_logins(%s, %s)"
@@ -28,21 +28,21 @@ _IS_MEMBER: Final = "SELECT v1.is_member(%s, %s, %s)"
 
 
 class Rows(Protocol):
-    """What is needed of the directory."""
+    """The directory, as this module uses it."""
 
     async def ask(self, query: str, *arguments: str) -> list[tuple[object, ...]]:
         """The rows of one SELECT.  Raises: DirectoryError."""
 
 
 class Values(Protocol):
-    """What is needed of Valkey."""
+    """Valkey, as this module uses it."""
 
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of keys.  Raises: ValkeyError."""
 
 
 class Arrivals(Protocol):
-    """What is needed of `logins.Logins`."""
+    """`logins.Logins`, as this module uses it."""
 
     async def written(self) -> None:
         """Return when Valkey has every login that had arrived before.  Raises: ValkeyError."""
@@ -57,7 +57,7 @@ class Service:
     logins: Arrivals
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer until the client leaves or says what is no request; it gets no answer to that."""
+        """Answer until the client disconnects.  After an invalid request close the connection without an answer."""
         previous: protocol.Request | None = None
         try:
             while (block := await self._request(reader)) is not None:
@@ -68,7 +68,7 @@ class Service:
         except (protocol.MalformedRequestError, asyncio.LimitOverrunError) as error:
             LOG.warning("no request of Postfix's: %s", error)
         except OSError:
-            pass  # an smtpd that ends does not take its leave
+            pass  # an smtpd that exits only closes the connection
         finally:
             writer.close()
 
@@ -81,9 +81,9 @@ class Service:
             return None
 
     async def answer(self, request: protocol.Request, previous: protocol.Request | None = None) -> str:
-        """The action for a request; TRY_LATER while it cannot be known.
+        """The action for a request; TRY_LATER while a source does not answer.
 
-        `previous` is the request before it, for Postfix asks each question by a connection of its own.
+        `previous` is the request before it: Postfix sends each kind of question over a connection of its own.
         """
         try:
             match request.get("policy_context", ""):
@@ -93,7 +93,7 @@ class Service:
                     return await self._relaying(request, decision.PERMIT_RELAYING)
                 case context if context.startswith(decision.RELAYED):
                     if previous is not None and request.get("instance") == previous.get("instance"):
-                        return decision.NO_OPINION  # one more recipient of the same mail
+                        return decision.NO_OPINION  # another recipient of the same mail
                     return decision.trace(context.removeprefix(decision.RELAYED), datetime.now(UTC))
                 case decision.ALL_MEMBERS:
                     return await self._membership(request)
@@ -113,7 +113,7 @@ class Service:
         return permission
 
     async def _login_before(self, request: protocol.Request) -> str | None:
-        """The login by POP or IMAP that opens relaying for the client and the sender of a request."""
+        """The POP or IMAP login that allows relaying for the client and the sender of a request."""
         question = decision.relaying(request)
         if question is None:
             return None
@@ -122,14 +122,14 @@ class Service:
             return None
         found = await self._who_opened(question.client, rights)
         if found is None:
-            # Who has just logged in is let in: Dovecot says so a moment after it has told the client.
+            # The client may just have logged in: Dovecot sends the event a moment after its answer to the client.
             await asyncio.sleep(MOMENT)
             found = await self._who_opened(question.client, rights)
         if found is None:
             return None
         username, login = found
         if username != login.username:
-            # Somebody of the tenant: who may not send as themselves any more opens nothing for others.
+            # Another account of the tenant: its login allows nothing to others if it allows nothing to itself.
             somebody = parse(login.username, delimiter="")
             own = (await self._rights(somebody)).get(login.username) if somebody else None
             if not decision.opens(own, login, time.time()):
@@ -137,7 +137,7 @@ class Service:
         return login.username
 
     async def _who_opened(self, client: str, rights: Mapping[str, decision.Right]) -> tuple[str, decision.Login] | None:
-        """Which of the users in `rights` has opened relaying for a client, by which login."""
+        """The user in `rights` whose login allows relaying for a client, and that login."""
         await self.logins.written()
         usernames = list(rights)
         values = await self.valkey.get([keys.login(client, username) for username in usernames])
@@ -148,9 +148,9 @@ class Service:
         return decision.who_opened(rights, logins, time.time())
 
     async def _rights(self, sender: Address) -> dict[str, decision.Right]:
-        """The logins that may send as an address, with what their plan lets each open.
+        """The logins that may send as an address, with the right that their plan gives each.
 
-        @ and a domain is whatever login of it.
+        `@domain` is any login of that domain.
         """
         rows = await self.directory.ask(_RELAY_LOGINS, *sender)
         return {

@@ -14,12 +14,12 @@ from ..common.systemd import passed_text, ready
 from .service import Service, Times
 from .sources import Directory, Mailboxes, Valkey
 
-#: Seconds between two looks at Valkey.  A look that takes longer than Dovecot's patience means lost values.
+#: Seconds between two looks at Valkey.  If a look takes longer than Dovecot waits for Valkey, values are lost.
 LOOK = 2
 
 
 def main() -> None:
-    """Look and do what is due, until something ends the process; it has nothing to put away."""
+    """Look, and do due work, until a signal ends the process; it needs no cleanup."""
     service = Service(
         Directory(os.environ["USAGE_DIRECTORY"]),
         Valkey(os.environ["USAGE_VALKEY_SOCKET"], os.environ["USAGE_VALKEY_USER"], passed_text("valkey")),

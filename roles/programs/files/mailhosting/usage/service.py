@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is missing is filled in, what is wrong is corrected, what is to be kept is collected: when it is due."""
+"""Fills in missing values, corrects wrong ones, and collects usage for the directory, each when it is due."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Accounts that are measured at a time; between two times whoever waits for one is served.
+#: Accounts of one measurement; between two of them the accounts that the gate asks for are measured.
 BATCH: Final = 500
-#: Days that counters live in Valkey, and the seconds of one.
+#: Days that counters are kept in Valkey, and the seconds of a day.
 DAYS: Final = 40
 DAY: Final = 86400
-#: Seconds until what failed is tried again.
+#: Seconds until the next attempt after a failure.
 AGAIN: Final = 30
 
 
 @dataclass(frozen=True)
 class Times:
-    """When what is due."""
+    """When each kind of work is due."""
 
     collect: int  # seconds between two collections
     compare_at: str  # HH:MM, the host's time
@@ -45,15 +45,15 @@ class Service:
     valkey: Valkey
     mailboxes: Mailboxes
     times: Times
-    _run_id: str = ""  # of the Valkey that was looked at last; empty: it may have missed something since
-    _not_before: dict[str, float] = field(default_factory=dict)  # Unix time by what is to be done
-    _failed: dict[str, str] = field(default_factory=dict)  # what was said last, by what could not be done
-    _unmeasured: dict[Account, float] = field(default_factory=dict)  # until when a mailbox is left alone
+    _run_id: str = ""  # of the Valkey that was looked at last; empty: writes may have been lost since
+    _not_before: dict[str, float] = field(default_factory=dict)  # Unix time by kind of work
+    _failed: dict[str, str] = field(default_factory=dict)  # the last error by kind of work
+    _unmeasured: dict[Account, float] = field(default_factory=dict)  # Unix time until which a mailbox is not measured
     _now: float = 0
     _collected: float = 0
 
     def look(self, now: float) -> None:
-        """Do what is due.  `now`: Unix time."""
+        """Do the due work.  `now`: Unix time."""
         self._now = now
         self._try("recheck", now, self._recheck, now, now)
         self._try("look", now, lambda: self._look(now), now, now)
@@ -62,7 +62,7 @@ class Service:
 
     def _look(self, now: float) -> None:
         run_id, epoch = self.valkey.state()
-        # What Dovecot had to say while there was no Valkey, or no answer from it, is lost.  One that just failed waits.
+        # Dovecot's writes are lost while Valkey does not answer.  After a failure just now this waits.
         if run_id != self._run_id and self._not_before.get("compare", 0) > now + AGAIN:
             self._not_before["compare"] = now
         self._run_id = run_id
@@ -73,7 +73,7 @@ class Service:
             self._try("compare", now, self._compare, self._next_compare(now))
 
     def _try(self, what: str, now: float, do: Callable[[], None], then: float, again: float | None = None) -> None:
-        """Do it if it is due, next time not before `then`, or when it fails `again` (default: AGAIN seconds)."""
+        """Do the work if it is due; the next time is `then`, or after a failure `again` (default: AGAIN seconds)."""
         if now < self._not_before.get(what, 0):
             return
         try:
@@ -105,7 +105,7 @@ class Service:
             LOG.info("asked for %d: %d were missing, %d wrong", len(names), filled, corrected)
 
     def _recheck(self) -> None:
-        """Compare mailboxes whose quota has changed with it: Dovecot sees only what mail changes."""
+        """Compare mailboxes with a changed quota: Dovecot checks thresholds only when mail changes."""
         now = self._now
         self._unmeasured = {account: until for account, until in self._unmeasured.items() if now < until}
         waiting = [account for account in self.directory.quota_rechecks() if account not in self._unmeasured]
@@ -117,7 +117,7 @@ class Service:
             except DoveadmError as error:
                 failure = error
             self.directory.compare_quotas(measured)
-            # The directory still has those; none keeps others waiting.
+            # The directory still lists accounts that failed; they must not delay others.
             self._unmeasured |= dict.fromkeys(set(batch) - measured.keys(), now + AGAIN)
         if failure is not None:
             raise failure
@@ -125,7 +125,7 @@ class Service:
             LOG.info("compared %d mailboxes with quotas that changed", len(waiting))
 
     def _fill(self, accounts: Sequence[Account]) -> int:
-        """Measure and write those of `accounts` that Valkey does not have; how many."""
+        """Measure and write those of `accounts` that Valkey does not have; return how many."""
         return self.valkey.fill(self.mailboxes.measure(accounts)) if accounts else 0
 
     def _batches(self, accounts: Sequence[Account]) -> Iterator[Sequence[Account]]:
@@ -135,11 +135,11 @@ class Service:
             self._try("recheck", self._now, self._recheck, self._now, self._now)
 
     def _build(self) -> None:
-        """Fill in everything that is missing, and say that nothing is."""
+        """Fill in all missing values, and record that usage is complete."""
         run_id = self._run_id
         accounts = self.directory.accounts()
         filled = self._fill_all(accounts)
-        # A life of Valkey has a name of its own: what was counted in another has not been counted in this.
+        # Each run of Valkey has an epoch of its own, because counts of another run are not in this one.
         if self.valkey.state()[0] != run_id:
             raise ValkeyUnavailableError("Valkey was restarted meanwhile")
         if left := [account.username for account, size in self.valkey.used(accounts).items() if size is None]:
@@ -152,7 +152,7 @@ class Service:
         return sum(self._fill(batch) for batch in self._batches(missing))
 
     def _compare(self) -> None:
-        """Compare mailboxes with Valkey and with their quotas; remove the keys of accounts that are gone."""
+        """Compare mailboxes with Valkey and with their quotas; remove the keys of removed accounts."""
         accounts = self.directory.accounts()
         filled = self._fill_all(accounts)
         corrected = 0
@@ -161,7 +161,7 @@ class Service:
             self.directory.compare_quotas(measured)
             corrected += self._correct(wrong)
         gone = self.valkey.known() - {(account.id, account.username) for account in accounts}
-        # An account may have been made since.
+        # An account may have been created since.
         gone -= {(account.id, account.username) for account in self.directory.accounts(name for _id, name in gone)}
         forgotten = self.valkey.forget(gone)
         LOG.info(
@@ -169,13 +169,13 @@ class Service:
         )
 
     def _correct(self, accounts: Collection[Account]) -> int:
-        """Replace what Valkey has wrong of `accounts`, where it was wrong a moment ago; how many."""
-        # A mail may have come between the two looks; who is wrong twice is wrong.
+        """Replace values of `accounts` that are wrong now and were wrong a moment ago; return how many."""
+        # A mail may have come between the two looks, so only a value that is wrong twice is corrected.
         _measured, wrong = self._measure(accounts)
         return self.valkey.correct(wrong) if wrong else 0
 
     def _measure(self, accounts: Collection[Account]) -> tuple[dict[Account, int], dict[Account, tuple[int, int]]]:
-        """Bytes in the mailboxes; and of those that Valkey has wrong, what it had before and what they have."""
+        """Bytes in the mailboxes; and for each wrong value in Valkey the value before and the right one."""
         if not accounts:
             return {}, {}
         before = self.valkey.used(list(accounts))
@@ -188,22 +188,22 @@ class Service:
         return measured, wrong
 
     def _epoch(self) -> str:
-        """The name of this life of Valkey.  Raises: ValkeyError while usage is not complete in it."""
+        """The epoch of this run of Valkey.  Raises: ValkeyError while its usage is incomplete."""
         epoch = self.valkey.state()[1]
         if epoch is None:
             raise ValkeyError("usage is not complete in Valkey yet")
         return epoch
 
     def _collect(self, now: float) -> None:
-        """Bring what is used and was counted into the directory; without Valkey, what can be."""
+        """Write usage and counts to the directory; without Valkey only what the directory knows."""
         today = datetime.fromtimestamp(now, UTC).date()
         try:
             epoch = self._epoch()
             accounts = self.directory.accounts()
-            # Those that are new.
+            # Accounts without a value yet.
             self._fill_all(accounts)
             used = self.valkey.used(accounts)
-            # What was counted while this did not run is there still.
+            # Counts from when this program did not run are still in Valkey.
             days = [today - timedelta(days=back) for back in range(2 if now - self._collected < DAY else DAYS)]
             counters = self.valkey.counters(days, self.directory.tenants())
         except SourceError:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mailboxes, Valkey and the directory, as far as usage is concerned."""
+"""Mailboxes, Valkey and the directory, as this program uses them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .model import Account
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Keys in one question, so that Valkey has others to answer in between.
+#: Keys of one call, so that Valkey can answer other clients in between.
 _MANY: Final = 1000
-#: Seconds for one process of Dovecot.
+#: Seconds for one run of doveadm.
 _DOVEADM_SECONDS: Final = 600
 
 
 class Directory:
-    """Whose mailboxes there are, and where what they use is kept.  Every method raises DirectoryError."""
+    """The mailboxes, and the place for their usage.  Every method raises DirectoryError."""
 
     def __init__(self, conninfo: str) -> None:
         self._connections: Final = Connections(conninfo)
@@ -44,14 +44,14 @@ class Directory:
         return [number for (number,) in self._connections.ask("SELECT tenant_id FROM v1.usage_tenant")]
 
     def quota_rechecks(self) -> list[Account]:
-        """Mailboxes whose quota, or thresholds of it, have changed since they were compared."""
+        """Mailboxes whose quota or thresholds have changed since the last comparison."""
         usernames = [username for (username,) in self._connections.ask("SELECT username FROM v1.quota_rechecks()")]
         return self.accounts(usernames) if usernames else []
 
     def compare_quotas(self, used: Mapping[Account, int]) -> None:
-        """Have people told whose mailbox, of so many bytes, has reached a threshold or fallen under one."""
+        """Queue a notice for each mailbox that, with these bytes, has reached a threshold or fallen below one."""
         if used:
-            # In KiB, as the function of the release before has it.
+            # In KiB, like the function of the release before.
             kibibytes = {account.username: size // 1024 for account, size in used.items()}
             self._connections.ask("SELECT v1.compare_quotas(%s::jsonb)", json.dumps(kibibytes))
 
@@ -66,7 +66,7 @@ class Directory:
         self._connections.do(lambda connection: _write(connection, statements))
 
     def record_day(self, day: date) -> None:
-        """The state of `day` with the bytes that are known already."""
+        """Write the state of `day` with the bytes that the directory has."""
         self._connections.do(lambda connection: _write(connection, [("SELECT v1.record_day(%s)", [day])]))
 
 
@@ -77,36 +77,36 @@ def _write(connection: Connection, statements: Iterable[tuple[str, Sequence[obje
 
 
 class Valkey:
-    """What Valkey has of mailboxes and days.  Every method raises ValkeyError."""
+    """Bytes of mailboxes and counts of days in Valkey.  Every method raises ValkeyError."""
 
     def __init__(self, path: str, username: str, password: str) -> None:
-        # One that hung is not left alone: that it answers again is what is looked for.
+        # Call a Valkey that did not answer again at once, to learn when it is back.
         self._valkey: Final = valkey.Valkey(path, username, password, rest=0)
 
     def state(self) -> tuple[str, str | None]:
-        """Which run of Valkey this is, and its epoch if it has one."""
+        """The id of this run of Valkey, and its epoch if it has one."""
         server, epoch = self._ask([("INFO", "server"), ("GET", keys.USAGE_EPOCH)])
         lines = dict(line.split(":", 1) for line in server.decode().splitlines() if ":" in line)
         return lines["run_id"], None if epoch is None else _text(epoch)
 
     def wanted(self) -> list[str]:
-        """Usernames whose usage somebody missed, some at a time; they are wanted no more."""
+        """Take some of the usernames whose usage a program did not find, and remove them from that list."""
         (names,) = self._ask([("SPOP", keys.USAGE_WANTED, _MANY)])
         return sorted(map(_text, names or ()))
 
     def used(self, accounts: Sequence[Account]) -> dict[Account, int | None]:
-        """Bytes in use; None for what is missing, or is no number."""
+        """Bytes in use; None for a value that is missing or not a number."""
         values: list[bytes | None] = []
         for some in _batches([keys.usage_storage(account.id, account.username) for account in accounts]):
             values += self._ask([("MGET", *some)])[0]
         return {account: _number(value) for account, value in zip(accounts, values, strict=True)}
 
     def fill(self, used: Mapping[Account, int]) -> int:
-        """Write what is still missing; how many were."""
+        """Write the values that are still missing; return how many."""
         return self._set((account, size, ("NX",)) for account, size in used.items())
 
     def correct(self, corrections: Mapping[Account, tuple[int, int]]) -> int:
-        """Replace (before, after) where it still is as before; how many were."""
+        """Replace each value that is still `before` by `after`; return how many."""
         return self._set((account, after, ("IFEQ", before)) for account, (before, after) in corrections.items())
 
     def _set(self, values: Iterable[tuple[Account, int, tuple[str | int, ...]]]) -> int:
@@ -136,11 +136,11 @@ class Valkey:
                 return found
 
     def complete(self, epoch: str) -> None:
-        """Say that nothing is missing any more."""
+        """Record that usage is complete."""
         self._ask([("SET", keys.USAGE_EPOCH, epoch)])
 
     def counters(self, days: Iterable[date], tenant_ids: Iterable[int]) -> dict[date, dict[int, dict[str, int]]]:
-        """What was counted on these days, by tenant; days and tenants of which nothing was are left out."""
+        """The counts of these days by tenant, without days and tenants that have none."""
         places = [(day, tenant_id) for day in days for tenant_id in tenant_ids]
         hashes = self._ask([("HGETALL", keys.day(day.isoformat(), tenant_id)) for day, tenant_id in places])
         found: dict[date, dict[int, dict[str, int]]] = {}
@@ -151,7 +151,7 @@ class Valkey:
         return found
 
     def _ask(self, commands: Iterable[Command]) -> list[Any]:
-        """The answers, in parts."""
+        """The replies, a part at a time."""
         return [sound(reply) for some in _batches(list(commands)) for reply in self._valkey.ask(*some)]
 
 
@@ -169,26 +169,26 @@ def _number(value: bytes | None) -> int | None:
 
 
 class Mailboxes:
-    """What lies on the disk, as Dovecot counts it."""
+    """The mailboxes on the disk, as Dovecot counts them."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
 
     def measure(self, accounts: Iterable[Account]) -> dict[Account, int]:
-        """Bytes in use, by one process for all; accounts that Dovecot does not know, or cannot open, are left out.
+        """Bytes in use, by one process for all.  Accounts that Dovecot does not know or cannot open are left out.
 
         Raises: DoveadmError.
         """
         used = {}
         by_name = {}
         for account in accounts:
-            # Dovecot would make one to count nothing in it.
+            # Dovecot would create a missing mailbox only to count it.
             if (self._base / f"{account.id % 100:02d}" / str(account.id)).is_dir():
                 by_name[account.username] = account
             else:
                 used[account] = 0
         if by_name:
-            # `quota get` says KiB.
+            # `quota get` prints KiB.
             said = doveadm.ask(by_name, "mailbox status", "-t", "vsize", "*", timeout=_DOVEADM_SECONDS)
             if said.complaint and not said.rows:
                 raise DoveadmError(said.complaint)
