@@ -233,7 +233,7 @@ SANDBOXES: Final = {
             "PrivateUsers": "no",
             "ReadWritePaths": "-/var/spool/postfix/maildrop",
             "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-            "InaccessiblePaths": f"{_SHUT} -/var/lib/mailhosting",
+            "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/var/lib/mailhosting",
         },
     ),
     "mailhosting-policy.service": Sandbox(
@@ -274,7 +274,7 @@ SANDBOXES: Final = {
         excepted={
             "UMask": "0007",
             "ReadWritePaths": "/var/spool/postfix/mailhosting-gate",
-            "InaccessiblePaths": f"{_SHUT} -/etc/postfix -/run/dovecot",
+            "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/run/dovecot",
         },
     ),
     "mailhosting-acme-order.service": Sandbox(

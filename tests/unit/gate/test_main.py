@@ -9,18 +9,20 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from mailhosting.common.settings import parse
+from mailhosting.gate.context import Texts
 
 SETTINGS: dict[str, Any] = {
     "sockets": "/sockets",
     "directory": "dbname=none",
     "valkey_socket": "/nowhere",
     "valkey_user": "gate",
-    "texts": {},
+    "valkey_password_file": "/none",
+    "texts": {name: ["450", None, name] for name in Texts.__dataclass_fields__},
     "send_limits": [],
     "receive_limits": [],
     "timezone": "UTC",
@@ -29,7 +31,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What an instance has had done, in its order, until it served."""
     steps: list[str] = []
 
@@ -48,10 +50,8 @@ def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]
     before = set(sys.modules)
     program = importlib.import_module("mailhosting.gate.__main__")
     monkeypatch.setattr(program, "ready", step("READY"))
-    settings = tmp_path / "settings.json"
-    texts = {"message_size", "limit", "full", "bulk_mail", "invalid_recipients"}
-    settings.write_text(json.dumps({**SETTINGS, "texts": {name: ["450", None, name] for name in texts}}))
-    monkeypatch.setattr(sys, "argv", ["gate", str(settings), "in"])
+    monkeypatch.setattr(program.settings, "handed_over", lambda kind: parse(kind, json.dumps(SETTINGS), "it"))
+    monkeypatch.setattr(sys, "argv", ["gate", "in"])
     program.main()
     yield steps
     for module in set(sys.modules) - before:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from mailhosting.notices import service as program
 from mailhosting.notices.directory import Notice
-from mailhosting.notices.mail import Sender
 from mailhosting.notices.people import Recipient, recipients
 from mailhosting.notices.post import PermanentDeliveryError, TemporaryDeliveryError, quoted
 from mailhosting.notices.settings import Settings
@@ -19,8 +18,10 @@ TARO, HANAKO, ROOT = "taro@acme.example", "hanako@acme.example", "root@mx1.examp
 FACTS = {"account": HANAKO, "percent": 90, "quota": 1 << 20}
 WARNING = Notice(1, "quota_warning", FACTS, 0, 0, [], "acme", "ja", HANAKO, TARO, True, False)
 SETTINGS = Settings(
+    directory="",
     hostname="mx1.example",
-    sender=Sender("Support", ROOT),
+    sender_name="Support",
+    sender_address=ROOT,
     support_name="Support",
     support_address=ROOT,
     operator=ROOT,

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailhosting.notices import settings, texts
+from mailhosting.common import settings
+from mailhosting.common.errors import SettingsError
+from mailhosting.notices import texts
 from mailhosting.notices.mail import Sender, compose
+from mailhosting.notices.settings import Settings
 from mailhosting.notices.texts import Text
 
 OWN = "Subject: Full\n\n{account} is full.\n"
 SENDER = Sender("ヴァリオ・サポートセンター", "support@variosecure.example")
 MOMENT = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
 SETTINGS = {
+    "directory": "dbname=mailhosting",
     "hostname": "mx1.example",
     "sender_name": "Support",
     "sender_address": "support@mx1.example",
@@ -131,13 +135,13 @@ def test_an_operators_text_is_checked(key: str, written: str, problem: str) -> N
 def test_settings_name_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text(json.dumps(SETTINGS))
-    assert settings.read(path).sender == Sender("Support", "support@mx1.example")
+    assert settings.read(Settings, path).sender == Sender("Support", "support@mx1.example")
     path.write_text(json.dumps({**SETTINGS, "operator": ""}))
-    assert settings.read(path).operator == ""
+    assert settings.read(Settings, path).operator == ""
     bad = {"charset": "latin-1", "support_address": "nobody", "operator": "a b@c", "texts": {"x": OWN}}
     path.write_text(json.dumps({**SETTINGS, **bad}))
-    with pytest.raises(ValueError, match="notices_texts: x") as error:
-        settings.read(path)
+    with pytest.raises(SettingsError, match="notices_texts: x") as error:
+        settings.read(Settings, path)
     lines = str(error.value).split("\n")
     assert [line.partition(":")[0] for line in lines] == [
         "notices_texts", "notices_charset", "notices_support_address", "notices_operator",

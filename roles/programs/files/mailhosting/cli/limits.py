@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -16,11 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from ..common import settings
+from ..common.errors import SettingsError
 from ..common.valkey import Valkey
 from ..gate import bulk_mail_counts, held_mail
 from ..gate.counters import Counters
 from ..gate.held_mail import HeldMail, QueueError
 from ..gate.model import Direction, Limit, LimitSubject, Pause, Scope, Window
+from ..gate.settings import Sources
 from . import host
 from .directory import Ask, Subject, ask, names_of, resolve
 from .host import Answer, CommandError, Commands, Host, NotHereError
@@ -77,32 +79,29 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
     """Raises: CommandError, ValkeyError."""
     try:
         with closing(valkey_of(on)) as valkey:
-            found = _run(valkey, partial(ask, settings(on)["directory"]), options)
+            found = _run(valkey, partial(ask, sources(on).directory), options)
     except QueueError as error:
         raise CommandError(str(error)) from error
     return Answer(found, list(_sentences(found)))
 
 
-def settings(on: Host) -> dict[str, str]:
+def sources(on: Host) -> Sources:
     """Where the gate finds the directory and Valkey.  Raises: CommandError."""
-    file, names = on.gate_settings, ("directory", "valkey_socket", "valkey_user", "valkey_password_file")
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return {name: found[name] for name in names}
-    except FileNotFoundError as error:
+    file = on.gate_settings
+    if not file.exists():
         raise NotHereError(
             f"{file}: there is none. Limits are the gate's, and the role mailhosting.stack.gate is not on this host"
-        ) from error
-    except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise CommandError(f"{file}: not the gate's settings; the role mailhosting.stack.gate writes them") from error
+        )
+    try:
+        return settings.read(Sources, file)
+    except SettingsError as error:
+        raise CommandError(f"{error}; the role mailhosting.stack.gate writes it") from error
 
 
 def valkey_of(on: Host) -> Valkey:
     """Valkey, as the gate.  Raises: CommandError."""
-    found = settings(on)
-    return Valkey(found["valkey_socket"], found["valkey_user"], _password(found["valkey_password_file"]))
+    found = sources(on)
+    return Valkey(found.valkey_socket, found.valkey_user, _password(found.valkey_password_file))
 
 
 def _password(file: str) -> str:

@@ -26,6 +26,10 @@ class DoveadmError(SourceError):
     """doveadm cannot run, or its output is of no use."""
 
 
+class SettingsError(ValueError):
+    """A program cannot use its settings.  The text has the file, and each key that is wrong."""
+
+
 def one_line(error: BaseException) -> str:
     """The text of an error for a log: PostgreSQL's have several lines."""
     return " ".join(str(error).split())

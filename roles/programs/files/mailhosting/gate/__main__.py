@@ -1,22 +1,20 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run one instance of the gate: the arguments are a JSON file with settings, and the name of its socket."""
+"""Run one instance of the gate: the argument is the name of its socket."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, tzinfo
-from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import Milter
 import milter
 
-from ..common import log
+from ..common import log, settings
 from ..common.systemd import passed_text, ready
 from ..common.valkey import Valkey
 from .context import Gate, Texts
@@ -24,6 +22,7 @@ from .counters import Counters
 from .directory import Directory
 from .milter import Conversation
 from .model import Reply
+from .settings import Settings
 from .tenant_settings import read_limits
 
 #: What the milter is called in libmilter's messages.
@@ -48,26 +47,26 @@ def _zone(name: str) -> tzinfo:
 
 def main() -> None:
     """Serve until something ends the process."""
-    _program, file, instance = sys.argv
-    settings = json.loads(Path(file).read_text(encoding="utf-8"))
+    _program, instance = sys.argv
+    found = settings.handed_over(Settings)
     Milter.factory = Conversation
     Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS | Milter.CHGHDRS)
     Milter.set_exception_policy(Milter.TEMPFAIL)
-    directory = Directory(settings["directory"])
-    valkey = Valkey(settings["valkey_socket"], settings["valkey_user"], passed_text("valkey"))
+    directory = Directory(found.directory)
+    valkey = Valkey(found.valkey_socket, found.valkey_user, passed_text("valkey"))
     Conversation.gate = Gate(
         directory=directory,
         valkey=valkey,
         counters=Counters(valkey, directory.mailboxes),
-        texts=Texts(**{name: _reply(*reply) for name, reply in settings["texts"].items()}),
+        texts=Texts(**{name: _reply(*reply) for name, reply in found.texts.items()}),
         host_limits={
-            "send": read_limits(settings["send_limits"], "send"),
-            "receive": read_limits(settings["receive_limits"], "receive"),
+            "send": read_limits(found.send_limits, "send"),
+            "receive": read_limits(found.receive_limits, "receive"),
         },
-        zone=_zone(settings["timezone"]),
-        message_size_limit=settings["message_size_limit"],
+        zone=_zone(found.timezone),
+        message_size_limit=found.message_size_limit,
     )
-    socket = f"unix:{settings['sockets']}/{instance}"
+    socket = f"unix:{found.sockets}/{instance}"
     # `runmilter` opens the socket only if nobody has, and returns when all is over.
     milter.setconn(socket)
     milter.register(NAME)

@@ -1,22 +1,20 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""notices SETTINGS [--check]: send queued notices until a signal ends the program, or only check the settings."""
+"""notices [--check FILE]: send queued notices until a signal ends the program, or only check the settings in a file."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from ..common import log
-from ..common.errors import one_line
+from ..common import log, settings
+from ..common.errors import SettingsError, one_line
 from ..common.systemd import ready
-from . import settings
+from .settings import Settings
 
 #: Seconds between removals of old notices, and between attempts to reach a lost directory.
 HOUR, BREATH = 3600, 2
@@ -24,7 +22,7 @@ HOUR, BREATH = 3600, 2
 LOG: Final = logging.getLogger(__name__)
 
 
-def serve(configured: settings.Settings) -> None:
+def serve(configured: Settings) -> None:
     """Send until the connection to the directory is lost, then connect again."""
     import psycopg
 
@@ -38,7 +36,7 @@ def serve(configured: settings.Settings) -> None:
     ready()
     while True:
         try:
-            directory = Directory(os.environ["NOTICES_DIRECTORY"])
+            directory = Directory(configured.directory)
             said = ""
             try:
                 service = Service(directory, carrier, configured)
@@ -57,21 +55,17 @@ def serve(configured: settings.Settings) -> None:
             time.sleep(BREATH)
 
 
-def main(path: str, *, check: bool) -> int:
-    """The exit code."""
+def check(file: str) -> None:
+    """End with one, and say why, unless the settings in a file can be used."""
     try:
-        configured = settings.read(Path(path))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        print(f"{path}: {error!r}; the role notices writes it", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if not check:
-        serve(configured)
-    return 0
+        settings.read(Settings, Path(file))
+    except SettingsError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
     log.set_up()
-    sys.exit(main(sys.argv[1], check=sys.argv[2:] == ["--check"]))
+    if sys.argv[1:2] == ["--check"]:
+        check(sys.argv[2])
+    else:
+        serve(settings.handed_over(Settings))

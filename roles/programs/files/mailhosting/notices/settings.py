@@ -1,50 +1,52 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operator's settings, from a JSON file."""
+"""The operator's settings."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from ..common.errors import SettingsError
 from . import texts
 from .mail import CHARSETS, Sender
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that roles/notices/defaults describes."""
+    """The settings that roles/notices/defaults describes.  Raises: SettingsError with a line for each mistake."""
 
+    directory: str  # as libpq is told
     hostname: str
-    sender: Sender
+    sender_name: str
+    sender_address: str
     support_name: str
     support_address: str
     operator: str
     charset: str
     keep_days: int
     lmtp_socket: str
-    texts: Mapping[str, str]
+    texts: dict[str, str]
 
+    def __post_init__(self) -> None:
+        problems = [f"notices_texts: {problem}" for problem in texts.check(self.texts)]
+        if self.charset not in CHARSETS:
+            problems.append(f"notices_charset: {self.charset!r} is none of {', '.join(CHARSETS)}")
+        addresses = {"sender_address": self.sender_address, "support_address": self.support_address}
+        if self.operator:
+            addresses["operator"] = self.operator
+        problems += [
+            f"notices_{name}: {address!r} is not an address"
+            for name, address in addresses.items()
+            if not _is_address(address)
+        ]
+        if problems:
+            raise SettingsError("\n".join(problems))
 
-def read(path: Path) -> Settings:
-    """The settings in the file.  Raises: ValueError with a line for each mistake."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    problems = [f"notices_texts: {problem}" for problem in texts.check(found["texts"])]
-    if found["charset"] not in CHARSETS:
-        problems.append(f"notices_charset: {found['charset']!r} is none of {', '.join(CHARSETS)}")
-    problems += [
-        f"notices_{name}: {found[name]!r} is not an address"
-        for name in ("sender_address", "support_address", "operator")
-        if not (found[name] == "" and name == "operator") and not _is_address(found[name])
-    ]
-    if problems:
-        raise ValueError("\n".join(problems))
-    sender = Sender(found.pop("sender_name"), found.pop("sender_address"))
-    return Settings(sender=sender, **found)
+    @property
+    def sender(self) -> Sender:
+        """Whom notices are from."""
+        return Sender(self.sender_name, self.sender_address)
 
 
 def _is_address(text: str) -> bool:

@@ -1,18 +1,18 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the service on the sockets that systemd passes; settings come from the environment."""
+"""Run the service on the sockets that systemd passes."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import sys
 from contextlib import suppress
+from typing import Final
 
-from ..common import log
+from ..common import log, settings
 from ..common.asynchronous import AsyncDirectory, AsyncValkey
 from ..common.errors import ValkeyError
 from ..common.systemd import notify, passed, passed_text, ready
@@ -20,6 +20,10 @@ from . import protocol
 from .logins import Logins
 from .memory import Memory
 from .service import Service
+from .settings import Settings
+
+#: What systemd calls the sockets of its units, and the connections that it keeps.
+SOCKETS: Final = ("requests", "logins", "stats")
 
 
 def keep(connection: socket.socket) -> None:
@@ -30,12 +34,12 @@ def keep(connection: socket.socket) -> None:
 async def serve() -> None:
     """Answer until systemd stops the program."""
     # The sockets of the units, and connections that systemd kept for an earlier process.
-    sockets = [(name, socket.socket(fileno=number)) for name, number in passed() if name != "valkey"]
-    password = passed_text("valkey")
-    valkey = Memory(AsyncValkey(os.environ["POLICY_VALKEY_SOCKET"], os.environ["POLICY_VALKEY_USER"], password))
-    of_domains = os.environ["POLICY_POP_BEFORE_SMTP_SENDERS"] == "tenant"
-    logins = Logins(valkey, int(os.environ["POLICY_POP_BEFORE_SMTP"]), keep, of_domains=of_domains)
-    service = Service(AsyncDirectory(os.environ["POLICY_DIRECTORY"]), valkey, logins)
+    sockets = [(name, socket.socket(fileno=number)) for name, number in passed() if name in SOCKETS]
+    found = settings.handed_over(Settings)
+    valkey = Memory(AsyncValkey(found.valkey_socket, found.valkey_user, passed_text("valkey")))
+    of_domains = found.pop_before_smtp_senders == "tenant"
+    logins = Logins(valkey, found.pop_before_smtp, keep, of_domains=of_domains)
+    service = Service(AsyncDirectory(found.directory), valkey, logins)
     answering = []
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -1,0 +1,31 @@
+# Copyright: (c) 2026, the mailhosting.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of the role gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the directory and Valkey are; of the file, the operators' command needs no more."""
+
+    directory: str  # as libpq is told
+    valkey_socket: str
+    valkey_user: str
+    valkey_password_file: str
+
+
+@dataclass(frozen=True)
+class Settings(Sources):
+    """The settings that roles/gate/defaults describes, as the module gate_settings has read it."""
+
+    sockets: str
+    texts: dict[str, list[Any]]  # code, enhanced status code or None, words
+    send_limits: list[dict[str, Any]]
+    receive_limits: list[dict[str, Any]]
+    timezone: str
+    message_size_limit: int
