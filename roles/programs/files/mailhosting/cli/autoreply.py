@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting autoreply: who an account's automatic reply has answered."""
+"""mailhosting autoreply: the senders that an account's automatic reply has answered."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mailhosting_dovecot import DovecotError, forget_answered, has_home
 from . import host
 from .host import Answer, CommandError, Commands, Host, NotHereError
 
-_TEXT: Final = """Have an account's automatic reply answer everybody again.  It answers each sender
-once in a few days, and forgets nobody when its text changes.  For root.
+_TEXT: Final = """Let an account's automatic reply answer earlier senders again.  It answers each sender
+once in a few days, also after a change of its text.  For root.
 
 example:
   mailhosting autoreply forget taro@acme.example
@@ -23,7 +23,7 @@ example:
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
+    """Add the subcommand."""
     usage = "mailhosting autoreply forget ADDRESS [--json]"
     autoreply = host.add(commands, "autoreply", "have an automatic reply answer everybody again", _TEXT, usage=usage)
     actions = autoreply.add_subparsers(metavar="forget", required=True, prog="mailhosting autoreply")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`mailhosting SUBCOMMAND`: what an operator does on a mail host beside running playbooks."""
+"""`mailhosting SUBCOMMAND`: an operator's tasks on a mail host beside running playbooks."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ..common.errors import SourceError
 from . import autoreply, limits, lock, locked_out, password, unlock
 from .host import Answer, CommandError, Host
 
-#: The exit code where something is missing in an answer.
+#: The exit code if a part of an answer is missing.
 FAILED: Final = CommandError.exit_code
-#: As shells call the end by Ctrl+C.
+#: The exit code of shells after Ctrl+C.
 INTERRUPTED: Final = 130
 
-_TEXT: Final = """Look at this mail host and put right what concerns one user, tenant or client.
-What users and tenants are allowed in the first place is in the inventory's files.
+_TEXT: Final = """Show and repair the state of one user, tenant or client on this mail host.
+What users and tenants may do is defined in the inventory's files.
 
 Each subcommand has a --help with examples, and prints JSON with --json.
 """
 
 _CODES: Final = """exit codes:
   0  done, or there was nothing to do
-  1  it could not be done, or not all of it; stderr says why
-  2  no such subcommand or option, or what was asked for makes no sense
-  3  what the subcommand is about is not on this host
+  1  not done, or not all of it; stderr has the reason
+  2  unknown subcommand or option, or an argument that makes no sense
+  3  the subcommand's service is not on this host
 """
 
 
 def main(arguments: Sequence[str], host: Host | None = None) -> int:
-    """Do what is asked and print how it went; the exit code."""
+    """Run a subcommand and print its answer; the exit code."""
     options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace, Host], Answer] = options.run
     try:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All subcommands."""
+    """The parser with all subcommands."""
     top = argparse.ArgumentParser(
         prog="mailhosting",
         description=_TEXT,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory as root asks it: who is meant by a name, and how somebody is called."""
+"""Queries to the directory as root: the subject of a name, and the name of a subject."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .host import CommandError, Host
 if TYPE_CHECKING:
     import psycopg
 
-#: Rows of a query, with its values.
+#: Runs a query with its values; its rows.
 Ask = Callable[..., list[tuple[Any, ...]]]
-#: Whom something concerns: a scope and an id.
+#: A host, tenant or account: a scope and an id.
 Subject = tuple[Scope, int]
 
-#: How root is called in the directory, and what else is not as in the gate's own connections.
+#: Root's user in the directory, and other settings that differ from the gate's connections.
 _DIRECTORY: Final[dict[str, Any]] = {
     "user": "mailhosting",
     "application_name": "mailhosting",
@@ -40,8 +40,8 @@ _BY_ID: Final[tuple[tuple[Scope, str], ...]] = (
 
 
 def conninfo(on: Host) -> str:
-    """Where a host has the directory, for libpq."""
-    # Opening the module costs what psycopg does.
+    """The connection string of a host's directory."""
+    # Imported here because psycopg takes long to import.
     from ..common.directory import CONNINFO
 
     return on.directory or CONNINFO
@@ -58,19 +58,19 @@ def connect(conninfo: str) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def complaint(error: psycopg.Error) -> CommandError:
-    """What PostgreSQL says, in one line."""
+    """PostgreSQL's message in one line."""
     return CommandError(f"the directory: {' '.join(str(error).split())}")
 
 
 def resolve(ask: Ask, name: str) -> tuple[Scope, int, str]:
-    """Whom a NAME means, and how it is called.  Raises: CommandError."""
+    """The scope, id and present name of a NAME.  Raises: CommandError."""
     if name == "host":
         return "host", HOST, name
     if name.startswith("#") and name[1:].isascii() and name[1:].isdigit():
         return "account", int(name[1:]), name
     written = name.lower()
     if not name.isascii():
-        # As people see it, and as they may log in.
+        # With U-labels too, as in logins.
         octets = name.encode("utf-8", "surrogateescape").hex()
         written = next((username for (username,) in ask("SELECT username FROM v1.spelled(%s)", octets)), written)
     local_part, at, domain = written.rpartition("@")
@@ -84,7 +84,7 @@ def resolve(ask: Ask, name: str) -> tuple[Scope, int, str]:
 
 
 def names_of(ask: Ask, subjects: Iterable[Subject]) -> dict[Subject, str]:
-    """How each is called; those of which nothing is known, or while the directory is down, by number."""
+    """The name of each; its number if the directory does not have it, or is down."""
     names = {subject: "host" if subject[0] == "host" else f"#{subject[1]}" for subject in subjects}
     try:
         for scope, query in _BY_ID:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the subcommands of `mailhosting` share: where things are on a host, what they answer, and how they fail."""
+"""Shared by the subcommands of `mailhosting`: paths on a host, answers, and errors."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from typing import Any, ClassVar
 
 from ..common.errors import SourceError
 
-#: argparse calls what `add_subparsers` returns by a private name.
+#: The type that `add_subparsers` returns has a private name in argparse.
 Commands = Any
 
 
 class CommandError(Exception):
-    """It cannot be done; the text says what and why, in one line."""
+    """A subcommand failed; the text has the reason in one line."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(CommandError):
-    """What was asked for makes no sense on any host; argparse ends with the same code."""
+    """The arguments make no sense on any host; argparse uses the same exit code."""
 
     exit_code = 2
 
 
 class NotHereError(CommandError):
-    """The service that a subcommand is about is not on this host."""
+    """The subcommand's service is not on this host."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where the roles put what the command needs; a test has them elsewhere.
+    """Paths of the files and sockets that the command needs; tests use others.
 
-    `directory` is where the database is, for libpq; None is where a host has it.
+    `directory` is libpq's connection string of the database; None is a host's own.
     """
 
     gate_settings: Path = Path("/etc/mailhosting/gate/settings.json")
     password_socket: Path = Path("/run/mailhosting/password.sock")
-    #: What the role fail2ban writes, and what Debian's PostgreSQL has where it runs.
+    #: A file of the role fail2ban, and the folder of a running PostgreSQL on Debian.
     jails: Path = Path("/etc/fail2ban/jail.d/mailhosting.conf")
     clusters: Path = Path("/etc/postgresql")
     directory: str | None = None
     is_root: bool = os.geteuid() == 0
 
     def needs_root(self) -> None:
-        """Raises: CommandError for anybody else."""
+        """Refuse any user but root.  Raises: CommandError."""
         if not self.is_root:
             raise CommandError("this is for root")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is printed: `data` with --json, else `lines`.  With `complaints`, for stderr, something is missing in it."""
+    """The output: `data` with --json, else `lines`.  `complaints` for stderr say which part is missing."""
 
     data: Mapping[str, Any]
     lines: Sequence[str]
@@ -69,7 +69,7 @@ class Answer:
 
 @contextmanager
 def complaining(complaints: list[str]) -> Iterator[None]:
-    """What goes wrong with one thing is said; the others are looked at or done all the same."""
+    """Record an error of one part, and let the other parts continue."""
     try:
         yield
     except (CommandError, SourceError) as error:
@@ -77,7 +77,7 @@ def complaining(complaints: list[str]) -> Iterator[None]:
 
 
 def add(commands: Commands, name: str, purpose: str, text: str, **settings: Any) -> argparse.ArgumentParser:
-    """A subcommand: its line in the list of them, and what its own help says, examples as they are written."""
+    """A subcommand: its line in the list, and the text of its own help, printed as written."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=purpose, description=text, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
     )
@@ -85,16 +85,16 @@ def add(commands: Commands, name: str, purpose: str, text: str, **settings: Any)
 
 
 def address(written: str) -> str:
-    """What is written for an ADDRESS.  Raises: ArgumentTypeError, which argparse tells and ends by."""
+    """The value of an ADDRESS.  Raises: ArgumentTypeError, which argparse prints."""
     local_part, _at, domain = written.rpartition("@")
-    # doveadm takes whatever begins with a hyphen for an option.
+    # doveadm takes a text that begins with a hyphen for an option.
     if not local_part or not domain or written.startswith("-"):
         raise argparse.ArgumentTypeError(f"{written!r} is no address")
     return written
 
 
 def name(written: str) -> str:
-    """What is written for a NAME.  Raises: ArgumentTypeError, which argparse tells and ends by."""
+    """The value of a NAME.  Raises: ArgumentTypeError, which argparse prints."""
     if not written:
         raise argparse.ArgumentTypeError("it is empty")
     return written

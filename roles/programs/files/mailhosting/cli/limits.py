@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting limits: who is paused by which limit or stopped for bulk mail, and an end to it."""
+"""mailhosting limits: shows and ends pauses of limits and blocks for bulk mail."""
 
 from __future__ import annotations
 
@@ -39,34 +39,36 @@ _KINDS: Final = {"bulk_mail": "bulk mail", "invalid_recipients": "too many inval
 
 
 _TEXT: Final = """\
-Who is paused by which limit, or stopped for bulk mail, and an end to it.
+Show or end pauses of limits, and blocks for bulk mail.
 
-A NAME is a tenant's, an account's address, #NUMBER for an account that is gone, or
-`host` for all of it.  Of a NAME, what it has used of its limits is shown too.
-After a lift its limits begin anew, after a release what was counted of its mail.
+A NAME is a tenant's name, an account's address, #NUMBER for a removed account, or
+`host` for the whole host.  With a NAME, `show` prints the usage of its limits too.
+A lift resets the limits of NAME, a release resets its counts of bulk mail.
 For root.
 
 examples:
-  mailhosting limits show                            everybody who is paused or stopped
-  mailhosting limits show taro@acme.example          and what it has used
-  mailhosting limits lift acme send                  tenant acme sends again
-  mailhosting limits release taro@acme.example       its held mail goes on
+  mailhosting limits show                            all pauses and blocks
+  mailhosting limits show taro@acme.example          those of the account, and its usage
+  mailhosting limits lift acme send                  tenant acme can send again
+  mailhosting limits release taro@acme.example       it can send again, its held mail is sent
   mailhosting limits drop taro@acme.example          its held mail is deleted
 """
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
-    limits = host.add(commands, "limits", "who is paused by a limit or stopped for bulk mail, and an end to it", _TEXT)
+    """Add the subcommand."""
+    limits = host.add(commands, "limits", "show or end pauses of limits, and blocks for bulk mail", _TEXT)
     actions = limits.add_subparsers(dest="command", metavar="show|lift|release|drop", required=True)
-    show = actions.add_parser("show", help="all pauses, or those of NAME and what it has used")
+    show = actions.add_parser("show", help="all pauses and blocks, or those of NAME and its usage")
     show.add_argument("name", metavar="NAME", nargs="?", type=host.name)
     lift = actions.add_parser("lift", help="end the pauses of NAME")
     lift.add_argument("name", metavar="NAME", type=host.name)
-    lift.add_argument("direction", nargs="?", choices=get_args(Direction), help="only of what it sends or receives")
-    goes_on = "let an account send again; its mail, or the mail for a tenant, goes on"
-    release = actions.add_parser("release", help=goes_on)
-    deletes = "delete the mail of NAME that waits; an account stays stopped until a release"
+    lift.add_argument(
+        "direction", nargs="?", choices=get_args(Direction), help="only for mail that it sends or receives"
+    )
+    sends = "let an account send again, and send its held mail, or the held mail to a tenant"
+    release = actions.add_parser("release", help=sends)
+    deletes = "delete the held mail of NAME; an account stays blocked until a release"
     drop = actions.add_parser("drop", help=deletes)
     for action in (release, drop):
         action.add_argument("name", metavar="NAME", type=host.name)
@@ -86,7 +88,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
 
 
 def sources(on: Host) -> Sources:
-    """Where the gate finds the directory and Valkey.  Raises: CommandError."""
+    """The gate's settings for the directory and Valkey.  Raises: CommandError."""
     file = on.gate_settings
     if not file.exists():
         raise NotHereError(
@@ -99,13 +101,13 @@ def sources(on: Host) -> Sources:
 
 
 def valkey_of(on: Host) -> Valkey:
-    """Valkey, as the gate.  Raises: CommandError."""
+    """Valkey, as the gate's user.  Raises: CommandError."""
     found = sources(on)
     return Valkey(found.valkey_socket, found.valkey_user, _password(found.valkey_password_file))
 
 
 def _password(file: str) -> str:
-    """The gate's in Valkey; none where it has none, as in a trial."""
+    """The gate's password in Valkey; empty without one, as in tests."""
     try:
         return Path(file).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -150,7 +152,7 @@ def _end_hold(
         raise CommandError("host: only an account or a tenant has mail that waits")
     found = [hold for hold in _all_holds(valkey, ask) if (hold.scope, hold.id) == (scope, number)]
     if command == "release":
-        # First of all: the next mail would stop it again.
+        # This comes first, or the next mail would block the account again.
         bulk_mail_counts.release(valkey, f"{scope}:{number}")
     for hold in found:
         if command == "release":
@@ -161,7 +163,7 @@ def _end_hold(
 
 
 def _holds(valkey: Valkey, ask: Ask) -> list[HeldMail]:
-    """None of them can be told while the directory is down."""
+    """The holds; none while the directory is down."""
     try:
         return _all_holds(valkey, ask)
     except CommandError as error:
@@ -178,7 +180,7 @@ def _all_holds(valkey: Valkey, ask: Ask) -> list[HeldMail]:
 
 
 def _described(found: Pause | Window, names: dict[Subject, str]) -> dict[str, Any]:
-    """As in JSON: the fields of whom it concerns and its name among the others."""
+    """The object for JSON: the fields of the subject, its name, and the others."""
     fields = asdict(found)
     subject = fields.pop("subject")
     return {**subject, "name": names[subject["scope"], subject["id"]], **fields}
@@ -208,7 +210,7 @@ def _sentences(found: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
     for hold in found.get("holds", []):
         stopped = "" if hold["since"] is None else f"stopped since {moment(hold['since'])}, "
         if hold["seconds_left"] is not None:
-            stopped = f"one content is stopped, {span(hold['seconds_left'])} left, "
+            stopped = f"mail of one content is blocked, {span(hold['seconds_left'])} left, "
         yield f"{_whom(hold)}: {stopped}{hold['mails']} mails wait; {_KINDS.get(hold['kind'], hold['kind'])}"
     for pause in found.get("pauses", []):
         left, limit = span(pause["seconds_left"]), pause["limit"] and Limit(**pause["limit"])
@@ -226,7 +228,7 @@ def _whom(found: dict[str, Any]) -> str:
 
 
 def exceeded(limit: Limit | None) -> str:
-    """Why somebody is paused."""
+    """The reason of a pause."""
     if limit is None:
-        return "why is not known"
+        return "the limit is unknown"
     return f"it exceeded {limit.most} {limit.unit} in {span(limit.per)}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting lock: nobody uses an account whose password a stranger has, by one command."""
+"""mailhosting lock: stops all use of an account whose password a stranger has."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .host import Answer, CommandError, Commands, Host, NotHereError
 from .traces import Filter, Login, in_a_line
 from .words import moment
 
-#: What is held, and what that keeps from.
+#: The scopes of the holds, and what they forbid.
 SCOPES: Final = {"login": "log in", "send": "send"}
 
 _TEXT: Final = """\
 Lock an account that was phished, until `mailhosting unlock`:
 
-  - hold its logins and its sending, with the reason, for those who look later
+  - hold its logins and its sending, with the reason
   - end its open sessions
-  - put what it sent and still waits in the queue on hold
+  - put its mail that is still in the queue on hold
 
-It goes on receiving mail.  From where it logged in during the last 7 days is told, and
-what a stranger may have left behind, which stays as it is: where its mail goes on to, and
-filters that are new or changed.  What is so already is not changed, nor is the reason of
-an account that is locked.  For root.
+The account still receives mail.  The command prints its logins of the last 7 days, and
+what a stranger may have left, without changing it: forwards, and filters that are new or
+changed.  A repeated lock changes only what is not locked yet, and keeps the first
+reason.  For root.
 
 examples:
   mailhosting lock taro@acme.example --reason phished
@@ -49,16 +49,16 @@ _REASON: Final = "SELECT reason FROM directory.hold WHERE account_id = %s AND or
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
+    """Add the subcommand."""
     parser = host.add(commands, "lock", "hold a phished account's logins and mail, end its sessions", _TEXT)
     parser.add_argument("address", metavar="ADDRESS", type=host.address)
-    parser.add_argument("--reason", metavar="TEXT", type=_reason, required=True, help="why, for those who look later")
+    parser.add_argument("--reason", metavar="TEXT", type=_reason, required=True, help="the reason, for later readers")
     host.add_json(parser)
     parser.set_defaults(run=_answer)
 
 
 def account(options: argparse.Namespace, on: Host) -> tuple[Ask, int, str]:
-    """How to ask the directory, and the id and address of whom an ADDRESS means.  Raises: CommandError."""
+    """A function for queries, and the id and address of the account of an ADDRESS.  Raises: CommandError."""
     if not on.clusters.exists():
         raise NotHereError(
             "accounts are in the directory, and the role mailhosting.stack.directory is not on this host"
@@ -70,17 +70,17 @@ def account(options: argparse.Namespace, on: Host) -> tuple[Ask, int, str]:
 
 
 def reason_of(asked: Ask, account_id: int) -> str | None:
-    """Why an account is locked; None for one that is not.  Raises: CommandError."""
+    """The reason of an account's lock; None without a lock.  Raises: CommandError."""
     return next((reason for (reason,) in asked(_REASON, account_id, ABUSE)), None)
 
 
 def mails(number: int) -> str:
-    """So many mails, in words."""
+    """A number of mails in words."""
     return "1 mail" if number == 1 else f"{number} mails"
 
 
 def _reason(written: str) -> str:
-    """Raises: ArgumentTypeError, which argparse tells and ends by."""
+    """The reason as one line.  Raises: ArgumentTypeError, which argparse prints."""
     reason = in_a_line(written)
     if not reason:
         raise argparse.ArgumentTypeError("it is empty")
@@ -90,10 +90,10 @@ def _reason(written: str) -> str:
 def _answer(options: argparse.Namespace, on: Host) -> Answer:
     """Raises: CommandError."""
     asked, number, called = account(options, on)
-    # First of all: whoever is put out does not come in again.
+    # The holds come first, so that nobody can log in again after the sessions end.
     placed = sorted(scope for (scope,) in asked(_HOLD, number, options.reason, ABUSE, list(SCOPES)))
     complaints: list[str] = []
-    # What is not known stays None.
+    # A part that failed stays None.
     ended: bool | None = None
     queued: outgoing.Outgoing | None = None
     logins: list[Login] | None = None
@@ -127,7 +127,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
 
 
 def _end_sessions(username: str) -> bool:
-    """Whether there were any.  Raises: CommandError."""
+    """End the sessions; whether there were any.  Raises: CommandError."""
     found: list[str] = []
 
     def of_username(users: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting locked-out: who is shut out of what, why, until when, and an end to it."""
+"""mailhosting locked-out: shows who cannot log in, send or connect, why and until when, and ends it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from .words import moment, span
 Kind = Literal["mail-login", "mail-address", "hold", "state", "pause"]
 
 _TEXT: Final = """\
-Who is shut out of what, why, until when, and what ends it before:
+Show who cannot log in, send or connect, why, until when, and what ends it earlier:
 
-  - logins and clients that fail2ban shuts out after wrong passwords
+  - logins and clients that fail2ban refuses after wrong passwords
   - holds that an operator, `lock` or the gate placed on an account or a tenant
   - pauses of senders and receivers that exceeded a limit
-  - of an ADDRESS or TENANT: states in the inventory's files that keep it out
+  - for an ADDRESS or TENANT: states in the inventory's files that forbid something
 
 A NAME is an account's address, a tenant's name, a client (an IP address or network), or
-`host`.  An ADDRESS is shown with what its tenant, the host and its clients are shut out
-of, and from where its logins failed of late.  For root.
+`host`.  For an ADDRESS the output includes its tenant, the host and its clients, and the
+clients from which its logins failed recently.  For root.
 
 --lift ends what began by itself: for an ADDRESS its refused logins and its pauses, for a
-client all that was refused to it, for a TENANT or `host` its pauses.  What somebody
-decided, a hold or a state, stays; the answer says what ends it.
+client all its refusals, for a TENANT or `host` its pauses.  A hold or a state stays,
+because somebody decided it; the answer says what ends it.
 
 examples:
   mailhosting locked-out
@@ -55,17 +55,17 @@ _NOT_HERE: Final = (
     "nobody is shut out by this host: none of the roles fail2ban, directory and gate of mailhosting.stack is on it"
 )
 _ALL: Final = "log in, send or receive"
-#: What a state keeps from.
+#: What a state forbids.
 _STATES: Final = {"no_login": "log in", "suspended": _ALL, "closed": _ALL}
-#: Logins that a line names.
+#: The most logins that a line names.
 _NAMED: Final = 5
 
 
 @dataclass(frozen=True)
 class Query:
-    """Whose it is to be; of nobody's name (`kind` None) everybody's.
+    """The subject of a query; everybody without a NAME (`kind` None).
 
-    `subjects` are those of the directory that it concerns: an account, its tenant, the host.
+    `subjects` are those in the directory: an account, its tenant, the host.
     """
 
     kind: Literal["account", "tenant", "host", "client"] | None = None
@@ -76,19 +76,19 @@ class Query:
     subjects: frozenset[Subject] = frozenset()
 
     def has(self, subject: Subject) -> bool:
-        """Whether it is about somebody."""
+        """Whether the query includes this subject."""
         return self.kind is None or subject in self.subjects
 
     def is_from(self, client: Network) -> bool:
-        """Whether it is about a client that this one overlaps."""
+        """Whether the query's client overlaps this one."""
         return self.network is not None and self.network.overlaps(client)
 
 
 @dataclass(frozen=True)
 class ShutOut:
-    """`name` (a login, account, tenant, client or `host`) cannot do something; from `client` only, if there is one.
+    """`name` (a login, account, tenant, client or `host`) cannot do something; with a `client` only from there.
 
-    `since` and `until` are Unix times; None where that is not known, or has no end.
+    `since` and `until` are Unix times; None if unknown or without an end.
     """
 
     kind: Kind
@@ -101,16 +101,16 @@ class ShutOut:
     ended_by: str
 
 
-#: What is found, and what lifts it, if the query is about just that and it began by itself.
+#: A finding, and the function that lifts it, if the query names just that and it began by itself.
 Found = tuple[ShutOut, Callable[[], object] | None]
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
-    parser = host.add(commands, "locked-out", "who is shut out, why and until when, and an end to it", _TEXT)
+    """Add the subcommand."""
+    parser = host.add(commands, "locked-out", "show who cannot log in, send or connect, and why, or end it", _TEXT)
     what = "an address, tenant, client or `host`; all without it"
     parser.add_argument("name", metavar="NAME", nargs="?", type=host.name, help=what)
-    parser.add_argument("--lift", action="store_true", help="end what shuts NAME out, if it began by itself")
+    parser.add_argument("--lift", action="store_true", help="end what keeps NAME out, if it began by itself")
     host.add_json(parser)
     parser.set_defaults(run=_answer)
 
@@ -136,12 +136,12 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
         "failing": failing,
     }
     lines = list(_lines(query, lifted if options.lift else None, stay, failing))
-    # What does not answer may shut somebody out all the same.
+    # A service that does not answer may still keep somebody out.
     return Answer(data, lines if found or failing or not complaints else [], complaints)
 
 
 def _look(query: Query, on: Host, complaints: list[str]) -> tuple[list[Found], list[dict[str, Any]]]:
-    """All that shuts out, and which logins failed from where, as far as it can be told."""
+    """All findings, and failed logins by client, of the services that answer."""
     found: list[Found] = []
     failing: list[dict[str, Any]] = []
     if on.jails.exists():
@@ -159,7 +159,7 @@ def _look(query: Query, on: Host, complaints: list[str]) -> tuple[list[Found], l
 
 
 def _lift(found: Iterable[Found], complaints: list[str]) -> list[ShutOut]:
-    """What was lifted."""
+    """Lift what the query names; what was lifted."""
     lifted = []
     for shut_out, lift in found:
         if lift is not None:
@@ -171,7 +171,7 @@ def _lift(found: Iterable[Found], complaints: list[str]) -> list[ShutOut]:
 
 @contextmanager
 def _store(on: Host) -> Iterator[Store]:
-    """The directory's store.  Raises: CommandError, also for what goes wrong while it is used."""
+    """The directory's store.  Raises: CommandError, also for errors while it is used."""
     import psycopg
 
     try:
@@ -184,7 +184,7 @@ def _store(on: Host) -> Iterator[Store]:
 
 
 def _query(name: str | None, on: Host) -> tuple[Query, CommandError | None]:
-    """Whom a NAME means, and why that is not known: fail2ban holds logins that are nobody's, too.
+    """The query for a NAME, and the error if it is unknown: fail2ban also bans logins that no account has.
 
     Raises: CommandError.
     """
@@ -212,7 +212,7 @@ def _query(name: str | None, on: Host) -> tuple[Query, CommandError | None]:
 
 
 def _failing(query: Query, tried: Iterable[FailedLogin]) -> list[dict[str, Any]]:
-    """The logins that failed of late, by client: those of a client, or an account's own; nothing of everybody's."""
+    """Recently failed logins by client: of one client or one account; none without a NAME."""
     by_client: dict[Network, list[FailedLogin]] = defaultdict(list)
     for failed in tried:
         if query.is_from(failed.client) or (query.kind == "account" and failed.login == query.name):
@@ -256,7 +256,7 @@ def _in_jails(query: Query, tried: Sequence[FailedLogin]) -> Iterator[Found]:
 
 
 def _in_directory(query: Query, on: Host) -> Iterator[Found]:
-    """Holds, and states of whom the query names.  Raises: CommandError."""
+    """Holds, and the states of the query's account and tenant.  Raises: CommandError."""
     if query.kind == "client":
         return
     with _store(on) as store:
@@ -270,7 +270,7 @@ def _in_directory(query: Query, on: Host) -> Iterator[Found]:
         of_account = hold.account_id is not None
         name = names["account", hold.account_id] if hold.account_id is not None else str(hold.tenant)
         mine = query.has(("account", hold.account_id)) if hold.account_id is not None else query.tenant == hold.tenant
-        # Nobody has a mailbox that was closed; what waits of it is in `mailhosting limits show`.
+        # A closed mailbox has no address; `mailhosting limits show` has its held mail.
         if (query.kind is not None and not mine) or name.startswith("#"):
             continue
         ended_by = {
@@ -286,7 +286,7 @@ def _in_directory(query: Query, on: Host) -> Iterator[Found]:
 
 
 def _states(query: Query, current: Current) -> Iterator[ShutOut]:
-    """What the inventory's files keep a tenant, or an account of it, from."""
+    """What states in the inventory's files forbid to a tenant, or to an account of it."""
     assert query.tenant is not None  # noqa: S101 - for the type checker
     subjects = [(query.tenant, current.tenants[query.tenant].state, "tenants/")]
     if query.kind == "account" and (row := current.accounts.get(query.name)):

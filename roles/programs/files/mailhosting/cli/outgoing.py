@@ -15,7 +15,7 @@ from ..gate.held_mail import QueueError
 from .directory import Ask
 from .host import CommandError
 
-# Whose an address is: the account's alone, or an alias's that leads to others too.
+# Addresses that an account may send from, and whether it alone may.
 _SENDERS: Final = """
 SELECT s.local_part, s.domain, bool_and(o.account_id = s.account_id)
 FROM directory.sender s JOIN directory.sender o ON o.local_part = s.local_part AND o.domain = s.domain
@@ -27,9 +27,9 @@ _HELD_BY_GATE: Final = "SELECT queue_id, held_at FROM v1.held_mail"
 
 @dataclass(frozen=True)
 class Outgoing:
-    """Queue ids of what an account sent: what may be delivered, what is on hold, what the gate holds.
+    """Queue ids of an account's mail: to be delivered, on hold, held by the gate.
 
-    `shared` is from aliases that lead to others too, so it may be theirs.
+    `shared` is mail from aliases that lead to others too, so it may be theirs.
     """
 
     going: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Outgoing:
 
 
 def look(ask: Ask, account_id: int) -> Outgoing:
-    """What is in the queue; nothing without a Postfix.  Raises: CommandError."""
+    """The account's mail in the queue; none without Postfix.  Raises: CommandError."""
     if shutil.which("postqueue") is None:
         return Outgoing()
     alone = {(local_part, domain): own for local_part, domain, own in ask(_SENDERS, account_id)}
@@ -57,7 +57,7 @@ def look(ask: Ask, account_id: int) -> Outgoing:
 
 
 def hold(found: Outgoing) -> None:
-    """Keep from delivery what may be delivered.  Raises: CommandError."""
+    """Put the mail to be delivered on hold.  Raises: CommandError."""
     try:
         held_mail.postsuper("-h", found.going)
     except QueueError as error:
@@ -65,7 +65,7 @@ def hold(found: Outgoing) -> None:
 
 
 def let_go(found: Outgoing) -> None:
-    """Have what is on hold go on, but for what the gate holds.  Raises: CommandError."""
+    """Release the mail on hold, except mail that the gate holds.  Raises: CommandError."""
     try:
         held_mail.let_go(found.on_hold)
     except QueueError as error:
@@ -82,5 +82,5 @@ def _queue() -> list[dict[str, Any]]:
 def _kind(mail: dict[str, Any], gates: dict[str, float]) -> str:
     if mail["queue_name"] != "hold":
         return "going"
-    # Postfix gives an id anew when the mail is gone.
+    # Postfix reuses the id of a mail that is gone.
     return "gates" if mail["arrival_time"] <= gates.get(mail["queue_id"], 0) else "on_hold"

@@ -16,11 +16,11 @@ from typing import Any, Final
 from . import host
 from .host import Answer, CommandError, Commands, Host, NotHereError
 
-#: Seconds that the service has: it hashes, which is meant to be slow, and ends sessions.
+#: Seconds for the service, which hashes, slowly by design, and ends sessions.
 _PATIENCE: Final = 30
 
-_TEXT: Final = """Set the password of an account.  It asks for the password, or reads it from standard
-input, a line each.  Whoever is not root is asked for the old one first.
+_TEXT: Final = """Set the password of an account.  The command asks for the password, or reads it from
+standard input.  Users other than root give the old one first, in a line of its own.
 All sessions that the old password opened end.
 
 examples:
@@ -30,7 +30,7 @@ examples:
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
+    """Add the subcommand."""
     parser = host.add(commands, "password", "set the password of an account", _TEXT)
     parser.add_argument("address", metavar="ADDRESS", type=host.address)
     host.add_json(parser)
@@ -38,7 +38,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _set(options: argparse.Namespace, on: Host) -> Answer:
-    """Ask, and have it set.  Raises: CommandError."""
+    """Ask for the password, and let the service set it.  Raises: CommandError."""
     if not on.password_socket.exists():
         raise NotHereError(
             f"{on.password_socket}: nobody listens. The role mailhosting.stack.password is not on this host, or "
@@ -65,7 +65,7 @@ def _ask(prompt: str) -> str:
 
 
 def _send(path: Path, request: dict[str, str]) -> dict[str, Any]:
-    """What the service answers.  Raises: CommandError."""
+    """The service's answer.  Raises: CommandError."""
     try:
         with socket.socket(socket.AF_UNIX) as service:
             service.settimeout(_PATIENCE)

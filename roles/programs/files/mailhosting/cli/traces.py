@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What whoever had an account's password did with it of late: logins, filters and forwards."""
+"""Recent use of an account: logins, filters and forwards."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any, Final, NamedTuple
 from .directory import Ask
 from .host import CommandError
 
-#: How far it looks back, in seconds and as journalctl writes it.
+#: The time to look back, in seconds and in journalctl's notation.
 SECONDS: Final = 7 * 86400
 _SINCE: Final = "-7d"
-#: Clients that are told, those that came last.
+#: The most clients to list, those that came last.
 _CLIENTS: Final = 20
-#: Seconds for reading a week of a busy host's journal, and for an answer of doveadm.
+#: Seconds for reading a week of a busy host's journal, and for an answer from doveadm.
 _PATIENCE: Final = 60
 _DOVEADM_PATIENCE: Final = 20
 
-#: A line of Dovecot or of Postfix's smtpd that tells of a login: 1796000000.123456 mx1 dovecot[7]: imap-login: …
+#: A line of Dovecot or of Postfix's smtpd about a login: 1796000000.123456 mx1 dovecot[7]: imap-login: …
 _LOGIN: Final = re.compile(
     r"(?P<time>\d+)\.\d+ \S+ (?:"
     r"dovecot\[\d+\]: (?P<protocol>[a-z0-9]+)-login: (?:Logged in|Login): user=<(?P<user>[^<>]*)>"
@@ -55,8 +55,8 @@ class Filter(NamedTuple):
 
 
 def logins(username: str) -> list[Login]:
-    """From where there were logins in the last days, the newest first.  Raises: CommandError."""
-    # PCRE, in which a backslash before a sign that is no letter or figure stands for the sign.
+    """The logins of the last days by protocol and client, the newest first.  Raises: CommandError."""
+    # In PCRE a backslash makes a character literal that is neither a letter nor a digit.
     who = re.sub(r"([^A-Za-z0-9])", r"\\\1", username)
     command = [
         "journalctl", "--quiet", "--no-pager", "--reverse", f"--since={_SINCE}", "--output=short-unix",
@@ -92,7 +92,7 @@ def _newest(lines: Iterable[str], username: str) -> list[Login]:
 
 
 def filters(username: str, since: float) -> list[Filter]:
-    """The Sieve scripts that are new or changed since then; none without a Dovecot.  Raises: CommandError."""
+    """The Sieve scripts that are new or changed since then; none without Dovecot.  Raises: CommandError."""
     home = _home(username)
     if home is None:
         return []
@@ -107,7 +107,7 @@ def filters(username: str, since: float) -> list[Filter]:
 def _changed(home: Path, since: float) -> Iterator[Filter]:
     """Raises: OSError."""
     active = home / ".dovecot.sieve"
-    # Dovecot makes the link anew when another script is made the active one.
+    # Dovecot replaces the link when the user activates another script.
     chosen = active.lstat().st_mtime if active.is_symlink() else 0.0
     name = active.readlink().name if active.is_symlink() else ""
     for script in os.scandir(home / "sieve"):
@@ -132,11 +132,11 @@ def _home(username: str) -> Path | None:
 
 
 def forwards(ask: Ask, account_id: int) -> list[str]:
-    """Where the account's mail goes on to.  Raises: CommandError."""
+    """The targets that the account forwards to.  Raises: CommandError."""
     rows: list[tuple[Any, ...]] = ask(_FORWARD, account_id)
     return [target for (targets,) in rows for target in targets]
 
 
 def in_a_line(text: str) -> str:
-    """A text that people see in one line, whatever somebody wrote."""
+    """A text in one line of printable characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

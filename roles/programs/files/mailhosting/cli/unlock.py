@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailhosting unlock: an end to what `mailhosting lock` did."""
+"""mailhosting unlock: undoes `mailhosting lock`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .host import Answer, Commands, Host
 from .lock import SCOPES, account, mails, reason_of
 
 _TEXT: Final = """\
-End what `mailhosting lock` did: the account logs in and sends again, and what it sent and
-is on hold in the queue goes on.  Holds that somebody else placed stay, and so does the
-mail that the gate holds.  Look at that mail before: `mailq`, and `postsuper -d` for what
-a stranger sent.  Set another password before: `mailhosting password`.  For root.
+Undo `mailhosting lock`: the account can log in and send again, and its mail on hold in
+the queue is sent.  Holds that somebody else placed stay, and so does mail that the gate
+holds.  First set another password (`mailhosting password`), and delete the stranger's
+mail (`mailq`, `postsuper -d`).  For root.
 
 examples:
   mailhosting unlock taro@acme.example
@@ -34,8 +34,8 @@ AND coalesce(h.until > now(), true) ORDER BY h.scope
 
 
 def add_to(commands: Commands) -> None:
-    """Put the subcommand among the others."""
-    parser = host.add(commands, "unlock", "end what `lock` did", _TEXT)
+    """Add the subcommand."""
+    parser = host.add(commands, "unlock", "undo `lock`", _TEXT)
     parser.add_argument("address", metavar="ADDRESS", type=host.address)
     host.add_json(parser)
     parser.set_defaults(run=_answer)
@@ -48,7 +48,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
     queued = outgoing.look(asked, number)
     lifted: list[str] = []
     if reason is not None:
-        # The holds go last: if the mail cannot go on, the account is still locked, and this can be done again.
+        # Lifts the holds last: if releasing the mail fails, the account stays locked, and the operator can try again.
         outgoing.let_go(queued)
         lifted = sorted(scope for (scope,) in asked(_LIFT, number, ABUSE))
     data = {

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes PostgreSQL's place while it is away, so that no connection of Dovecot's ever fails to be made.
+"""Replaces PostgreSQL while it is down, so that none of Dovecot's connections ever fails to open.
 
-Dovecot tries a connection that could not be made again after 1, 5, 25 and more seconds, and logins wait for that long
-after PostgreSQL is back.  So the client library has this socket as its second host.  A question is held until
-PostgreSQL answers again, for as long as a restart takes, and then put to it; one that comes later fails.
+After a failed connection Dovecot waits 1, 5, 25 and more seconds, and logins wait as long even if PostgreSQL is back.
+So the client library has this socket as its second host.  The program holds a query until PostgreSQL answers again, for
+as long as a restart takes, and then passes it on; later queries fail.
 
-systemd starts it when somebody connects, and hands the socket over; it ends when nobody has connected for a while.
+systemd starts the program when a client connects, and passes the socket; the program ends after a time without clients.
 The protocol is PostgreSQL's, version 3: https://www.postgresql.org/docs/17/protocol-message-formats.html
 """
 
@@ -29,29 +29,29 @@ from ..common.systemd import passed
 LOG: Final = logging.getLogger(__name__)
 
 POSTGRESQL: Final = "/var/run/postgresql/.s.PGSQL.5432"
-#: Seconds from when PostgreSQL was first missed in which questions are held.
+#: Seconds in which queries are held, from when PostgreSQL was first missed.
 RESTART: Final = 5.0
-#: Seconds between two looks whether it is back.
+#: Seconds between two attempts to reach PostgreSQL.
 PAUSE: Final = 0.05
-#: Seconds that either side may take to say something.
+#: Seconds that either side may take for a message.
 PATIENCE: Final = 2.0
-#: Seconds that a connection lasts at least: Dovecot makes no connection anew that it made in the same second.
+#: The least seconds of a connection: Dovecot does not reopen one that it opened in the same second.
 LASTS: Final = 1.0
 #: Seconds without a connection after which the program ends.
 IDLE: Final = 60.0
 
 VERSION_3: Final = 3 << 16
-#: Octets that a client's message may have.
+#: The most octets of a client's message.
 LONGEST: Final = 100_000
 
 
 def message(kind: bytes, body: bytes) -> bytes:
-    """A message as either side says it, the first of a client excepted."""
+    """A message of either side, except a client's first."""
     return kind + struct.pack("!I", len(body) + 4) + body
 
 
 READY: Final = message(b"Z", b"I")
-#: AuthenticationOk, and what a client has to know to quote.
+#: AuthenticationOk, and the parameters that a client needs to quote.
 WELCOME: Final = (
     message(b"R", struct.pack("!I", 0))
     + b"".join(
@@ -68,7 +68,7 @@ WELCOME: Final = (
 
 
 class StandIn:
-    """Takes the place of the PostgreSQL at `path`; holds questions for `restart` seconds."""
+    """Replaces the PostgreSQL at `path`; holds queries for `restart` seconds."""
 
     def __init__(self, path: str, restart: float = RESTART) -> None:
         self._path, self._restart = path, restart
@@ -79,14 +79,14 @@ class StandIn:
 
     @property
     def idle(self) -> float:
-        """Seconds since somebody was connected."""
+        """Seconds since the last client was connected."""
         return 0 if self._connections else time.monotonic() - self._used
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Welcome a client, and answer one question of it when PostgreSQL is back."""
+        """Welcome a client, and answer one query of it when PostgreSQL is back."""
         self._connections += 1
         ends = time.monotonic() + LASTS
-        # A client that leaves, or says what none would say, is not worth a word.
+        # A client that disconnects, or sends an invalid message, is not logged.
         with contextlib.suppress(OSError, EOFError):
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -105,7 +105,7 @@ class StandIn:
                 self._used = time.monotonic()
 
     def _watch(self, begins: bytes) -> None:
-        """Begin to look for PostgreSQL, which lets in who begins so, unless that is being done."""
+        """Start waiting for PostgreSQL, with this client's first message, unless that has started."""
         if self._watching is None or self._watching.done():
             self._back.clear()
             self._over.clear()
@@ -122,7 +122,7 @@ class StandIn:
         LOG.info("The directory was away for %.1f s.", time.monotonic() - missed)
 
     async def _answers(self, begins: bytes) -> bool:
-        """Whether PostgreSQL lets a client in: it may be starting, or shutting down."""
+        """Whether PostgreSQL accepts a session: it may be starting, or shutting down."""
         try:
             async with asyncio.timeout(PATIENCE), self._asked(begins):
                 return True
@@ -130,7 +130,7 @@ class StandIn:
             return False
 
     async def _question(self, reader: asyncio.StreamReader) -> bytes:
-        """What a client asks; nothing if it asks nothing until PostgreSQL is back."""
+        """The client's query; empty if it sends none until PostgreSQL is back."""
         asks, back = asyncio.create_task(_query(reader)), asyncio.create_task(self._back.wait())
         await asyncio.wait((asks, back), return_when=asyncio.FIRST_COMPLETED)
         back.cancel()
@@ -146,7 +146,7 @@ class StandIn:
 
     @contextlib.asynccontextmanager
     async def _asked(self, words: bytes) -> AsyncIterator[asyncio.StreamReader]:
-        """A session of PostgreSQL's that began so.  OSError or EOFError if it lets nobody in."""
+        """A session of PostgreSQL with this first message.  Raises: OSError, EOFError."""
         reader, writer = await asyncio.open_unix_connection(self._path)
         try:
             writer.write(words)
@@ -161,7 +161,7 @@ class StandIn:
 
 
 async def _startup(reader: asyncio.StreamReader) -> bytes:
-    """A client's first message.  EOFError if it begins no session; a socket has no encryption to ask for."""
+    """A client's first message.  Raises: EOFError if it does not start a session; a unix socket has no encryption."""
     head = await reader.readexactly(8)
     length, version = struct.unpack("!II", head)
     if version != VERSION_3 or not 8 <= length <= LONGEST:
@@ -176,7 +176,7 @@ async def _said(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 async def _query(reader: asyncio.StreamReader) -> bytes:
-    """A client's question.  EOFError if it says something else."""
+    """A client's query.  Raises: EOFError for another message."""
     kind, length = struct.unpack("!cI", await reader.readexactly(5))
     if kind != b"Q" or not 4 <= length <= LONGEST:
         raise EOFError
@@ -184,7 +184,7 @@ async def _query(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _pass_on(answer: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Give a client all that a question is answered."""
+    """Pass all messages that answer a query to the client."""
     kind = b""
     while kind != b"Z":
         kind, body = await _said(answer)
@@ -192,7 +192,7 @@ async def _pass_on(answer: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def serve() -> None:
-    """Stand in for PostgreSQL until nobody has wanted that for a while."""
+    """Serve until no client has connected for a while."""
     stand_in = StandIn(POSTGRESQL)
     await asyncio.start_unix_server(stand_in.converse, sock=socket.socket(fileno=passed()[0][1]))
     while stand_in.idle < IDLE:

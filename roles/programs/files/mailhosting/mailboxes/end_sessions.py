@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """mailboxes.end_sessions: end all sessions by IMAP, POP3 and ManageSieve of one login, whose password was changed.
 
-Standard input has the login in one line.  Says `ended` when there are none any more; else what it has against it
-goes to standard error.
+Standard input has the login in one line.  Prints `ended` when no session is left; errors go to standard error.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from ..common import log
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Whoever is logged in is known here; without it Dovecot does not run, and nobody is.
+#: Dovecot's list of sessions; without this socket Dovecot does not run, and there are none.
 ANVIL = Path("/run/dovecot/anvil")
 DOVEADM = ("doveadm", "-c", "/usr/local/lib/mailhosting/doveadm.conf", "kick")
 #: Seconds that Dovecot has to answer.
 PATIENCE = 4
-#: What doveadm takes for this login alone: * and ? stand for others, a hyphen begins an option.
+#: Logins that doveadm takes literally: * and ? are wildcards, a hyphen begins an option.
 LOGIN = re.compile(r"(?!-)[^\s*?\\]{1,255}@[^\s*?\\]{1,255}\n")
 
 
 def main() -> int:
-    """Read, end, and say so; the exit code."""
+    """Read the login and end its sessions; the exit code."""
     line = sys.stdin.readline(1024)
     if not LOGIN.fullmatch(line):
         LOG.warning("asked to end sessions of what is no login")

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""mailboxes.record_crossing USERNAME over|under PERCENT: what Dovecot's quota says of a mailbox, into the directory.
+"""mailboxes.record_crossing USERNAME over|under PERCENT: record in the directory that a mailbox crossed a threshold.
 
-Runs as vmail, for a moment, and Dovecot does not wait for it.  What is lost because the directory is away for longer
-is found at night, when all mailboxes are compared with their quotas.
+Runs as vmail, for a moment, and Dovecot does not wait for it.  A crossing that is lost while the directory is
+down is found at night, when all mailboxes are compared with their quotas.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAUSES = (0, 2, 10, 30)
 
 
 def record(username: str, direction: str, percent: int) -> None:
-    """Tell the directory; psycopg.Error if it is away."""
+    """Write to the directory.  Raises: psycopg.Error."""
     local_part, _at, domain = username.rpartition("@")
     with psycopg.connect(CONNINFO, user="vmail", connect_timeout=5, autocommit=True) as connection:
         connection.execute(
@@ -36,7 +36,7 @@ def record(username: str, direction: str, percent: int) -> None:
 
 
 def main(username: str, direction: str, percent: str) -> int:
-    """The exit code; what is printed goes to Dovecot's log."""
+    """The exit code; output goes to Dovecot's log."""
     reason = ""
     for pause in PAUSES:
         time.sleep(pause)

@@ -4,10 +4,10 @@
 """Sets one password: a line of JSON from the socket that is standard input, a line of JSON back.
 
 `{"address": …, "new": …, "old": …}` is answered by `{"ok": true}` or `{"ok": false, "error": …}`.  Root
-need not say `old`.  A wrong old password is logged with the address; nothing else that was asked is.
+needs no `old`.  A wrong old password is logged with the address; no other part of a request is.
 
-Sessions that began with the old password end before the answer.  If they could not be ended, the answer has a
-`"warning"` beside `"ok": true`.  The argument is the socket where Dovecot's sessions are ended.
+Sessions of the old password end before the answer.  If ending them failed, the answer has a
+`"warning"` beside `"ok": true`.  The argument is the socket that ends Dovecot's sessions.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ LOG: Final = logging.getLogger(__name__)
 #: Bytes of a request, and seconds that it may take to arrive.
 MAX_REQUEST = 4096
 PATIENCE = 3.0
-#: Seconds that a wrong password costs.
+#: Seconds of delay after a wrong password.
 PENALTY = 2.0
-#: Characters that a new password has at least.
+#: The least characters of a new password.
 SHORTEST = 8
 
-#: Seconds that the end of sessions may take.
+#: Seconds for ending sessions.
 ENDING = 5.0
 
 _KEYS_NAME = "legacy.keys"
 
 
 class RequestRefusedError(Exception):
-    """The request is not granted; the text is for whoever asked."""
+    """The request is refused; the text is for the client."""
 
 
 def read_request(connection: socket.socket) -> dict[str, str]:
-    """The one line that `connection` brings: nothing but known names with texts."""
+    """The request in the one line that `connection` sends.  Raises: RequestRefusedError."""
     deadline = time.monotonic() + PATIENCE
     data = b""
     while not data.endswith(b"\n"):
@@ -65,7 +65,7 @@ def read_request(connection: socket.socket) -> dict[str, str]:
 
 
 def parse(line: bytes) -> dict[str, str]:
-    """The request in `line`; RequestRefusedError says what is wrong, without what it was."""
+    """The request in `line`.  Raises: RequestRefusedError, whose text does not repeat the request."""
     try:
         request: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -88,7 +88,7 @@ def parse(line: bytes) -> dict[str, str]:
 
 
 def named(address: str) -> str:
-    """`address` for the log, if it is one: a password may have come in its place."""
+    """`address` for the log if it is an address: a client may have sent a password instead."""
     try:
         return syntax.address(address)
     except ValueError:
@@ -96,10 +96,10 @@ def named(address: str) -> str:
 
 
 def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str | int | None) -> str:
-    """Do what `request` asks, for which login is returned; RequestRefusedError if it may not be."""
+    """Do what `request` asks; the login that it was done for.  Raises: RequestRefusedError."""
     address = request["address"].strip().lower()
     if not address.isascii():
-        # As people see it, and as they may log in.
+        # With U-labels too, as in logins.
         found = database.execute("SELECT username FROM v1.spelled(%s)", [address.encode().hex()]).fetchone()
         (address,) = found or ("",)
     local_part, _at, domain = address.rpartition("@")
@@ -126,7 +126,7 @@ def change(database: Any, request: dict[str, str], is_root: bool, keys_file: str
 
 
 def end_sessions(login: str, path: str) -> str | None:
-    """Have whoever is logged in as `login` disconnected; a warning if that was not possible."""
+    """End the sessions of `login`; a warning if that failed, else None."""
     try:
         with socket.socket(socket.AF_UNIX) as dovecot:
             dovecot.settimeout(ENDING)
@@ -162,7 +162,7 @@ def main() -> int:
     except RequestRefusedError as error:
         answer = {"ok": False, "error": str(error)}
     except (psycopg.Error, DirectoryError, OSError) as error:
-        # An error of PostgreSQL may quote a value: its kind has to do.
+        # An error of PostgreSQL may quote a value, so only its kind is logged.
         LOG.warning("%s", type(error).__name__)
         answer = {"ok": False, "error": "not possible at the moment; try again later"}
     connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -1,4 +1,4 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that removes the mail its plan keeps no longer; retention.py starts it."""
+"""Removes mail by the plans' retention."""

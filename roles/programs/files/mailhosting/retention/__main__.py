@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""retention run | dry-run | report: remove the mail that its plan keeps no longer, and say what went.
+"""retention run | dry-run | report: remove mail by the plans' retention, and report what was removed.
 
-Runs as vmail, nightly.  The directory's view v1.retention says whose mail goes, and when; Dovecot lists it and removes
-it, hundreds of accounts a process.  When a mail was read is known to nobody, so a table remembers the first run that
-found it read, by the account's number and the mail's GUID, which stay when the one is renamed and the other moved.  A
-mail found unread is forgotten there, and so is all mail of an account under a legal hold: their time begins anew.
+Runs as vmail, nightly.  The directory's view v1.retention has the rules of each account.  Dovecot lists and removes
+mail, hundreds of accounts a process.  No server records when a mail was read, so a table has the first run that found
+it read, by the account's number and the mail's GUID, which do not change if the account is renamed or the mail moved.
+A run removes unread mail from the table, and all mail of an account under a legal hold: their time begins anew.
 
-Ends with 1 when some account could not be looked at or some mail not be removed; the next run does it.
+The exit code is 1 if Dovecot could not list some account or remove some mail; the next run tries again.
 """
 
 from __future__ import annotations

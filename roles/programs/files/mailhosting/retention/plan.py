@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be removed, and how Dovecot is asked for it: no I/O here."""
+"""The mail to remove, and the queries to Dovecot for it.  Pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-#: Plan keys under `retention`; a mail that falls under several is reported under the first.
+#: Plan keys under `retention`; a mail that several rules match is reported under the first.
 RULES: Final = ("read", "received", "dated", "trash", "junk")
-#: The rules that are about mailboxes of a kind, with those in them.
+#: The rules for mailboxes of a kind, and those below them.
 KINDS: Final = ("trash", "junk")
 
-#: Accounts that one process of Dovecot lists.
+#: Accounts that one run of doveadm lists.
 BATCH: Final = 500
-#: Mailboxes, and ranges of UIDs in each, that one process removes from: arguments of 1 MB, of 2 MB there may be.
+#: Mailboxes, and ranges of UIDs in each, of one run of doveadm: arguments of 1 MB, where 2 MB are allowed.
 CLAUSES, RANGES = 300, 200
 
 _Item = TypeVar("_Item")
 
 
 class Account(NamedTuple):
-    """A mailbox, and what goes out of it."""
+    """An account, and its rules."""
 
     account_id: int
     username: str
     domain: str
     tenant: str
     rules: tuple[tuple[str, int], ...]  # some of RULES with their seconds
-    addresses: tuple[str, ...]  # what its owner writes as
+    addresses: tuple[str, ...]  # addresses that its owner writes from
 
 
 class Mail(NamedTuple):
@@ -44,13 +44,13 @@ class Mail(NamedTuple):
     uid: int
     guid: str
     seen: bool
-    internal_date: int  # IMAP's; Unix time, as are all here
-    saved: int  # when it came into this mailbox; 0 where no rule asks
+    internal_date: int  # IMAP's INTERNALDATE; all times are Unix times
+    saved: int  # when it came into this mailbox; 0 if no rule needs it
     size: int  # bytes, as the quota counts them
 
 
 class Removal(NamedTuple):
-    """A mail that goes, and why."""
+    """A mail to remove, and the rule for that."""
 
     mail: Mail
     rule: str
@@ -58,25 +58,25 @@ class Removal(NamedTuple):
 
 @dataclass(frozen=True)
 class Mailboxes:
-    """What mail programs call the mailboxes that rules are about."""
+    """The names of the mailboxes that rules apply to."""
 
-    own: tuple[str, ...]  # what their owner wrote is not read mail, though programs flag it \\Seen
+    own: tuple[str, ...]  # their owner's own mail does not count as read, although programs flag it \\Seen
     trash: tuple[str, ...]
     junk: tuple[str, ...]
 
     @classmethod
     def read(cls, text: str) -> Mailboxes:
-        """Those of the role's file."""
+        """Read them from the role's file."""
         return cls(**{kind: tuple(names) for kind, names in json.loads(text).items()})
 
     def has(self, kind: str, mail: Mail) -> bool:
-        """Whether a mail lies in a mailbox of the kind or below one."""
+        """Whether a mail is in a mailbox of this kind or below one."""
         name = mail.mailbox.casefold()
         return any(name == own or name.startswith(f"{own}/") for own in map(str.casefold, getattr(self, kind)))
 
 
 def query(rules: Mapping[str, int], mailboxes: Mailboxes, now: int) -> list[str]:
-    """doveadm-search-query(7) for all mail that any of the rules may be about."""
+    """doveadm-search-query(7) for all mail that any of the rules may match."""
     clauses: list[list[str]] = []
     if "read" in rules:
         clauses.append(["MAILBOX", "*", "SEEN"])
@@ -91,7 +91,7 @@ def query(rules: Mapping[str, int], mailboxes: Mailboxes, now: int) -> list[str]
 
 
 def either(clauses: Iterable[Sequence[str]]) -> list[str]:
-    """The clauses, one of which is to match."""
+    """The clauses, joined by OR."""
     words: list[str] = []
     for clause in clauses:
         words += [*(["OR"] if words else []), "(", *clause, ")"]
@@ -99,9 +99,9 @@ def either(clauses: Iterable[Sequence[str]]) -> list[str]:
 
 
 def came(mail: Mail) -> int:
-    """When a mail came to this host, which is later than its date if a mail program or a migration put it in.
+    """When a mail came to this host.  Its date is earlier if a mail program or a migration added it.
 
-    A name that Dovecot gave to a Maildir file begins with that time, and is the mail's GUID wherever it is moved.
+    The name that Dovecot gives to a Maildir file begins with that time, and is the mail's GUID wherever it is moved.
     """
     time_of_name = re.match(r"(\d{1,12})\.", mail.guid)
     return max(mail.internal_date, int(time_of_name[1]) if time_of_name else 0)
@@ -110,7 +110,7 @@ def came(mail: Mail) -> int:
 def rule_for(
     mail: Mail, rules: Mapping[str, int], mailboxes: Mailboxes, first_read: int | None, now: int
 ) -> str | None:
-    """The rule by which the mail goes now, or None.  `first_read`: None for mail that does not count as read."""
+    """The rule that removes the mail now, or None.  `first_read`: None for mail that does not count as read."""
     since = {"read": first_read, "received": came(mail), "dated": mail.internal_date}
     since |= {kind: mail.saved for kind in KINDS if mailboxes.has(kind, mail)}
     for rule in RULES:
@@ -132,7 +132,7 @@ def uid_ranges(uids: Iterable[int]) -> list[str]:
 
 
 def expunge_clauses(removals: Iterable[Removal]) -> list[tuple[str, list[str]]]:
-    """(user, clause) that match these mails; read mail only while it is read still."""
+    """(user, clause) that match these mails; mail removed as read only if it is still read."""
     groups: dict[tuple[str, str, bool], list[int]] = {}
     for mail, rule in removals:
         groups.setdefault((mail.user, mail.mailbox_guid, rule == "read"), []).append(mail.uid)
@@ -151,7 +151,7 @@ def chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
 
 
 def batches(accounts: Iterable[Account]) -> Iterator[Sequence[Account]]:
-    """Accounts of equal rules, at most BATCH at a time."""
+    """Accounts with equal rules, at most BATCH at a time."""
     groups: dict[tuple[tuple[str, int], ...], list[Account]] = {}
     for account in sorted(accounts, key=lambda account: (account.domain, account.username)):
         groups.setdefault(account.rules, []).append(account)

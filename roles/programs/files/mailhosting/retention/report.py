@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a run: its report, for programs and for people, and the folder that keeps the last ones."""
+"""The report of a run, for programs and for people, and the folder that keeps the last reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run import Outcome
 
 
 def report_lines(outcome: Outcome, began: datetime, seconds: float, *, dry_run: bool) -> list[dict[str, Any]]:
-    """The report: a line for each account and rule by which something went, then each tenant's sums, then the run's."""
+    """The report: a line for each account and rule that removed mail, then the sums of each tenant and of the run."""
     lines: list[dict[str, Any]] = [
         {"of": "account", "tenant": tenant, "account": account, "rule": rule, "mails": mails, "bytes": size}
         for (tenant, account, rule), mails in sorted(outcome.mails.items())
@@ -61,7 +61,7 @@ def write_report(folder: Path, lines: Iterable[Mapping[str, Any]], name: str, ke
 
 
 def last_report(folder: Path) -> list[dict[str, Any]]:
-    """The report written last; FileNotFoundError if there is none."""
+    """The report written last.  Raises: FileNotFoundError."""
     reports = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
     if not reports:
         raise FileNotFoundError(f"no report in {folder}: there has been no run")

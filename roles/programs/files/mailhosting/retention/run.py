@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done: Dovecot lists and removes mail, and a table remembers when it was first found read."""
+"""Lists and removes mail by Dovecot, and keeps a table of when mail was first found read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from .plan import (
     rule_for,
 )
 
-#: Seconds to wait for read mail that is about to be due: a run a minute earlier than the last is no day's delay.
+#: The most seconds to wait for read mail that is about to be due: a run that starts a minute earlier than the last one
+#: must not delay it by a day.
 PATIENCE: Final = 600
 
 
@@ -48,7 +49,7 @@ class Outcome:
 
 
 class ReadMail:
-    """When each mail was first found read.  Losing it costs nobody a mail: all time begins anew."""
+    """When each mail was first found read.  Losing the table loses no mail: all times begin anew."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
@@ -59,11 +60,11 @@ class ReadMail:
         self._connection.execute("BEGIN IMMEDIATE")
 
     def first(self, mails: Iterable[Mail], account_ids: Mapping[str, int], now: int, run: int) -> dict[Mail, int]:
-        """When each was first found read, which may be now.
+        """When each mail was first found read, which may be now.
 
-        `account_ids`: whose they are, by the user of each mail.  `run`: when this run began.
+        `account_ids`: the accounts by the user of each mail.  `run`: when this run began.
         """
-        # A clock that was set back pulls what lies in the future back with it.
+        # If the clock was set back, times in the future are set back too.
         statement = """
             INSERT INTO read VALUES (?, ?, ?)
             ON CONFLICT (mail) DO UPDATE SET first = min(first, excluded.first), last = excluded.last RETURNING first
@@ -80,17 +81,17 @@ class ReadMail:
         return hashlib.blake2b(f"{account_id}\0{guid}".encode(), digest_size=16).digest()
 
     def forget_before(self, run: int) -> None:
-        """Forget what this run did not find: mail that is gone or unread, and accounts under a hold."""
-        # Not "<": a clock that was set back must not keep what the runs before it found.
+        """Remove rows that this run did not find: mail that is gone or unread, and accounts under a hold."""
+        # Not "<": if the clock was set back, rows of later runs must not stay.
         self._connection.execute("DELETE FROM read WHERE last <> ?", (run,))
 
     def keep(self) -> None:
-        """Everything so far stays."""
+        """Commit."""
         self._connection.execute("COMMIT")
         self._connection.execute("BEGIN IMMEDIATE")
 
     def discard(self) -> None:
-        """Everything since `keep` never was."""
+        """Roll back to the last `keep`."""
         self._connection.execute("ROLLBACK")
         self._connection.execute("BEGIN IMMEDIATE")
 
@@ -116,7 +117,7 @@ def listed(rows: Iterable[Mapping[str, str]]) -> list[Mail]:
 def fetch(
     users: Iterable[str], rules: Mapping[str, int], mailboxes: Mailboxes, now: int
 ) -> tuple[list[Mail], str | None]:
-    """All mail that the rules may be about, and what went wrong for some of the users."""
+    """All mail that the rules may match, and the errors for some of the users."""
     fields = "user mailbox mailbox-guid uid guid flags size.virtual"
     fields += " date.received.unixtime" if rules.keys() & {"received", "dated"} else ""
     fields += " date.saved.unixtime" if rules.keys() & set(KINDS) else ""
@@ -128,7 +129,7 @@ def fetch(
 
 
 def senders(removals: Iterable[Removal]) -> dict[tuple[str, str, int], set[str]]:
-    """Who the mails say they are from, in lower case, by user, GUID of the mailbox and UID.  Raises: DoveadmError."""
+    """The From addresses of mails, in lower case, by user, GUID of the mailbox and UID.  Raises: DoveadmError."""
     found: dict[tuple[str, str, int], set[str]] = {}
     for part in chunks(expunge_clauses(removals), CLAUSES):
         users = sorted({user for user, _clause in part})
@@ -157,12 +158,12 @@ class Run:
         self.outcome = Outcome()
 
     def all(self) -> Outcome:
-        """Every account's turn."""
+        """Run over every account."""
         accounts = self._accounts()
         self.outcome.accounts = len(accounts)
         for batch in batches(accounts):
             self._remove(batch)
-        # What could not be looked at is not forgotten, or its time would begin anew.
+        # Rows of accounts that could not be listed stay, or their time would begin anew.
         if not self.outcome.errors:
             self._read_mail.forget_before(self._began)
         if self._dry_run:
@@ -172,7 +173,7 @@ class Run:
         return self.outcome
 
     def _accounts(self, domains: list[str] | None = None) -> list[Account]:
-        """All that have rules, of these domains only."""
+        """The accounts with rules, in these domains only."""
         rows = self._directory.execute(
             "SELECT account_id, username, domain, tenant, retention, addresses FROM v1.retention"
             " WHERE %(all)s OR domain = ANY(%(domains)s)",
@@ -230,7 +231,7 @@ class Run:
                 self.outcome.sizes[what] += mail.size
 
     def _without_own_mail(self, removals: Sequence[Removal], batch: Sequence[Account]) -> list[Removal]:
-        """Without the read mail that its owner wrote, whatever the mailbox is called."""
+        """`removals` without read mail that its owner wrote, in any mailbox."""
         read = [removal for removal in removals if removal.rule == "read"]
         others = [removal for removal in removals if removal.rule != "read"]
         try:
@@ -247,6 +248,6 @@ class Run:
         ]
 
     def _still(self, batch: Sequence[Account]) -> list[Account]:
-        """Those of the batch whose rules are what they were: a hold may have been placed since."""
+        """The accounts of the batch whose rules have not changed: a hold may have been placed since."""
         domains = sorted({account.domain for account in batch})
         return list(set(batch).intersection(self._accounts(domains)))
