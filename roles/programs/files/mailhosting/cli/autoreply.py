@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
     usage = "mailhosting autoreply forget ADDRESS [--json]"
     autoreply = host.add(commands, "autoreply", "have an automatic reply answer everybody again", _TEXT, usage=usage)
     actions = autoreply.add_subparsers(metavar="forget", required=True, prog="mailhosting autoreply")
-    forget = host.add(actions, "forget", "forget whom ADDRESS has answered", _TEXT, usage=usage)
+    forget = host.add(actions, "forget", "forget the senders that ADDRESS has answered", _TEXT, usage=usage)
     forget.add_argument("address", metavar="ADDRESS", type=host.address)
     host.add_json(forget)
     forget.set_defaults(run=_forget)
@@ -47,5 +47,5 @@ def _forget(options: argparse.Namespace, on: Host) -> Answer:
         forgotten = forget_answered(address, check=False)
     except DovecotError as error:
         raise CommandError(str(error)) from error
-    said = f"{address} answers everybody again" if forgotten else f"nobody was remembered as answered by {address}"
+    said = f"{address} answers everybody again" if forgotten else f"{address} has no record of answered senders"
     return Answer({"address": address, "forgotten": forgotten}, [said])

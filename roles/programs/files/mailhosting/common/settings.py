@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program's settings: a dataclass, read from a JSON file that the program's role writes.
 
-systemd opens the file for a resident program (OpenFile=), so that the program sees nothing else of its folder.
+systemd opens the file for a resident program (OpenFile=), so that the program cannot read the folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOG: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What systemd calls the file.
+#: systemd's name of the file.
 _NAME: Final = "settings"
 
 
@@ -36,7 +36,7 @@ def read(kind: type[T], file: Path) -> T:
 
 
 def handed_over(kind: type[T]) -> T:
-    """The settings in the file that systemd opened.  Raises: SystemExit after it has logged what is wrong with them."""
+    """The settings in the file that systemd opened.  Raises: SystemExit after it has logged the mistakes."""
     try:
         return parse(kind, *_handed_over())
     except (OSError, UnicodeDecodeError, SettingsError) as error:
@@ -54,7 +54,7 @@ def _handed_over() -> tuple[str, str]:
 
 
 def parse(kind: type[T], text: str, file: str) -> T:
-    """The settings in the text of a file.  Raises: SettingsError with all that is wrong."""
+    """The settings in the text of a file.  Raises: SettingsError with all mistakes."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -90,5 +90,5 @@ def _fits(value: object, hint: Any) -> bool:
         case kind if kind is Literal:
             return value in arguments
         case _:
-            # A bool is an int to Python, and none to whoever writes a setting.
+            # To Python a bool is an int; in a setting it is not.
             return hint is Any or type(value) is hint

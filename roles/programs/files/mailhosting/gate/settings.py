@@ -11,9 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the directory and Valkey are; of the file, the operators' command needs no more."""
+    """The directory and Valkey: the part of the file that the operators' command needs."""
 
-    directory: str  # as libpq is told
+    directory: str  # libpq's connection string
     valkey_socket: str
     valkey_user: str
     valkey_password_file: str

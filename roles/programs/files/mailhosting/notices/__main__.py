@@ -56,7 +56,7 @@ def serve(configured: Settings) -> None:
 
 
 def check(file: str) -> None:
-    """End with one, and say why, unless the settings in a file can be used."""
+    """Check the settings in a file; exit with 1 and the mistakes if they cannot be used."""
     try:
         settings.read(Settings, Path(file))
     except SettingsError as error:

@@ -29,7 +29,7 @@ class Notice(NamedTuple):
     language: str | None
     account: str | None  # an address, if it takes mail
     contact: str | None  # if it takes mail
-    direct: bool  # the contact is a mailbox here that forwards to nobody
+    direct: bool  # the contact is a mailbox here without forwards
     unread: bool  # no login can read the contact's mail
 
 

@@ -16,7 +16,7 @@ from .mail import CHARSETS, Sender
 class Settings:
     """The settings that roles/notices/defaults describes.  Raises: SettingsError with a line for each mistake."""
 
-    directory: str  # as libpq is told
+    directory: str  # libpq's connection string
     hostname: str
     sender_name: str
     sender_address: str
@@ -45,7 +45,7 @@ class Settings:
 
     @property
     def sender(self) -> Sender:
-        """Whom notices are from."""
+        """The sender of notices."""
         return Sender(self.sender_name, self.sender_address)
 
 

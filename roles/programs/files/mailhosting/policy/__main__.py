@@ -22,7 +22,7 @@ from .memory import Memory
 from .service import Service
 from .settings import Settings
 
-#: What systemd calls the sockets of its units, and the connections that it keeps.
+#: systemd's names of the sockets of the units, and of the connections that it keeps.
 SOCKETS: Final = ("requests", "logins", "stats")
 
 

@@ -49,7 +49,7 @@ def read(lines: bytes) -> list[tuple[str, float]]:
 
 
 class Memory(Protocol):
-    """What is needed of Valkey."""
+    """Valkey, as this module uses it."""
 
     async def remember(self, values: Mapping[str, str], seconds: int) -> None:
         """Keep values by key, each until so many seconds after the time that it begins with.  Raises: ValkeyError."""

@@ -13,7 +13,7 @@ from typing import Literal
 class Settings:
     """The settings that roles/policy/defaults describes."""
 
-    directory: str  # as libpq is told
+    directory: str  # libpq's connection string
     valkey_socket: str
     valkey_user: str
     pop_before_smtp: int  # seconds

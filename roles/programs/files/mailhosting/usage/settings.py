@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Settings:
     """The settings that roles/usage/defaults describes."""
 
-    directory: str  # as libpq is told
+    directory: str  # libpq's connection string
     valkey_socket: str
     valkey_user: str
     mail_base: str
