@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of config_tree: renders the folders and hands them over with the module's arguments."""
+"""The controller's half of config_tree: renders the folders and passes them with the module's arguments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SUFFIX = ".j2"
 
 
 class ActionModule(PipedAction):
-    """Calls the module where the files differ, with `contents`, what the templates come to.
+    """Calls the module if the files differ, with the rendered files as `contents`.
 
-    They travel with it, by stdin where pipelining is on or a file is secret: a file of their own cost four round trips
-    more.
+    They travel among the arguments: by stdin with pipelining or if a file is secret.  A file of their own took four
+    more round trips.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class ActionModule(PipedAction):
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
 
     def _are_there(self, trees: list[dict[str, Any]], contents: list[dict[str, bytes]], absent: list[str]) -> bool:
-        """Whether the host has all files as they shall be; it costs a quarter of what the module does."""
+        """Whether the host has all files as wanted; it takes a quarter of the module's time."""
         command = " && ".join([*map(_tree_look.command, trees, contents), _tree_look.none_of(absent)])
         looked = self._low_level_execute_command(command)
         expected = [line for lines in map(_tree_look.expected, trees, contents) for line in lines]
@@ -84,7 +84,7 @@ class ActionModule(PipedAction):
 
 
 def _line(error: AnsibleError, template: str) -> str:
-    """`:12` for a syntax error, `:3,12` for every line that mentions an undefined name; the engine keeps no line."""
+    """`:12` for a syntax error, `:3,12` for every line with an undefined name; the engine keeps no line."""
     syntax = getattr(error.__cause__, "lineno", None)
     if syntax:
         return f":{syntax}"

@@ -16,7 +16,7 @@ _OPTIONS = ("texts", "send_limits", "receive_limits")
 
 
 class ActionModule(ActionBase):
-    """Does all of it on the controller; nothing goes to a host."""
+    """Runs on the controller alone."""
 
     TRANSFERS_FILES = False
     _VALID_ARGS = frozenset(_OPTIONS)

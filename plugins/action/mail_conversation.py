@@ -9,4 +9,4 @@ from ..plugin_utils._piped import PipedAction
 
 
 class ActionModule(PipedAction):
-    """Runs the module so that its arguments are in no file."""
+    """Passes the module's arguments without a file."""

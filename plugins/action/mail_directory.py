@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of mail_directory: reads and checks all files and hands them over as one document."""
+"""The controller's half of mail_directory: reads and checks all files and passes them as one document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..plugin_utils._tenant_files import folders, schema
 from ..plugin_utils._tenant_files.vault import Vault
 
 try:
-    from ansible._internal._datatag._tags import Origin  # no public name; only messages are poorer without it
+    from ansible._internal._datatag._tags import Origin  # not public; without it messages lack file and line
 except ImportError:
     Origin = None
 
@@ -41,7 +41,7 @@ _OPTIONS = {
 
 
 class ActionModule(PipedAction):
-    """Replaces what is read here by O(document)."""
+    """Replaces the options that name files by O(document)."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
@@ -90,7 +90,7 @@ class ActionModule(PipedAction):
         return inventory
 
     def _folder(self, path: str | None) -> str | None:
-        """An absolute path; a relative one is looked for where a role's or playbook's files are."""
+        """An absolute path; a relative one is searched where a role's or playbook's files are."""
         if not path or os.path.isabs(path):
             return path or None
         try:
@@ -101,7 +101,7 @@ class ActionModule(PipedAction):
 
 
 def document(desired: Desired) -> str:
-    """What travels to the host, secrets included."""
+    """The document for the host, with its secrets."""
     return json.dumps(to_document(desired), separators=(",", ":"))
 
 
@@ -120,20 +120,20 @@ def _declared(inventory: folders.Inventory) -> dict[str, int]:
 
 
 def origin(value: object) -> tuple[str, int]:
-    """File and line of a key or value that ansible-core read from YAML; empty and 0 if it does not say."""
+    """File and line of a key or value that ansible-core read from YAML; empty and 0 if it has none."""
     tag = Origin.get_tag(value) if Origin else None
     return (folders.label(tag.path), tag.line_num or 0) if tag and tag.path else ("", 0)
 
 
 def _cache() -> str:
-    """The user's own place for what may vanish (XDG Base Directory Specification)."""
+    """The user's cache folder (XDG Base Directory Specification)."""
     root = os.environ.get("XDG_CACHE_HOME", "")
     return os.path.join(root if os.path.isabs(root) else os.path.expanduser("~/.cache"), "mailhosting.stack")
 
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Hundreds of thousands of objects and no cycle among them: looking for one takes half of the time."""
+    """No garbage collection: it takes half of the time, with hundreds of thousands of objects and no cycle."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -41,14 +41,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class ActionModule(mail_directory.ActionModule):
-    """Does all of it on the controller; nothing goes to a host."""
+    """Runs on the controller alone."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         options = self._options()
-        # Never where a playbook's own files are: that may be an installed collection.
+        # Never relative to the playbook: that may be an installed collection.
         dest = os.path.abspath(options["dest"])
         try:
             not_an_inventory(dest, (task_vars or {}).get("ansible_inventory_sources") or [], "sheets")
@@ -84,14 +84,14 @@ class ActionModule(mail_directory.ActionModule):
         return options
 
     def _chosen(self, options: dict[str, Any]) -> selection.Selection:
-        """The accounts that get a sheet, with their passwords if these were asked for."""
+        """The accounts that get a sheet, with their passwords if the task asks for them."""
         with mail_directory._without_collecting():
             found = selection.select(
                 self._sound(options, secrets=None, tenants=[]).desired, options["addresses"], options["tenants"]
             )
             _stop(found.problems)
             if options["with_password"] and found.accounts:
-                # Only now, and only theirs: the other tenants' vaults stay closed.
+                # Only now, and only of these tenants: other vaults stay closed.
                 tenants = sorted({chosen.tenant.name for chosen in found.accounts})
                 desired = self._sound(options, secrets=options["secrets_dir"], tenants=tenants).desired
                 for chosen in found.accounts:
@@ -101,7 +101,7 @@ class ActionModule(mail_directory.ActionModule):
         return found
 
     def _plan(self, options: dict[str, Any], dest: str, accounts: list[selection.Chosen]) -> tuple[folder.Plan, str]:
-        """What has to change, and a warning."""
+        """The changes to make, and a warning."""
         provider = options["provider_name"] or options["hostname"]
         pages = page.Pages(self._folder(options["templates_dir"]), provider, options["support"])
         wanted = _wanted(accounts, options, pages.languages)
@@ -115,10 +115,10 @@ class ActionModule(mail_directory.ActionModule):
 
 
 def _list(value: object) -> object:
-    """A list as `-e name=[a,b]` gives it, which is a text; its items stay what they are written as."""
+    """A list that `-e name=[a,b]` passed as a text; its items stay texts."""
     if isinstance(value, str) and value.startswith("["):
         try:
-            return yaml.load(value, yaml.BaseLoader)  # noqa: S506 - it makes nothing but texts
+            return yaml.load(value, yaml.BaseLoader)  # noqa: S506 - it makes only texts
         except yaml.YAMLError:
             return value
     return value
@@ -149,7 +149,7 @@ def _wanted(
 
 
 def _formats(asked: list[str], languages: set[str]) -> tuple[list[str], str]:
-    """The formats to write, and a warning if it is not all that there are."""
+    """The formats to write, and a warning if one that was asked for cannot be made."""
     if asked and "pdf" not in asked:
         return asked, ""
     obstacle = pdf.obstacle(languages)
@@ -161,7 +161,10 @@ def _formats(asked: list[str], languages: set[str]) -> tuple[list[str], str]:
 
 
 def not_an_inventory(dest: str, sources: list[str], what: str) -> None:
-    """FolderError if Ansible would read `what` is written there as inventories the next time."""
+    """Check that Ansible will not read `what` is written in `dest` as inventories.
+
+    Raises: FolderError if it would.
+    """
     ignored = re.compile("|".join(constants.INVENTORY_IGNORE_PATTERNS or [r"(?!)"]))
     for source in sources:
         below = os.path.relpath(dest, source)

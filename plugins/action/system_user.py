@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service's user: looked for with one command, and made by systemd-sysusers where it is missing."""
+"""A service's user: found by one command, or created by systemd-sysusers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPTIONS = {
 
 
 class ActionModule(ActionBase):
-    """Works on the controller, and needs no module on the host."""
+    """Runs on the controller, without a module on the host."""
 
     TRANSFERS_FILES = False
 
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
 
 
 def sysusers(name: str, comment: str, group: str, joins: list[str]) -> list[str]:
-    """Lines of sysusers.d(5): the user, who has no home and no shell, and the groups that it `joins`."""
+    """Lines of sysusers.d(5): the user, without home and shell, and the groups that it `joins`."""
     return [
         f"g {group}",
         f'u {name} -:{group} "{comment}" /nonexistent /usr/sbin/nologin',

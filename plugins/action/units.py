@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Units of systemd that run now and after a boot: looked at together, and touched where one does not."""
+"""Units of systemd that run now and after a boot: inspects them together, and changes those that do not."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OPTIONS = {
     "absent": {"type": "list", "elements": "str", "default": []},
 }
 _RUNNING = {"active", "activating", "reloading"}
-#: Enabled, or nothing that could be: Debian's generator has each cluster of PostgreSQL started.
+#: Enabled, or not to be enabled: a generator of Debian's starts each cluster of PostgreSQL.
 _ENABLED = {"enabled", "enabled-runtime", "generated", "static"}
-#: Where roles put units: what lies elsewhere is no role's to remove.
+#: Roles put units here.  A unit file elsewhere belongs to a package and stays.
 _OURS = "/etc/systemd/system/"
 
 
 class ActionModule(ActionBase):
-    """Speaks to systemctl alone: two commands for any number of units, one if all is well."""
+    """Calls systemctl alone: two commands for any number of units, one if all is well."""
 
     TRANSFERS_FILES = False
 
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         former = {name: found[name] for name in options["absent"] if found[name]["FragmentPath"].startswith(_OURS)}
         stopped = [name for name, unit in units.items() if unit["ActiveState"] not in _RUNNING]
         disabled = [name for name, unit in units.items() if unit["UnitFileState"] not in _ENABLED]
-        # Also of a run that was killed before it told systemd.
+        # Also if a killed run changed a unit file and did not reload.
         reload = options["daemon_reload"] or any(unit["NeedDaemonReload"] == "yes" for unit in units.values())
         commands = removal(former)
         commands += ["systemctl --quiet daemon-reload"] if reload or former else []
@@ -57,7 +57,7 @@ def look(names: Sequence[str]) -> str:
 
 
 def states(names: Sequence[str], output: str) -> dict[str, Mapping[str, str]]:
-    """Properties by unit: paragraphs in the order of the names.  One that does not exist is inactive."""
+    """Properties by unit, from paragraphs in the order of the names.  A unit that does not exist is inactive."""
     paragraphs = output.strip().split("\n\n")
     return {
         name: dict(line.split("=", 1) for line in paragraph.split("\n"))
@@ -66,13 +66,13 @@ def states(names: Sequence[str], output: str) -> dict[str, Mapping[str, str]]:
 
 
 def removal(units: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The commands that end units, by what `states` says of them, and remove their files."""
+    """The commands that stop units and remove their files; `units` is in the form of `states`."""
     if not units:
         return []
     enabled = [name for name, unit in units.items() if unit["UnitFileState"].startswith("enabled")]
     failed = [name for name, unit in units.items() if unit["ActiveState"] == "failed"]
     return [
-        # A timer or path that is still enabled could start what is being removed.
+        # First: a timer or path that is still enabled could start a unit that is being removed.
         *([f"systemctl --quiet disable {shlex.join(enabled)}"] if enabled else []),
         f"systemctl --quiet stop {shlex.join(units)}",
         *([f"systemctl --quiet reset-failed {shlex.join(failed)}"] if failed else []),

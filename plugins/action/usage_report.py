@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Usage report: writes what mail_usage_info returned as a page, CSV and JSON on the controller."""
+"""Usage report: writes the result of mail_usage_info as a page, CSV and JSON on the controller."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class ActionModule(ActionBase):
-    """Does all of it on the controller; nothing goes to a host."""
+    """Runs on the controller alone."""
 
     TRANSFERS_FILES = False
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What check mode, diff mode and a second run do."""
+    """The effect of check mode, diff mode and a second run."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -15,8 +15,8 @@ attributes:
   check_mode:
     support: full
     description:
-      - Says what would change and changes nothing.
-      - Where the directory does not exist yet, it is taken to be empty, with a warning.
+      - Returns what would change, without changing it.
+      - A directory that does not exist yet counts as empty, with a warning.
   diff_mode:
     support: full
     description: Shows every object that changes, before and after. Passwords are masked; a new one shows as new.
@@ -35,7 +35,7 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed.
+    description: The module changes nothing.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -46,13 +46,13 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed.
+    description: The module changes nothing.
   diff_mode:
     support: N/A
-    description: Nothing is ever changed.
+    description: The module changes nothing.
   idempotent:
     support: full
-    description: Nothing is ever changed.
+    description: The module changes nothing.
   action_group:
     support: full
     description: Use C(group/mailhosting.stack.directory) in C(module_defaults) for what all modules of the group share.

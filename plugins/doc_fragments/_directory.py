@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where the directory is, and what every module that writes to it returns and takes."""
+    """Options and results that the directory's modules share."""
 
     PLACE = r"""
 requirements:
@@ -35,8 +35,9 @@ options:
 options:
   grace:
     description:
-      - How long the mail of an account that this run closes is kept, as a number with V(s), V(m), V(h), V(d) or V(w).
-      - Until then the account can be restored. With V(0s) it can not.
+      - How long the host keeps the mail of an account that this run closes, as a number with V(s), V(m), V(h), V(d) or
+        V(w).
+      - Until then the account can be restored. With V(0s) it cannot.
     type: str
     default: 30d
 """
@@ -45,28 +46,28 @@ options:
 options:
   hold:
     description:
-      - Holds to place on the object, or to change. They apply besides its O(state), and only O(release) lifts them.
+      - Holds to place or change. They apply in addition to O(state), and only O(release) lifts them.
     type: list
     elements: dict
     default: []
     suboptions:
       scope:
-        description: What is stopped. V(retention) is a legal hold, under which no mail is removed by its age.
+        description: What the hold stops. V(retention) is a legal hold, under which no mail is removed by its age.
         type: str
         choices: [send, receive, login, retention]
         required: true
       reason:
-        description: Why, for whoever looks at it later.
+        description: The reason, for later readers.
         type: str
         required: true
       until:
         description:
-          - When it ends by itself, in ISO 8601 with an offset, such as V(2026-12-01T00:00:00+00:00).
-          - A point in time and no duration, because a second run would move the end of a duration.
+          - When it expires, in ISO 8601 with an offset, such as V(2026-12-01T00:00:00+00:00).
+          - It is a point in time, because a second run would move the end of a duration.
         type: str
   release:
-    description: Scopes whose holds are lifted, whoever placed them. What was stopped for bulk mail is refused here and
-      released by M(mailhosting.stack.mail_limits).
+    description: Scopes whose holds are lifted, of any origin but the gate. A hold for bulk mail is an error here;
+      release it with M(mailhosting.stack.mail_limits).
     type: list
     elements: str
     choices: [send, receive, login, retention]

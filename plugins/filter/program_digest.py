@@ -16,10 +16,10 @@ DOCUMENTATION = r"""
 name: program_digest
 author: mailhosting.stack authors
 version_added: "0.2.0"
-short_description: Says of which files a program on mail hosts is made
+short_description: The digest of a program on mail hosts
 description:
-  - A SHA-256 of a program's own files, of all that these import of the collection's, and of its unit's sandbox.
-  - A unit that has it changes when the program does, and with it whatever restarts the unit.
+  - A SHA-256 of a program's own files, of all files of the collection that they import, and of its unit's sandbox.
+  - A unit with this digest in its file changes when the program changes, so the handler restarts it.
 options:
   _input:
     description: A folder of roles/programs/files/mailhosting, such as V(gate).
@@ -40,7 +40,10 @@ _value:
 
 
 def program_digest(program: str) -> str:
-    """The digest.  Raises: AnsibleFilterError for what is no program."""
+    """The program's digest.
+
+    Raises: AnsibleFilterError if there is no such program.
+    """
     try:
         return _programs.digest(program)
     except ValueError as error:
@@ -48,7 +51,7 @@ def program_digest(program: str) -> str:
 
 
 class FilterModule:
-    """What ansible-core loads."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""

@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 name: usual_mailboxes
 author: mailhosting.stack authors
 version_added: "0.2.0"
-short_description: What mail programs call their mailboxes
+short_description: Names of mailboxes in mail programs
 description:
   - Names that Outlook, Apple Mail, Thunderbird, Gmail and others give to mailboxes of a special use.
   - In English and Japanese.
@@ -82,7 +82,10 @@ USUAL: Final = {
 
 
 def usual_mailboxes(uses: Iterable[str]) -> list[str]:
-    """The names of mailboxes of these special uses.  Raises: AnsibleFilterError for another use."""
+    """The names of mailboxes of these special uses.
+
+    Raises: AnsibleFilterError for another use.
+    """
     uses = list(uses)
     if unknown := [use for use in uses if use not in USUAL]:
         raise AnsibleFilterError(f"usual_mailboxes: {unknown[0]!r} is none of {', '.join(USUAL)}")
@@ -90,7 +93,7 @@ def usual_mailboxes(uses: Iterable[str]) -> list[str]:
 
 
 class FilterModule:
-    """What ansible-core loads."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""

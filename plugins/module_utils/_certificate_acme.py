@@ -5,12 +5,12 @@
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Two halves, because the one that talks to the network need not be root:
+Two halves, because the half that talks to the network needs no root:
 
-    order    a user of its own, whose folder is certbot's: live/<name>/{fullchain.pem,privkey.pem}, tried/<name>
-    install  root: from there into the folder of certificates, and tells the daemons
+    order    runs as a user of its own, whose folder is certbot's: live/<name>/{fullchain.pem,privkey.pem}, tried/<name>
+    install  runs as root: copies from there into the folder of certificates, and notifies the daemons
 
-The module certificates uses both; the role tls also installs this file, for a timer that knows nothing of Ansible.
+The module certificates uses both.  The role tls installs this file too, for a timer that runs without Ansible.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STATE: Final = "/var/lib/mailhosting-acme"
 _SETTINGS: Final = "acme.json"
 # Certificates obtained before this file was touched are renewed.
 _RENEW: Final = "renew"
-# There while daemons have not been told of a change.
+# This file exists from a change until the daemons have been notified of it.
 _UNTOLD: Final = "untold"
 _SHARED: Final = "shared"
 _DIRECTORY_SECONDS: Final = 10
@@ -48,7 +48,7 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True)
 class Settings:
-    """What to obtain, and how; the file `acme.json` in the folder of certificates."""
+    """What to obtain, and how: the file `acme.json` in the folder of certificates."""
 
     shared: list[str]
     host_names: list[str]
@@ -56,14 +56,14 @@ class Settings:
     contact: str  # mail address, or empty
     ca_file: str  # CAs to trust for `directory`, empty: the system's
     http_port: int  # where certbot listens for http-01
-    max_orders: int  # of one run
+    max_orders: int  # in one run
     days: int  # of the own CA's certificates
     renew_days: int
-    commands: list[str]  # that tell daemons of a change made without Ansible
+    commands: list[str]  # notify the daemons of a change made without Ansible
 
     @property
     def wanted(self) -> dict[str, frozenset[str]]:
-        """Names of certbot's certificates, and what each is for."""
+        """Names of certbot's certificates, with the host names of each."""
         return {_SHARED: frozenset(self.shared)} | {name: frozenset({name}) for name in self.host_names}
 
     def text(self) -> str:
@@ -71,13 +71,16 @@ class Settings:
 
 
 def read_settings(path: str) -> Settings:
-    """FileNotFoundError where there are none."""
+    """The settings in the folder `path`.
+
+    Raises: FileNotFoundError if it has none.
+    """
     with open(os.path.join(path, _SETTINGS), encoding="utf-8") as file:
         return Settings(**json.load(file))
 
 
 def write_settings(path: str, settings: Settings | None, *, dry: bool) -> bool:
-    """Whether the file in `path` has to change; None removes it, and so ends all orders."""
+    """Write the settings into the folder `path` unless `dry`; returns whether they change.  None removes them."""
     file = os.path.join(path, _SETTINGS)
     try:
         with open(file, encoding="utf-8") as old:
@@ -95,7 +98,7 @@ def write_settings(path: str, settings: Settings | None, *, dry: bool) -> bool:
 
 
 def due(settings: Settings, path: str, state: str, now: datetime) -> list[str]:
-    """Which of `settings.wanted` have no certificate that lasts, the one that was tried longest ago first."""
+    """Those of `settings.wanted` without a certificate that lasts, the longest untried first."""
     late = [name for name, names in settings.wanted.items() if _is_due(settings, path, state, name, names, now)]
     return sorted(late, key=lambda name: (_mtime(os.path.join(state, "tried", name)), name))
 
@@ -105,7 +108,7 @@ def _is_due(settings: Settings, path: str, state: str, name: str, names: frozens
     if pair is None or pair.fault() or not names <= pair.names:
         return True
     begin, end = pair.certificate.not_valid_before_utc, pair.certificate.not_valid_after_utc
-    # A certificate of a few days would else be due as soon as it is there.
+    # The third: a certificate of a few days would be due at once.
     margin = min(timedelta(days=settings.renew_days), (end - begin) / 3)
     return end - now < margin or _mtime(_chain(state, name)) < _mtime(os.path.join(path, _RENEW))
 
@@ -126,7 +129,7 @@ def _obtained(state: str, name: str) -> Pair | None:
 
 
 def producer(settings: Settings, path: str, state: str, now: datetime) -> Obtained:
-    """What has been obtained, and the own CA for all else."""
+    """The producer that uses obtained certificates, and the own CA for all other names."""
     own_ca = OwnCA(
         store.read_authority(path), f"Mail CA of {settings.shared[0]}", now, settings.days, settings.renew_days
     )
@@ -135,7 +138,7 @@ def producer(settings: Settings, path: str, state: str, now: datetime) -> Obtain
 
 
 def without(settings: Settings, path: str, state: str, now: datetime) -> str:
-    """A line about the names that should have a fresh certificate and have none; empty when all have."""
+    """A line about the names that should have a fresh certificate and have none; else empty."""
     late = due(settings, path, state, now)
     if not late:
         return ""
@@ -148,7 +151,7 @@ def without(settings: Settings, path: str, state: str, now: datetime) -> str:
 
 
 def order(path: str, state: str, logs: str) -> None:
-    """Ask once for each certificate that is missing or due; say why one was not obtained."""
+    """Order once each certificate that is missing or due, and log why one was not obtained."""
     settings = read_settings(path)
     os.makedirs(os.path.join(state, "tried"), exist_ok=True)
     _forget(settings, state)
@@ -161,13 +164,13 @@ def order(path: str, state: str, logs: str) -> None:
             os.utime(tried)
         fault = _order(settings, state, logs, name)
         _say(f"{name}: {fault or 'obtained'}\n")
-        # Hundreds of names would else each wait for a server that has gone.
+        # Without this, hundreds of names would each wait for a server that does not answer.
         if fault and not _answers(settings):
             return
 
 
 def _forget(settings: Settings, state: str) -> None:
-    """Remove keys and certificates of names that are gone."""
+    """Remove keys and certificates of names that are no longer wanted."""
     live = os.path.join(state, "live")
     present = os.listdir(live) if os.path.isdir(live) else []
     for name in {name for name in present if os.path.isdir(os.path.join(live, name))} - settings.wanted.keys():
@@ -191,7 +194,7 @@ def _answers(settings: Settings) -> bool:
 
 
 def _order(settings: Settings, state: str, logs: str, name: str) -> str:
-    """Run certbot for one certificate; why it failed, else empty."""
+    """Run certbot for one certificate; returns why it failed, else empty."""
     command = ["certbot", "certonly", "--config=/dev/null", "--non-interactive", "--agree-tos", "--no-directory-hooks"]
     command += [f"--config-dir={state}", f"--work-dir={state}/work", f"--logs-dir={logs}", "--max-log-backups=10"]
     command += [f"--server={settings.directory}", "--standalone", f"--http-01-port={settings.http_port}"]
@@ -214,7 +217,7 @@ def _order(settings: Settings, state: str, logs: str, name: str) -> str:
 
 
 def install(path: str, state: str) -> str:
-    """Bring what was obtained to the daemons; what is wrong then, else empty."""
+    """Install what was obtained and notify the daemons; returns what failed, else empty."""
     settings, now = read_settings(path), datetime.now(UTC)
     untold = os.path.join(path, _UNTOLD)
     with store.locked(path):
@@ -236,13 +239,13 @@ def install(path: str, state: str) -> str:
 
 
 def _say(text: str) -> None:
-    """To the journal: this part runs from a timer, without Ansible."""
+    """Write to the journal: a timer runs this, without Ansible."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def main() -> None:
-    """`order` or `install`, and the folder of certificates."""
+    """Run `order` or `install` for the folder of certificates."""
     what, path = sys.argv[1:]
     if what == "order":
         order(path, os.environ["STATE_DIRECTORY"], os.environ["LOGS_DIRECTORY"])

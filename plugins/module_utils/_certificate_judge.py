@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenSSL's judgement of a certificate and its key, before a daemon gets them.
+"""OpenSSL's verdict on a certificate and its key, before a daemon gets them.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-A handshake in memory: a server as strict as Dovecot, which has OpenSSL's second security level (Postfix has none), and
-a mail program that asks for TLS 1.3, or for 1.2 alone.  It runs on the mail host, whose OpenSSL the daemons use.
+It is a TLS handshake in memory.  The server is as strict as Dovecot, which has OpenSSL's security level 2 (Postfix has
+none).  The clients ask for TLS 1.3, or for 1.2 alone.  It runs on the mail host, with the OpenSSL of the daemons.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-with contextlib.suppress(ImportError):  # _certificates says so
+with contextlib.suppress(ImportError):  # _certificates reports it
     from cryptography.hazmat.primitives.serialization import Encoding
 
 from ._certificates import Pair, Trust, Verdict
 
 _CIPHERS: Final = "DEFAULT:@SECLEVEL=2"
-# OpenSSL's X509_V_FLAG_NO_CHECK_TIME: whoever asks has a clock of its own.
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME: Pair.untimely checks the dates, by the caller's clock.
 _ANY_TIME: Final = 0x200000
-#: OpenSSL's verdicts on a chain of which a part is missing: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its like.
+#: OpenSSL's verdicts on an incomplete chain: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its like.
 _INCOMPLETE: Final = frozenset({2, 20, 21, 27})
-#: What OpenSSL says of keys that no mail program shares a way of signing with.
+#: OpenSSL's reasons when no mail program shares a signature algorithm with the key.
 _STRANGE_KEY: Final = frozenset({"NO_SHARED_CIPHER", "NO_SUITABLE_SIGNATURE_ALGORITHM", "NO_SUITABLE_KEY_SHARE"})
 
 
@@ -46,7 +46,7 @@ class Judge:
         self._old.verify_mode = ssl.CERT_NONE
 
     def __call__(self, pair: Pair) -> Verdict:
-        """`pair` is readable, and in the order that daemons send."""
+        """The verdict on `pair`, which must be readable and in the order that daemons send."""
         try:
             server = _server(pair)
             _handshake(server, self._old)
@@ -93,7 +93,7 @@ def _server(pair: Pair) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """A path where OpenSSL reads it: a key is on no file system, and goes with the process."""
+    """A path from which OpenSSL reads `content`: in memory, so that no key is on a file system."""
     descriptor = os.memfd_create("certificate")
     try:
         os.write(descriptor, content)

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates and keys as suppliers write them, brought into the one form that every daemon reads.
+"""Certificates and keys as suppliers write them, converted to the one form that every daemon reads.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-What is mended: a missing end of line at the end of a file, CRLF, a byte order mark, UTF-16, DER, text around the
-blocks, a key and certificates in one file, certificates in another order or that belong to no chain of the key's.
+It corrects a missing newline at the end of a file, CRLF, a byte order mark, UTF-16, DER, text around the blocks, a key
+and certificates in one file, and certificates in another order or outside the key's chain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
-with contextlib.suppress(ImportError):  # _certificates says so
+with contextlib.suppress(ImportError):  # _certificates reports it
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
@@ -28,7 +28,7 @@ from ._certificates import CertificateError, Pair
 
 _BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _BEGIN: Final = b"-----BEGIN "
-#: What a block of PEM is called (RFC 7468; X509 CERTIFICATE: its section 5.3), and what it is written back as.
+#: Labels of PEM blocks (RFC 7468; X509 CERTIFICATE: its section 5.3), and the labels they are written back with.
 _CERTIFICATES: Final = {"CERTIFICATE": "CERTIFICATE", "X509 CERTIFICATE": "CERTIFICATE"}
 _KEYS: Final = {name: name for name in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY")}
 _ENCRYPTED: Final = "ENCRYPTED PRIVATE KEY"
@@ -38,9 +38,11 @@ _Read = TypeVar("_Read")
 
 
 def mended(given: Pair) -> Pair:
-    """The certificate of the given key, the chain that issued it in order, and the key alone.
+    """The certificate of the given key, then the chain of its issuers, and the key.
 
-    Certificates that did not issue another one of the chain are left out.  CertificateError says what cannot be used.
+    Certificates that issued none of this chain are left out.
+
+    Raises: CertificateError with what cannot be used.
     """
     keys = [(text, _public(der)) for text, der in _found("the key", given.key, _KEYS, _load_key)]
     certificates = [
@@ -56,7 +58,7 @@ def mended(given: Pair) -> Pair:
 
 
 def certificates(text: bytes) -> str:
-    """All certificates of a file, as PEM in the one form."""
+    """All certificates of a file, as PEM in that one form."""
     found = _found("a certificate", text, _CERTIFICATES, x509.load_der_x509_certificate)
     return b"".join(block for block, _der in found).decode()
 
@@ -64,7 +66,7 @@ def certificates(text: bytes) -> str:
 def _found(
     what: str, data: bytes, names: dict[str, str], load_der: Callable[[bytes], object]
 ) -> list[tuple[bytes, bytes]]:
-    """What of `names` is in a file: as PEM in the one form, and as DER."""
+    """The blocks of a file with a label in `names`: as PEM in that one form, and as DER."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode("ascii", "replace")
     blocks = [(label.decode(), body) for label, body in _BLOCK.findall(data)]
@@ -116,7 +118,7 @@ def _spki(public: Any) -> bytes:
 
 
 def _issuers(certificate: x509.Certificate, others: Iterable[tuple[bytes, x509.Certificate]]) -> list[bytes]:
-    """Who issued it, who issued that, and so on, as far as they are among `others`."""
+    """The issuer of `certificate`, the issuer of that one, and so on, as far as `others` has them."""
     rest, found = list(others), []
     while certificate.issuer != certificate.subject:
         issuer = next((item for item in rest if _issued(certificate, item[1])), None)
@@ -136,5 +138,5 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     except InvalidSignature:
         return False
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        pass  # of a kind that is not known here, SHA-1 say: OpenSSL has the last word
+        pass  # an algorithm unknown here, such as SHA-1: OpenSSL decides later
     return True

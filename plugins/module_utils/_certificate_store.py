@@ -10,7 +10,7 @@ PRIVATE to the collection: it can have breaking changes at any time.
     names/<host name> -> ../versions/<host name>.d4e5f6
     versions/<name>.<random>/{fullchain.pem,key.pem}
 
-A certificate and its key are replaced by replacing one link: a daemon sees both old or both new.
+One rename of a link replaces a certificate with its key: a daemon reads both old or both new.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def host_name(link: str) -> str:
 
 @dataclass(frozen=True)
 class Replacement:
-    """A pair to put in place, and why."""
+    """A pair to put in place, and the reason."""
 
     before: Pair | None
     after: Pair
@@ -51,24 +51,24 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs, by where it is in the folder: `shared`, `names/<host name>`, `ca.pem`."""
+    """The differences, by their place in the folder: `shared`, `names/<host name>`, `ca.pem`."""
 
     replacements: dict[str, Replacement]
     authority: Replacement | None
-    stale: list[str]  # pairs of host names that are not wanted
-    not_after: str  # when the first of the wanted certificates expires, once the plan is carried out
+    stale: list[str]  # host names that have a pair but are no longer wanted
+    not_after: str  # when the first of the wanted certificates expires after this plan
 
     @property
     def changed(self) -> bool:
         return bool(self.replacements or self.authority or self.stale)
 
     def named(self, *, new: bool) -> list[str]:
-        """`shared` and host names that get their first certificate, or another one."""
+        """`shared` and the host names that get a first certificate (`new`), or another one."""
         links = (link for link, item in self.replacements.items() if (item.before is None) is new)
         return sorted(map(host_name, links))
 
     def diff(self) -> dict[str, str]:
-        """Names and expiry of everything that changes; no key."""
+        """Names and expiry dates of everything that changes; never a key."""
         items = dict(self.replacements)
         if self.authority:
             items[_CA_CHAIN] = self.authority
@@ -80,7 +80,7 @@ class Plan:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Make the folder; a second run waits until the first one is done."""
+    """Create the folder and lock it: a second run waits for the first."""
     for folder in (_NAMES, _VERSIONS):
         list(make_folders(os.path.join(path, folder)))
     lock = os.open(path, os.O_RDONLY)
@@ -92,7 +92,7 @@ def locked(path: str) -> Iterator[None]:
 
 
 def read_pair(chain: str, key: str) -> Pair | None:
-    """The pair in two files; None when one is missing."""
+    """The pair in two files; None if one of them is missing."""
     try:
         with open(chain, "rb") as chain_file, open(key, "rb") as key_file:
             return Pair(chain_file.read(), key_file.read())
@@ -101,7 +101,7 @@ def read_pair(chain: str, key: str) -> Pair | None:
 
 
 def read_authority(path: str) -> Pair | None:
-    """The CA; None without its key.  A lost certificate reads as empty: the key can make it anew."""
+    """The CA; None without its key.  A missing certificate reads as empty: the key can issue it anew."""
     chain, key = os.path.join(path, _CA_CHAIN), os.path.join(path, _CA_KEY)
     return read_pair(chain if os.path.exists(chain) else os.devnull, key)
 
@@ -109,9 +109,9 @@ def read_authority(path: str) -> Pair | None:
 def compare(
     path: str, shared: frozenset[str], host_names: Iterable[str], producer: Producer, *, purge: bool = True
 ) -> Plan:
-    """What is missing to one pair for the names `shared`, and one for each host name.
+    """What has to change for one pair for the names `shared`, and one for each host name.
 
-    Without `purge` pairs of other host names do not count.
+    Without `purge` pairs of other host names are ignored.
     """
     wanted = {_SHARED: shared} | {os.path.join(_NAMES, name): frozenset({name}) for name in host_names}
     replacements, pairs = {}, []
@@ -138,7 +138,7 @@ def _stale(path: str, wanted: Container[str]) -> list[str]:
 
 
 def apply(path: str, plan: Plan, *, purge: bool) -> None:
-    """Carry the plan out; what is stale stays without `purge`."""
+    """Carry the plan out; without `purge` stale pairs stay."""
     if plan.authority:
         _write_authority(path, plan.authority.after)
     _write(path, plan.replacements)
@@ -149,7 +149,7 @@ def apply(path: str, plan: Plan, *, purge: bool) -> None:
 
 
 def _write_authority(path: str, authority: Pair) -> None:
-    # The key first: a run that is interrupted here leaves a CA that can certify itself anew.
+    # The key first: an interrupted run then leaves a CA that can certify itself anew.
     new = tempfile.mkdtemp(dir=os.path.join(path, _VERSIONS))
     for name, content, mode in ((_CA_KEY, authority.key, 0o600), (_CA_CHAIN, authority.chain, 0o644)):
         create_file(os.path.join(new, name), content, mode)
@@ -165,7 +165,7 @@ def _write(path: str, replacements: Mapping[str, Replacement]) -> None:
         os.chmod(folder, FOLDER_MODE)
         folders[link] = folder
     if folders:
-        # One for all: an fsync for each of 4,000 files would take half a minute.
+        # One sync for all: an fsync for each of 4,000 files takes half a minute.
         os.sync()
     for link, folder in folders.items():
         full = os.path.join(path, link)
@@ -175,7 +175,7 @@ def _write(path: str, replacements: Mapping[str, Replacement]) -> None:
 
 
 def _clean(path: str) -> None:
-    """Drop the versions that no link leads to, those of an interrupted run too."""
+    """Remove the versions that no link refers to, those of an interrupted run too."""
     versions = os.path.join(path, _VERSIONS)
     links = [_SHARED, *(os.path.join(_NAMES, name) for name in os.listdir(os.path.join(path, _NAMES)))]
     used = {os.path.basename(os.path.realpath(os.path.join(path, link))) for link in links}

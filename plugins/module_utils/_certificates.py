@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates for mail daemons: from a small CA of our own, from files that are given, or by ACME.
+"""Certificates for mail daemons: from a small CA of our own, from given files, or by ACME.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
@@ -33,22 +33,22 @@ try:
     )
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError:
-    #: Why cryptography cannot be imported, if so: nothing here works then, and the module says it.
+    #: The traceback if cryptography cannot be imported: then the module fails with it.
     CRYPTOGRAPHY_ERROR: str | None = traceback.format_exc()
 else:
     CRYPTOGRAPHY_ERROR = None
 
 _CA_DAYS: Final = 3650
-# A CA's certificate is renewed, with the same key, when fewer days are left; none that it issues lasts longer.
+# A CA's certificate is renewed with the same key when fewer days are left.  No certificate that it issues outlasts it.
 _CA_RENEW_DAYS: Final = 365
-_BACKDATE: Final = timedelta(hours=1)  # clients' clocks go wrong by that
+_BACKDATE: Final = timedelta(hours=1)  # clients' clocks may be slow by this
 _COMMON_NAME_LENGTH: Final = 64  # RFC 5280, ub-common-name
-#: What every mail program can check a signature of.
+#: Curves whose signatures every mail program can verify.
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class CertificateError(Exception):
-    """Something an operator can act on."""
+    """An error that an operator can act on."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,18 @@ class Pair:
 
     @cached_property
     def certificate(self) -> x509.Certificate:
-        """The first one of the chain.  ValueError when it is none."""
+        """The first certificate of the chain.
+
+        Raises: ValueError if it is not one.
+        """
         return x509.load_pem_x509_certificate(self.chain)
 
     @cached_property
     def certificates(self) -> list[x509.Certificate]:
-        """All of the chain.  ValueError when one of them is none."""
+        """All certificates of the chain.
+
+        Raises: ValueError if one of them is not one.
+        """
         return x509.load_pem_x509_certificates(self.chain)
 
     @cached_property
@@ -79,11 +85,11 @@ class Pair:
         return frozenset(dns) | {str(address) for address in extension.value.get_values_for_type(x509.IPAddress)}
 
     def fault(self) -> str:
-        """Why no daemon could use it; empty when one can."""
+        """Why no daemon can use it; empty if they can."""
         try:
             public = self.certificate.public_key()
             key = load_pem_private_key(self.key, None).public_key()
-        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key wants a passphrase
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key has a passphrase
             return "unreadable"
         spki = PublicFormat.SubjectPublicKeyInfo
         if public.public_bytes(Encoding.DER, spki) != key.public_bytes(Encoding.DER, spki):
@@ -91,8 +97,8 @@ class Pair:
         return ""
 
     def untimely(self, now: datetime) -> str:
-        """Why mail programs would refuse it at this time; empty when they would not."""
-        # A root's dates matter to nobody: it is trusted, or it is not.
+        """Why mail programs would refuse it at this time; empty if they accept it."""
+        # Programs ignore the dates of a root certificate: they trust it or not.
         sent = [each for each in self.certificates if each is self.certificates[0] or each.issuer != each.subject]
         if min(each.not_valid_after_utc for each in sent) < now:
             return f"has expired: {self.described()}"
@@ -101,11 +107,11 @@ class Pair:
 
     def covers(self, name: str) -> bool:
         domain = name.partition(".")[2]
-        # OpenSSL lets no star stand right before a top-level domain.
+        # OpenSSL accepts no wildcard right before a top-level domain.
         return name in self.names or ("." in domain and f"*.{domain}" in self.names)
 
     def described(self) -> str:
-        """One line for a diff."""
+        """It in one line, for a diff."""
         try:
             what = ", ".join(sorted(self.names)) or self.certificate.subject.rfc4514_string()
             return f"{what}, until {iso(self.certificate.not_valid_after_utc)}"
@@ -118,44 +124,45 @@ def iso(time: datetime) -> str:
 
 
 class Trust(Enum):
-    """What a certificate is judged for: whom mail programs trust."""
+    """Which CAs mail programs trust when they get the certificate."""
 
     SYSTEM = "the CAs that the host knows or that were named, and a root that ends the chain"
     CHAIN = "whatever ends the chain"
 
 
 class Verdict(NamedTuple):
-    """`unusable`: there is no TLS with it.  `untrusted`: mail programs would warn.  Both empty: all is well."""
+    """`unusable`: no TLS is possible with it.  `untrusted`: mail programs would warn.  Both empty: it is good."""
 
     unusable: str = ""
     untrusted: str = ""
 
 
-#: What says whether daemons and mail programs take a readable pair.
+#: Decides whether daemons and mail programs accept a readable pair.
 Judge: TypeAlias = Callable[[Pair], Verdict]
 
 
 class Producer(Protocol):
-    """Where certificates come from."""
+    """A source of certificates."""
 
     warnings: list[str]
 
     @property
     def authority(self) -> Pair | None:
-        """The CA's own, which clients have to trust."""
+        """The CA's own pair, if clients must trust one."""
 
     def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
-        """The pair that shall serve `names`, and why it is not `current`: empty when it is."""
+        """The pair to serve `names`, and why it replaces `current`; the reason is empty if it is `current`."""
 
 
 class OwnCA:
     """A certificate authority (EC P-256) of this host alone."""
 
     def __init__(self, kept: Pair | None, common_name: str, now: datetime, days: int, renew_days: int) -> None:
-        """`kept` is the authority of the last run, None for a new one, which is called `common_name`.
+        """`kept` is the authority of the last run; None: make a new one, named `common_name`.
 
         Certificates last `days`, and are renewed when fewer than `renew_days` of them are left.
-        CertificateError when the key of `kept` cannot be used.
+
+        Raises: CertificateError if the key of `kept` cannot be used.
         """
         if not renew_days < days <= _CA_RENEW_DAYS:
             raise CertificateError(f"days is {days}, but must be more than renew_days and at most {_CA_RENEW_DAYS}")
@@ -184,13 +191,13 @@ class OwnCA:
         return f"{left.days} days left" if left < self._renew else ""
 
     def issued(self, pair: Pair) -> bool:
-        """Whether a readable `pair` is of this authority."""
+        """Whether this authority issued a readable `pair`."""
         certificate = pair.certificate
         try:
             key_id = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
         except x509.ExtensionNotFound:
             key_id = None
-        # By key id, as clients do: a signature check of each would cost a third of an unchanged run.
+        # By key id, as clients do: checking every signature would take a third of an unchanged run.
         return bool(certificate.issuer == self._subject and key_id == self._key_id)
 
     def _issue(self, names: frozenset[str]) -> Pair:
@@ -210,10 +217,13 @@ class OwnCA:
 
 
 class GivenFiles:
-    """Certificates that somebody else obtained; the one that covers a name is found by its content."""
+    """Certificates from other sources; each name gets a certificate that covers it, found by content."""
 
     def __init__(self, pairs: Iterable[tuple[str, Pair | None]], now: datetime, judge: Judge) -> None:
-        """`pairs`: each with the name of its file, for messages.  CertificateError for one that cannot be used."""
+        """`pairs`: each with the name of its file, for messages.
+
+        Raises: CertificateError for a pair that cannot be used.
+        """
         self.warnings: list[str] = []
         self.authority: Pair | None = None
         self._pairs: list[tuple[str, Pair]] = []
@@ -249,7 +259,10 @@ class GivenFiles:
         )
 
     def _allow(self, file: str, best: Pair, current: Pair | None) -> None:
-        """CertificateError for what mail programs would warn of, unless they do already: nothing gets worse then."""
+        """Accept an untrusted pair only if the current one is untrusted too: then nothing gets worse.
+
+        Raises: CertificateError if mail programs would begin to warn.
+        """
         untrusted, untimely = self._untrusted[file], best.untimely(self._now)
         serves = current is not None and not current.fault() and current.certificate == best.certificate
         if not serves and (untrusted or untimely):
@@ -259,10 +272,10 @@ class GivenFiles:
 
 
 class Obtained:
-    """Certificates that an ACME client has obtained; what serves a name without one goes on, or the own CA's does."""
+    """Certificates obtained by ACME; a name without one keeps its current certificate or gets one of the own CA."""
 
     def __init__(self, obtained: Mapping[frozenset[str], Pair], own_ca: OwnCA, now: datetime, judge: Judge) -> None:
-        """`obtained` by the names that each is for."""
+        """`obtained`: pairs by the names that each is for."""
         self.warnings: list[str] = []
         self._judge = judge
         self.authority = own_ca.authority
@@ -273,7 +286,7 @@ class Obtained:
     def pair(self, names: frozenset[str], current: Pair | None) -> tuple[Pair, str]:
         obtained = self._obtained.get(names)
         if obtained and self._serves(names, obtained):
-            if obtained == current:  # it was judged when it came
+            if obtained == current:  # judged when it was installed
                 return obtained, ""
             fault = next(filter(None, self._judge(obtained)), "")
             if not fault:
@@ -288,7 +301,7 @@ class Obtained:
 
 
 def _authority(kept: Pair | None, common_name: str, now: datetime) -> Pair:
-    """The CA to use.  As long as the key of `kept` can be read, clients' trust in it lasts."""
+    """The CA to use.  Clients' trust lasts as long as the key of `kept` can be read."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME_LENGTH])])
     if kept is None:
         return _certified(ec.generate_private_key(ec.SECP256R1()), subject, now)

@@ -45,7 +45,7 @@ TASK: Final[dict[str, dict[str, Any]]] = {
     "trees": {"type": "list", "elements": "dict", "options": TREE},
     **{name: {**option, "required": False} for name, option in TREE.items()},
     "absent": {"type": "list", "elements": "path", "default": []},
-    # They may hold secrets; packed, nothing that is shown looks like them.
+    # Contents may be secret.  Packed, no text of a result looks like a part of them.
     "contents": {"type": "str", "no_log": True},
 }
 TOGETHER: Final[dict[str, Any]] = {
@@ -55,22 +55,22 @@ TOGETHER: Final[dict[str, Any]] = {
 }
 
 _MASK: Final = "(secret, not shown)"
-_SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # not in the PATH of every login
+_SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # some logins lack these in PATH
 _SIGNALS: Final = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
 
 
 class TreeError(Exception):
-    """Why the tree was left as it was; for the operator."""
+    """Why the tree stays as it is; for the operator."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as it is or shall be.  The content of a symbolic link is its target."""
+    """A file, as it is or as wanted.  The content of a symbolic link is its target."""
 
     content: bytes
-    uid: int  # -1: no such user on this host yet
+    uid: int  # -1: the host has no such user yet
     gid: int
-    mode: int  # st_mode, type included, so that a link never equals a file
+    mode: int  # st_mode with the type, so that a link never equals a file
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,16 @@ class Change:
 
 
 def pack(trees: Sequence[Mapping[str, bytes]]) -> str:
-    """Files by relative path, tree by tree, as one line of ASCII, for `unpack` on the host."""
+    """Files by relative path, tree by tree, as one line of ASCII that `unpack` reads on the host."""
     texts = [{path: content.decode("utf-8", "surrogateescape") for path, content in tree.items()} for tree in trees]
     return base64.b64encode(zlib.compress(json.dumps(texts).encode())).decode()
 
 
 def unpack(packed: str | None) -> list[dict[str, bytes]]:
-    """What was packed.  TreeError where there is nothing: the module was called without its action plugin."""
+    """What `pack` packed.
+
+    Raises: TreeError if there is nothing: the module was called without its action plugin.
+    """
     if not packed:
         raise TreeError("the files come from the action plugin of the same name; call it as a task")
     trees = json.loads(zlib.decompress(base64.b64decode(packed)))
@@ -98,16 +101,21 @@ def unpack(packed: str | None) -> list[dict[str, bytes]]:
 
 
 def entry(content: bytes, owner: str, group: str, mode: int | str, *, may_miss: bool) -> Entry:
-    """The wanted file; names are looked up on this host.  TreeError for an unknown name or mode.
+    """The wanted file; user and group are looked up on this host.
 
-    With `may_miss` an unknown user or group is one that a package not installed yet will bring.
+    With `may_miss` an unknown user or group is allowed: a package that is not installed yet will create it.
+
+    Raises: TreeError for an unknown name or mode.
     """
     uid, gid = _id(owner, pwd.getpwnam, may_miss), _id(group, grp.getgrnam, may_miss)
     return Entry(content, uid, gid, file_mode(mode))
 
 
 def file_mode(mode: int | str) -> int:
-    """The st_mode of a regular file with these permissions.  TreeError where they are none."""
+    """The st_mode of a regular file with these permissions.
+
+    Raises: TreeError if they are not permissions.
+    """
     try:
         return stat.S_IFREG | (mode if isinstance(mode, int) else int(mode, 8))
     except ValueError:
@@ -124,9 +132,11 @@ def _id(name: str, look_up: Callable[[str], Sequence[Any]], may_miss: bool) -> i
 
 
 def compare(dest: str, wanted: Mapping[str, Entry], purge: Iterable[str], secret: frozenset[str]) -> list[Change]:
-    """Every path under `dest` that differs from `wanted`, sorted; in the folders `purge` also what is not in it.
+    """Every path under `dest` that differs from `wanted`, sorted; in the folders `purge` also those not in `wanted`.
 
-    `dest` is a real path.  TreeError where writing would follow a symbolic link.
+    `dest` is a real path.
+
+    Raises: TreeError if writing would follow a symbolic link.
     """
     paths = {_inside(path) for path in wanted}
     for folder in purge:
@@ -173,7 +183,7 @@ def _files_under(dest: str, folder: str) -> Iterator[str]:
 
 
 def differences(dest: str, changes: Iterable[Change]) -> list[dict[str, str]]:
-    """What Ansible prints with --diff, for each path; the first line of each side is owner and mode."""
+    """Ansible's output of --diff for each path; the first line of each side has owner and mode."""
     items = []
     for change in changes:
         full = os.path.join(dest, change.path)
@@ -194,8 +204,9 @@ def _shown(side: Entry | None, secret: bool) -> str:
 def apply(dest: str, changes: list[Change], validate: list[str], *, check_mode: bool) -> None:
     """Stage `changes`, run the commands `validate` on the staged tree, swap file by file.
 
-    TreeError or OSError: `dest` is as it was before.  In check mode nothing is swapped, and
-    commands that are not installed yet are passed over.
+    In check mode nothing is swapped, and commands that are not installed yet are skipped.
+
+    Raises: TreeError or OSError; `dest` is then as it was before.
     """
     commands = list(_commands(validate, may_miss=check_mode))
     if check_mode and not commands:
@@ -203,7 +214,7 @@ def apply(dest: str, changes: list[Change], validate: list[str], *, check_mode: 
     parent = os.path.dirname(dest)
     while not os.path.isdir(parent):
         parent = os.path.dirname(parent)
-    # Beside dest, on the same file system, so that rename(2) can put the staged files in place.
+    # Beside dest, on the same file system, so that rename(2) can move the staged files into place.
     stage = tempfile.mkdtemp(prefix=f".{os.path.basename(dest)}.", dir=parent)
     try:
         tree = os.path.join(stage, "tree")
@@ -251,7 +262,7 @@ def _validate(command: list[str], tree: str, dest: str, changes: list[Change]) -
     output = f"{run.stdout}{run.stderr}".replace(tree, dest).strip()
     for change in changes:
         if change.secret and change.after:
-            # A checker may quote the line it dislikes; short lines hold a brace, not a secret.
+            # A validator may quote a line of the file.  Short lines hold a brace, not a secret.
             for line in change.after.content.decode("utf-8", "replace").split("\n"):
                 if len(line.strip()) >= 8:
                     output = output.replace(line.strip(), _MASK)
@@ -283,7 +294,10 @@ def _swap(dest: str, tree: str, old: str, changes: list[Change]) -> None:
 
 
 def left_over(paths: Sequence[str]) -> list[str]:
-    """Those of the absolute `paths` that are there: files, links, or folders.  TreeError for a path that is no such."""
+    """Those of the absolute `paths` that exist: files, links, or folders.
+
+    Raises: TreeError for a path of another type.
+    """
     for path in paths:
         if path != os.path.normpath(path) or not os.path.isabs(path) or path.count(os.sep) < 2:
             raise TreeError(f"absent: {path!r} is not the whole path of a file or folder below another")
@@ -291,7 +305,10 @@ def left_over(paths: Sequence[str]) -> list[str]:
 
 
 def remove(paths: Iterable[str]) -> None:
-    """Remove files and links, and folders with all that is in them.  OSError where that fails."""
+    """Remove files and links, and folders with their contents.
+
+    Raises: OSError if that fails.
+    """
     for path in paths:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -306,7 +323,7 @@ def wanted_entries(
     *,
     may_miss: bool,
 ) -> tuple[dict[str, Entry], frozenset[str]]:
-    """The wanted tree and the paths of its secret files, by the attributes `defaults` and the exceptions `files`."""
+    """The wanted tree and the paths of its secret files, from the attributes `defaults` and the exceptions `files`."""
     wanted = {
         path: entry(contents[path], str(chosen["owner"]), str(chosen["group"]), chosen["mode"], may_miss=may_miss)
         for path, chosen in attributes(contents, defaults, files).items()
@@ -319,7 +336,9 @@ def attributes(
 ) -> dict[str, dict[str, Any]]:
     """Owner, group and mode of each file, from `defaults` and the exceptions `files`.
 
-    An exception may hold secret too.  TreeError when it holds anything else, or is for none of the `paths`.
+    An exception may have `secret` too.
+
+    Raises: TreeError if an exception has another key, or is for none of the `paths`.
     """
     chosen = {path: {name: defaults[name] for name in ("owner", "group", "mode")} for path in paths}
     for path, exception in files.items():

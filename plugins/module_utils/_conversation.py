@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The conversation a mail program would have with a host, step by step, as a client sees it.
+"""A conversation with a host as a mail program has it, step by step, seen from the client.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Every step talks to the real ports with the standard library's clients and verifies the host's
-certificate.  A step never raises: what went wrong is its result.
+Every step talks to the real ports with the standard library's clients and verifies the host's certificate.  A step
+raises nothing: its result has the error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PORTS: Final = {
     "imaps": 993,
     "pop3s": 995,
 }
-#: What a protocol's step says it does; STARTTLS (RFC 3207, 2595) on the ports that begin in clear.
+#: How a protocol's step is described: STARTTLS (RFC 3207, 2595) on the ports that begin in clear.
 _MANNER: Final = {"pop3": "STLS", "imap": "STARTTLS", "submission": "STARTTLS"}
 _CLIENT_NAME: Final = "verify.mailhosting.example"
 _NETWORK_ERRORS: Final = (OSError, smtplib.SMTPException, poplib.error_proto, imaplib.IMAP4.error)
@@ -41,7 +41,7 @@ _NETWORK_ERRORS: Final = (OSError, smtplib.SMTPException, poplib.error_proto, im
 
 @dataclass(frozen=True)
 class Login:
-    """An account to talk as."""
+    """An account that takes part."""
 
     address: str
     password: str
@@ -53,7 +53,7 @@ class Step:
 
     name: str
     ok: bool
-    answer: str  # what the server said, or what was wrong
+    answer: str  # the server's reply, or the error
     seconds: float
 
     def as_row(self) -> str:
@@ -61,13 +61,13 @@ class Step:
 
 
 class UnexpectedReplyError(Exception):
-    """The server's answer was not the one the step is about."""
+    """The server's reply is not the one that the step expects."""
 
 
 class TLSContext(ssl.SSLContext):
-    """A verifying client context (TLS 1.2 at least) that expects `tls_name`, whatever was dialled.
+    """A verifying client context (TLS 1.2 at least) that expects `tls_name`, whichever address it connects to.
 
-    `authorities` are certificates in PEM; None trusts what the system trusts.
+    `authorities` are certificates in PEM; None trusts the system's.
     """
 
     tls_name: str
@@ -88,7 +88,7 @@ class TLSContext(ssl.SSLContext):
 
 @dataclass(frozen=True)
 class Server:
-    """Where to connect, and what its certificate must say."""
+    """Where to connect, and which name its certificate must have."""
 
     address: str
     context: TLSContext
@@ -96,7 +96,7 @@ class Server:
 
 
 def smtp(server: Server, protocol: str) -> smtplib.SMTP:
-    """A greeted SMTP session on `protocol`'s port, under TLS unless it is `smtp` (port 25)."""
+    """An SMTP session on `protocol`'s port after EHLO, under TLS except for `smtp` (port 25)."""
     place = (server.address, PORTS[protocol], _CLIENT_NAME)
     if protocol == "submissions":
         session: smtplib.SMTP = smtplib.SMTP_SSL(*place, timeout=server.timeout, context=server.context)
@@ -113,7 +113,7 @@ def smtp(server: Server, protocol: str) -> smtplib.SMTP:
 
 
 def pop3(server: Server, protocol: str) -> poplib.POP3:
-    """A POP3 session under TLS, not logged in."""
+    """A POP3 session under TLS, before login."""
     if protocol == "pop3s":
         return poplib.POP3_SSL(server.address, PORTS[protocol], timeout=server.timeout, context=server.context)
     session = poplib.POP3(server.address, PORTS[protocol], timeout=server.timeout)
@@ -122,7 +122,7 @@ def pop3(server: Server, protocol: str) -> poplib.POP3:
 
 
 def imap(server: Server, protocol: str) -> imaplib.IMAP4:
-    """An IMAP session under TLS, not logged in."""
+    """An IMAP session under TLS, before login."""
     if protocol == "imaps":
         return imaplib.IMAP4_SSL(server.address, PORTS[protocol], ssl_context=server.context, timeout=server.timeout)
     session = imaplib.IMAP4(server.address, PORTS[protocol], timeout=server.timeout)
@@ -132,10 +132,10 @@ def imap(server: Server, protocol: str) -> imaplib.IMAP4:
 
 @dataclass
 class Conversation:
-    """What happens between `sender`, `recipient` and the host; `steps()` runs it once.
+    """The conversation between `sender`, `recipient` and the host; `steps()` runs it once.
 
-    `protocols` are those both plans offer; a step for any other is left out.  `cleartext_auth` is whether any plan of
-    the host allows a password without TLS: then the host looks at each before it refuses it.
+    `protocols` are those that both plans have; steps for others are left out.  `cleartext_auth`: a plan of the host
+    allows a password without TLS, so the host checks each password before it refuses it.
     """
 
     server: Server
@@ -143,11 +143,11 @@ class Conversation:
     sender: Login | None = None
     recipient: Login | None = None
     cleartext_auth: bool = False
-    delivery_timeout: float = 30.0  # seconds until a mail accepted must be readable
+    delivery_timeout: float = 30.0  # seconds until an accepted mail must be readable
     _sent: list[str] = field(default_factory=list)  # Message-IDs accepted so far
 
     def steps(self) -> Iterator[Step]:
-        """Yield a `Step` as each is done: mail sent, read back, removed, then the refusals."""
+        """Yield each `Step` when it is done: send mail, read it back, remove it, then try what the host must refuse."""
         if self.sender and self.recipient:
             sender, recipient = self.sender, self.recipient
             senders: list[str] = [protocol for protocol in ("submission", "submissions") if protocol in self.protocols]
@@ -195,7 +195,7 @@ class Conversation:
         return f"accepted: {sender.address} -> {recipient.address}"
 
     def _read(self, seen: Callable[[], set[str]]) -> str:
-        """Look until every mail that was sent is seen: the queue needs a moment."""
+        """Look again until every mail that was sent is there: the queue takes a moment."""
         if not self._sent:
             raise UnexpectedReplyError("nothing was sent, so there is nothing to read")
         deadline = time.monotonic() + self.delivery_timeout
@@ -218,7 +218,7 @@ class Conversation:
             session.quit()
 
     def _by_imap(self, protocol: str, recipient: Login) -> set[str]:
-        """Those Message-IDs of what was sent that are in the mailbox."""
+        """Message-IDs of sent mail that are in the mailbox."""
         with imap(self.server, protocol) as session:
             session.login(recipient.address, recipient.password)
             session.select("INBOX", readonly=True)
@@ -248,7 +248,7 @@ class Conversation:
     def _forge(self, protocol: str, sender: Login, recipient: Login) -> str:
         with smtp(self.server, protocol) as session:
             session.login(sender.address, sender.password)
-            # Who writes to itself has no other customer to pass itself off as.
+            # With one account as both there is no other customer whose address it could forge.
             session.mail(recipient.address if recipient != sender else "somebody@relay-test.example")
             return _refused(session.rcpt(recipient.address), (553,))
 
@@ -299,7 +299,10 @@ def _message_id(header: list[bytes]) -> str:
 
 
 def _refused(reply: tuple[int, bytes | str], codes: tuple[int, ...]) -> str:
-    """The reply as text if its code is one of `codes`; Unexpected otherwise."""
+    """The reply as text.
+
+    Raises: UnexpectedReplyError if its code is none of `codes`.
+    """
     code, said = reply
     text = f"{code} {said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}".splitlines()[0]
     if code not in codes:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How every module of the directory runs: connect, load, reconcile, write, and say so.
+"""How every module of the directory runs: connect, load, reconcile, write, report.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -28,7 +28,7 @@ from ._directory.schema import DATABASE, OWNER
 from ._directory.store import SOCKET_DIRECTORY, Dsn, NoDirectoryError, Store, connect, locked, understood
 from ._dovecot import DovecotError, end_sessions
 
-#: Lists in a result are cut here: every text of a result is searched for secrets.
+#: Lists in a result are cut at this length: Ansible searches every text of a result for secrets.
 CAP: Final = 100
 
 GRACE: Final = "30d"
@@ -36,18 +36,18 @@ GRACE: Final = "30d"
 #: The choices of update_password, and whether they enforce a declared plain password.
 UPDATE_PASSWORD: Final = {"on_create": False, "always": True}
 
-#: Where mail_schema keeps the key for fingerprints of plain passwords.
+#: mail_schema keeps the key for fingerprints of plain passwords here.
 FINGERPRINT_KEY: Final = "/etc/mailhosting/fingerprint.key"
 
 _Value = TypeVar("_Value")
 
 
 class NotMadeYetError(DirectoryError):
-    """Something that a run without check mode may have made by the time this one comes to it."""
+    """An object does not exist, but without check mode this run might have created it before."""
 
 
 class Request(NamedTuple):
-    """What a module wants of the directory."""
+    """What a module wants to change in the directory."""
 
     desired: Desired
     options: Options
@@ -63,7 +63,10 @@ def connection_options() -> dict[str, dict[str, Any]]:
 
 
 def value(option: str, convert: Callable[[Any], _Value], given: Any) -> _Value:
-    """`convert(given)`, one of `syntax`; DirectoryError that names the option."""
+    """`convert(given)`, where `convert` is a function of `syntax`.
+
+    Raises: DirectoryError that names the option.
+    """
     try:
         return convert(given)
     except ValueError as error:
@@ -72,7 +75,7 @@ def value(option: str, convert: Callable[[Any], _Value], given: Any) -> _Value:
 
 @contextmanager
 def reported(module: AnsibleModule) -> Iterator[None]:
-    """End the module with a message, and never a secret, for whatever an operator can act on."""
+    """Make the module fail with a message, and never a secret, for every error that an operator can act on."""
     try:
         yield
     except BadInputError as error:
@@ -85,7 +88,7 @@ def reported(module: AnsibleModule) -> Iterator[None]:
 
 @contextmanager
 def opened(module: AnsibleModule) -> Iterator[Store | None]:
-    """The store; None in check mode where there is none yet, with a warning."""
+    """The store.  In check mode without a directory: None, with a warning."""
     place = Dsn(module.params["host"], module.params["user"], module.params["database"])
     try:
         connection = connect(place)
@@ -106,10 +109,10 @@ def run(
     would_change: bool = True,
     more: Callable[[Changes, Current], dict[str, Any]] = lambda _changes, _current: {},
 ) -> None:
-    """Bring the directory to what `request` makes of its present state, and exit the module.
+    """Apply `request`, a function of the directory's present state, and exit the module.
 
-    `scope` names the tenants to load (None: all).  `would_change` is what check mode answers when
-    `request` says NotMadeYetError.  `more` adds to the result.
+    `scope` names the tenants to load (None: all).  `would_change` is check mode's answer if `request` raises
+    NotMadeYetError.  `more` adds to the result.
     """
     with reported(module):
         try:
@@ -159,7 +162,7 @@ def _write(
         if store and changes and not module.check_mode:
             passwords.settle(changes.accounts, asked.options.fingerprint_key, legacy.KEYS)
             store.apply(changes, grace)
-    # After the lock: other runs need not wait for Dovecot.
+    # After the lock is released, so that other runs do not wait for Dovecot.
     if store and changes.may_end_sessions and not module.check_mode:
         try:
             end_sessions(lambda users: {*store.without_login(users), *changes.logins_anew.intersection(users)})
@@ -171,7 +174,7 @@ def _write(
 def _load(
     store: Store | None, scope: Callable[[Store], frozenset[str] | None], request: Callable[[Current], Request]
 ) -> tuple[Current, Request]:
-    """What is there, as far as the request and the mail of its tenants reach."""
+    """The present state, as far as the request and the targets of its tenants need it."""
     current = store.load(scope(store)) if store else Current()
     asked = request(current)
     while store and current.loaded is not None and (more := unloaded_targets(current, asked.desired)):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What modules do in Dovecot itself, beside the directory: end sessions, forget who was answered.
+"""What modules do in Dovecot itself: end sessions, clear the auto-reply's memory of senders.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -14,21 +14,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-_SECONDS: Final = 20  # for one answer of doveadm
+_SECONDS: Final = 20  # for one call of doveadm
 
 
 class DovecotError(Exception):
-    """Dovecot did not do it; says what, why, and what the operator can run."""
+    """Dovecot did not do it; the message has what, why, and what the operator can run."""
 
 
 class _NoAnswerError(Exception):
-    """doveadm could not be run, or not to its end; says why."""
+    """doveadm did not run, or not to its end; the message has the reason."""
 
 
 def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
-    """Disconnect those of the users logged in whom `lost` names; DovecotError if Dovecot does not answer.
+    """Disconnect those users with sessions that `lost` returns.
 
-    Without a Dovecot on this host, or with one that does not run, there is nobody to disconnect.
+    Without Dovecot on this host, or while it is stopped, there are no sessions.
+
+    Raises: DovecotError if Dovecot does not answer.
     """
     try:
         users = _logged_in()
@@ -49,10 +51,11 @@ def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
 
 
 def forget_answered(address: str, check: bool) -> bool:
-    """Have the automatic reply of `address` answer everybody again; whether anybody had been answered.
+    """Let the automatic reply of `address` answer every sender again; returns whether it had answered any.
 
-    With `check` nothing is forgotten.  Pigeonhole remembers in a file of the account's home.
-    DovecotError if Dovecot does not say where that is, or the file cannot be removed.
+    With `check` the memory stays.  Pigeonhole keeps it in a file in the account's home.
+
+    Raises: DovecotError if Dovecot does not tell the home, or the file cannot be removed.
     """
     try:
         home = _home(address)
@@ -70,7 +73,10 @@ def forget_answered(address: str, check: bool) -> bool:
 
 
 def has_home(address: str) -> bool:
-    """Whether Dovecot knows where the account's files are; DovecotError if it does not answer."""
+    """Whether Dovecot knows the account's home.
+
+    Raises: DovecotError if it does not answer.
+    """
     try:
         return bool(_home(address))
     except _NoAnswerError as error:
@@ -78,7 +84,7 @@ def has_home(address: str) -> bool:
 
 
 def _home(address: str) -> str:
-    """The account's folder; nothing where Dovecot is not installed, or knows no such account."""
+    """The account's home; empty if Dovecot is not installed or knows no such account."""
     return _doveadm("user", "-f", "home", address).strip()
 
 
@@ -89,7 +95,10 @@ def _logged_in() -> list[str]:
 
 
 def _doveadm(*arguments: str) -> str:
-    """What it prints; nothing where it is not installed, or says that it cannot.  _NoAnswerError if it says nothing."""
+    """The output of doveadm; empty if it is not installed or reports a failure.
+
+    Raises: _NoAnswerError if it prints nothing.
+    """
     program = shutil.which("doveadm")
     if program is None:
         return ""

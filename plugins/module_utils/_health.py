@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a mail host is well, looked at from inside.
+"""Checks of a mail host's health, from inside.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Each check answers with (ok, what was seen); none changes anything.
+Each check returns (ok, what it saw) and changes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Check(NamedTuple):
 
 
 def run(command: Sequence[str]) -> tuple[int, str]:
-    """Exit code and output of `command`; 127 if there is no such program."""
+    """Exit code and output of `command`; 127 if the program does not exist."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 
 
 def services(units: Sequence[str]) -> Check:
-    """Every unit is active, and nothing on the host has failed."""
+    """Every one of `units` is active, and no unit of the host has failed."""
     wrong = [f"{unit} is {state}" for unit in units if (state := run(["systemctl", "is-active", unit])[1]) != "active"]
     failed = run(["systemctl", "list-units", "--failed", "--plain", "--no-legend"])[1].splitlines()
     wrong += [f"{line.split()[0]} failed" for line in failed]
@@ -49,7 +49,7 @@ def services(units: Sequence[str]) -> Check:
 
 
 def configuration(commands: dict[str, Sequence[str]]) -> list[Check]:
-    """Each daemon's own checker accepts what is on disk; `commands` by daemon."""
+    """Each daemon's own checker accepts the configuration on disk; `commands` by daemon."""
     checks = []
     for daemon, command in commands.items():
         code, output = run(command)
@@ -59,7 +59,7 @@ def configuration(commands: dict[str, Sequence[str]]) -> list[Check]:
 
 
 def binaries(executables: Sequence[str], proc: Path = _PROC) -> Check:
-    """No daemon still runs a program file that an upgrade has replaced."""
+    """No daemon runs a program file that an upgrade has replaced."""
     stale = []
     for process in proc.glob("[0-9]*"):
         try:
@@ -74,14 +74,14 @@ def binaries(executables: Sequence[str], proc: Path = _PROC) -> Check:
 def queue(spool: Path, oldest: float, now: float | None = None) -> Check:
     """No mail has been deferred for longer than `oldest` seconds."""
     now = time.time() if now is None else now
-    # Postfix keeps a deferred mail's next attempt as mtime; ctime is not moved by that alone.
+    # Postfix sets a deferred mail's mtime to its next attempt; that does not move ctime by itself.
     waiting = [path.stat().st_ctime for path in (spool / "deferred").rglob("*") if path.is_file()]
     late = sum(1 for changed in waiting if now - changed > oldest)
     return Check("queue moves", late == 0, f"{len(waiting)} deferred, {late} of them for over {oldest / 3600:g} h")
 
 
 def disk(paths: Sequence[str], least: float) -> list[Check]:
-    """At least `least` (a share of 1) of the file system under each path is free."""
+    """At least `least` (a share of 1) of the file system of each path is free."""
     checks = []
     for path in paths:
         usage = shutil.disk_usage(path)
@@ -91,14 +91,14 @@ def disk(paths: Sequence[str], least: float) -> list[Check]:
 
 
 def journal(units: Sequence[str], since: str, priority: str = "err") -> Check:
-    """Nothing as bad as `priority` was logged by `units` since then (journalctl's notation)."""
+    """`units` logged nothing of `priority` or worse since `since` (journalctl's notation)."""
     command = ["journalctl", "--quiet", "--no-pager", f"--since={since}", f"--priority={priority}", "--output=cat"]
     lines = run([*command, *(f"--unit={unit}" for unit in units)])[1].splitlines()
     return Check(f"no errors logged since {since}", not lines, f"{len(lines)}: {lines[-1]}" if lines else "none")
 
 
 def listeners(expected: Sequence[int], run: Callable[[Sequence[str]], tuple[int, str]] = run) -> Check:
-    """The ports clients use are listened on."""
+    """Each expected port has a listener."""
     lines = run(["ss", "--listening", "--tcp", "--numeric", "--no-header"])[1].splitlines()
     open_ports = {int(line.split()[3].rpartition(":")[2]) for line in lines}
     missing = sorted(set(expected) - open_ports)

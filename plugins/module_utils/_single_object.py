@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules for one object share: they declare that object and leave everything else as it is.
+"""Shared by the modules for one object: they declare that object and leave everything else as it is.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -36,7 +36,10 @@ HOLD_OPTIONS: Final[dict[str, dict[str, Any]]] = {
 
 
 def holds(parameters: dict[str, Any], address: str | None = None, tenant: str | None = None) -> HoldOrder | None:
-    """What the hold options ask for; DirectoryError if they contradict each other."""
+    """The order in the hold options.
+
+    Raises: DirectoryError if the options contradict each other.
+    """
     place = tuple(Hold(item["scope"], item["reason"], _until(item["until"])) for item in parameters["hold"])
     release = frozenset(parameters["release"])
     scopes = [hold.scope for hold in place]
@@ -53,12 +56,15 @@ def split(address: str) -> tuple[str, str, str]:
 
 
 def target(domain: str) -> Any:
-    """A converter of targets: without @, one of the same domain."""
+    """A converter of targets: a text without @ is a local part of `domain`."""
     return lambda text: syntax.target(text if "@" in text else f"{text}@{domain}")
 
 
 def owner(current: Current, domain: str) -> Tenant:
-    """The tenant that has `domain`, as somebody would declare it.  NotMadeYetError if nobody has."""
+    """The tenant that owns `domain`, as a declaration.
+
+    Raises: NotMadeYetError if no tenant does.
+    """
     row = current.domains.get(domain)
     if row is None:
         raise NotMadeYetError(f"no tenant has the domain {domain}: mail_tenant or mail_directory gives it to one")
@@ -66,7 +72,10 @@ def owner(current: Current, domain: str) -> Tenant:
 
 
 def refuse_closed(tenant: Tenant) -> None:
-    """DirectoryError if `tenant` can have no accounts any more."""
+    """Check that `tenant` can have accounts.
+
+    Raises: DirectoryError if it is closed.
+    """
     if tenant.state == "closed":
         raise DirectoryError(f"tenant {tenant.name} is closed: open it first (state: active)")
 

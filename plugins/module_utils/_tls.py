@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether each port answers with the certificate of each name, asked as a mail program asks.
+"""Whether each port answers with the right certificate for each name, asked as a mail program asks.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The answer is compared with what lies in the folder of certificates, chain and all, and checked as far as that chain
-goes: whether it is complete was judged when it was put there.
+The answer is compared with the pair in the folder of certificates, with its whole chain, and verified up to the end of
+that chain.  Whether the chain is complete was judged when it was installed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Final
 from ._conversation import PORTS as _CONVERSATION_PORTS
 
 PORTS: Final = {**_CONVERSATION_PORTS, "sieve": 4190}
-#: What a client says before TLS begins on the ports that begin in clear (RFC 3207, 2595, 9051, 5804).
+#: What a client sends before TLS on the ports that begin in clear (RFC 3207, 2595, 9051, 5804).
 _COMMANDS: Final = {
     "smtp": (b"EHLO verify.mailhosting.example", b"STARTTLS"),
     "submission": (b"EHLO verify.mailhosting.example", b"STARTTLS"),
@@ -35,7 +35,7 @@ _COMMANDS: Final = {
     "imap": (b"a STARTTLS",),
     "sieve": (b"STARTTLS",),
 }
-#: The line that ends the greeting, and the one that ends an answer; the group is there if the server agrees.
+#: The last line of the greeting, and the last line of an answer; the group matches if the server agrees.
 _SMTP: Final = re.compile(rb"(2)?[0-9]{2,3}[ \r]")
 _POP3: Final = re.compile(rb"(\+OK)|-ERR")
 _SIEVE: Final = re.compile(rb"(OK)|NO|BYE")
@@ -46,19 +46,19 @@ _LAST: Final = {
     "imap": (re.compile(rb"(\* OK)|\* BYE"), re.compile(rb"(a OK)|a ")),
     "sieve": (_SIEVE, _SIEVE),
 }
-#: One daemon answers on several ports with one configuration: of many names each is asked for once a daemon.
+#: One daemon serves several ports with one configuration, so many names are asked for once a daemon.
 _DAEMONS: Final = (("submissions", "submission", "smtp"), ("imaps", "pop3s", "imap", "pop3", "sieve"))
 _THREADS: Final = 8
 _PEM: Final = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 class WrongAnswerError(Exception):
-    """What came instead of the right certificate."""
+    """The answer is not the right certificate."""
 
 
 @dataclass(frozen=True, order=True)
 class Question:
-    """One handshake: on whose port, and which name the client asks for; empty: none, as old clients do."""
+    """One handshake: the port, and the name that the client asks for (SNI); empty: none, as old clients do."""
 
     protocol: str
     name: str
@@ -66,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it; `fault` is empty where it was the right certificate."""
+    """The result; `fault` is empty if it was the right certificate."""
 
     question: Question
     fault: str
@@ -81,13 +81,13 @@ def named(protocol: str) -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """Where to ask, and what for.  `shared` is the first name of the shared certificate."""
+    """The host to ask.  `shared` is the first name of the shared certificate."""
 
     address: str
     folder: str  # of certificates
     shared: str
     host_names: Sequence[str]
-    timeout: float = 10.0  # seconds of each network operation
+    timeout: float = 10.0  # seconds for each network operation
 
     def chain(self, name: str) -> str:
         place = os.path.join("names", name) if name in self.host_names else "shared"
@@ -95,9 +95,9 @@ class Host:
 
 
 def questions(host: Host, protocols: Sequence[str], most: int) -> list[Question]:
-    """What to ask: all names on all ports, if these are no more than `most`; else fewer.
+    """What to ask: all names on all ports, if these are no more than `most`; else a sample.
 
-    Always the shared name on all ports.  Then each name once for each daemon, then some of the names, evenly.
+    The sample has the shared name on all ports, then each name once for each daemon, then names at even distances.
     """
     always = [Question(protocol, name) for protocol in protocols for name in ("", host.shared)]
     names = [name for name in host.host_names if name != host.shared]
@@ -111,7 +111,7 @@ def questions(host: Host, protocols: Sequence[str], most: int) -> list[Question]
 
 
 def ask(host: Host, asked: Iterable[Question], patience: float = 0.0) -> list[Answer]:
-    """Ask; what is wrong is asked again for `patience` seconds, for daemons that are just starting."""
+    """Ask all; repeat those that fail for `patience` seconds, because daemons may be starting."""
     deadline = time.monotonic() + patience
     answers = _ask_all(host, asked)
     while (wrong := [answer.question for answer in answers.values() if answer.fault]) and time.monotonic() < deadline:
@@ -121,7 +121,7 @@ def ask(host: Host, asked: Iterable[Question], patience: float = 0.0) -> list[An
 
 
 def table(host: Host, answers: Sequence[Answer]) -> list[str]:
-    """One line a port, in the manner of _conversation.Step."""
+    """One line for each port, in the form of _conversation.Step."""
     rows = []
     for protocol in dict.fromkeys(answer.question.protocol for answer in answers):
         own = [answer for answer in answers if answer.question.protocol == protocol]
@@ -163,7 +163,7 @@ def _difference(served: tuple[bytes, ...], chain: tuple[bytes, ...]) -> str:
 
 
 def _expected(path: str) -> tuple[bytes, ...]:
-    """The chain of a file, as DER."""
+    """The chain in a file, as DER."""
     with open(path, encoding="ascii") as file:
         found = tuple(map(ssl.PEM_cert_to_DER_cert, _PEM.findall(file.read())))
     if not found:
@@ -185,7 +185,7 @@ def _served(host: Host, question: Question, chain: tuple[bytes, ...]) -> tuple[b
 
 
 def _upgrade(plain: socket.socket, protocol: str) -> None:
-    """All that is said before the handshake."""
+    """Say everything that comes before the handshake."""
     if protocol not in _COMMANDS:
         return
     greeting, answer = _LAST[protocol]

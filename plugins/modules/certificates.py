@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   shared_name:
-    description: Name, or IP address, of the certificate that serves every client that asks for none of O(host_names).
+    description: Name, or IP address, of the certificate for clients that ask for none of O(host_names).
     type: str
     required: true
   shared_extra_names:
@@ -43,10 +43,10 @@ options:
     description:
       - V(own_ca) makes a certificate authority (EC P-256, 10 years) once and issues certificates from it. Clients
         have to trust C(ca.pem).
-      - V(files) takes what O(files) names. OpenSSL judges each, by a handshake as a daemon and a mail program have it,
-        before it is put in place. One that cannot be used is an error that names the file and the reason.
-      - V(acme) takes what an ACME client has obtained, and runs it once if certificates are missing or due. A name
-        without one keeps what serves it, or gets a certificate of the own CA; this is a warning, not an error.
+      - V(files) takes the certificates of O(files). Before it installs one, OpenSSL tests it by a handshake like that
+        of a daemon and a mail program. One that cannot be used is an error that names the file and the reason.
+      - V(acme) takes the certificates that an ACME client has obtained, and runs the client once if some are missing or
+        due. A name without one keeps its current certificate, or gets one of the own CA, with a warning.
     type: str
     choices: [own_ca, files, acme]
     default: own_ca
@@ -56,16 +56,16 @@ options:
     default: 90
   renew_days:
     description:
-      - A certificate is renewed when fewer days than these are left, one by ACME not before two thirds of its life.
+      - A certificate is renewed when fewer days than these are left. One of ACME is not renewed before two thirds of
+        its life are over.
     type: int
     default: 30
   files:
     description:
-      - Certificates on the host, e.g. those of an ACME client. What names each one serves is read from it; wildcards
-        count.
+      - Certificates on the host, e.g. those of an ACME client. The module reads the names from each one, wildcards too.
       - A name that none of them covers is an error.
-      - What is put in place is what they hold in the form that daemons read. Missing ends of line, CRLF, another order,
-        DER, and certificates that do not belong to the chain are mended.
+      - The module installs them in the form that daemons read. It corrects missing newlines, CRLF, another order and
+        DER, and leaves out certificates that do not belong to the chain.
     type: list
     elements: dict
     default: []
@@ -80,13 +80,13 @@ options:
         required: true
   files_ca_file:
     description:
-      - PEM file on the host with CAs that mail programs trust, besides those that the host's system knows.
+      - PEM file on the host with CAs that mail programs trust, besides those of the host's system.
       - A chain of O(files) has to end at one of these, at a root that is in its own file, or at the host's own CA.
     type: path
     version_added: "0.2.0"
   acme:
     description:
-      - What O(producer=acme) needs. It is kept in C(acme.json) in O(path) for the client's own timer; any other
+      - Settings of O(producer=acme). The module keeps them in C(acme.json) in O(path) for the client's timer; any other
         producer removes that file.
       - Certificates obtained before the file C(renew) in O(path) was touched are renewed.
     type: dict
@@ -112,16 +112,17 @@ options:
         type: int
         default: 80
       max_orders:
-        description: How many certificates one run orders at most; the next run goes on.
+        description: Most certificates that one run orders; the next run orders more.
         type: int
         default: 100
       commands:
-        description: Commands that tell the daemons of a certificate that came by the timer.
+        description: Commands that notify the daemons of a certificate that the timer's run obtained.
         type: list
         elements: str
         default: []
       order_command:
-        description: Command that obtains what is missing or due, as C(acme.json) says. Empty orders nothing now.
+        description: Command that obtains missing and due certificates by C(acme.json). Empty orders nothing in this
+          run.
         type: list
         elements: str
         default: [systemctl, start, mailhosting-acme-order.service]
@@ -138,10 +139,10 @@ options:
     default: now
 attributes:
   check_mode:
-    description: Says what would be issued, renewed and removed.
+    description: Returns what would be issued, renewed and removed.
     support: full
   diff_mode:
-    description: Shows names and expiry of what changes, never a key.
+    description: Shows names and expiry of changed certificates, never a key.
     support: full
 """
 
@@ -226,12 +227,15 @@ def shared_name(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        # A host in a network of its own may have no domain.
+        # A host in a private network may have no domain.
         return syntax.hostname(text) if "." in text else text.lower()
 
 
 def acme_settings(options: dict[str, Any], shared: frozenset[str], host_names: list[str]) -> acme.Settings:
-    """CertificateError for what no ACME server can do."""
+    """The settings for ACME.
+
+    Raises: CertificateError for names that no ACME server can certify.
+    """
     given = options["acme"]
     if not given["agree_tos"]:
         raise certificates.CertificateError("acme: nothing is ordered until agree_tos says that you agree to the terms")
@@ -249,7 +253,7 @@ def acme_settings(options: dict[str, Any], shared: frozenset[str], host_names: l
 
 
 def obtain(module: AnsibleModule, settings: acme.Settings) -> list[str]:
-    """Have certificates ordered that are missing or due; in check mode what would be ordered."""
+    """Order the certificates that are missing or due; in check mode return what would be ordered."""
     path, state = module.params["path"], module.params["acme"]["state"]
     command = module.params["acme"]["order_command"]
     missing = acme.due(settings, path, state, datetime.now(UTC)) if command else []
@@ -276,7 +280,7 @@ def make_producer(options: dict[str, Any], settings: acme.Settings | None) -> ce
 
 
 def given(item: dict[str, str]) -> certificates.Pair | None:
-    """What two files hold, mended; None when one is missing."""
+    """The pair in two files, in the form of the daemons; None if one is missing."""
     pair = store.read_pair(item["certificate"], item["key"])
     try:
         return pem.mended(pair) if pair else None
@@ -285,7 +289,7 @@ def given(item: dict[str, str]) -> certificates.Pair | None:
 
 
 def authorities(options: dict[str, Any]) -> str:
-    """PEM of the CAs that were named, and of the own one, which clients may trust from before."""
+    """PEM of the CAs in the options, and of the own CA, which clients may still trust."""
     own = store.read_authority(options["path"])
     found = [own.chain] if own else []
     if options["files_ca_file"]:
@@ -298,7 +302,7 @@ def authorities(options: dict[str, Any]) -> str:
 
 
 def bring(module: AnsibleModule) -> dict[str, Any]:
-    """Compare, and unless in check mode write."""
+    """Compare the folder, and write it unless in check mode."""
     options = module.params
     shared = frozenset(map(shared_name, [options["shared_name"], *options["shared_extra_names"]]))
     host_names = sorted(set(map(syntax.hostname, options["host_names"])))
@@ -366,7 +370,7 @@ def main() -> None:
     )
     if certificates.CRYPTOGRAPHY_ERROR:
         if module.check_mode:
-            # The package comes with the real run, and so does every certificate.
+            # In check mode the package is missing, so every certificate would change.
             names = ["shared", *module.params["host_names"]]
             module.exit_json(changed=True, issued=names, renewed=[], removed=[], ca_changed=True)
         module.fail_json(msg=missing_required_lib("cryptography"), exception=certificates.CRYPTOGRAPHY_ERROR)

@@ -11,15 +11,15 @@ short_description: Bring folders of configuration files to a host in one task
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Renders every template of a role's folder on the controller, ships them with the module, and on the host
+  - Renders every template of a role's folder on the controller, sends the files with the module, and on the host
     compares, stages, validates and swaps them as a whole.
-  - Either all files are in place afterwards, or, when the validator or anything else fails, none has changed.
-  - When nothing differs, nothing is staged and no validator runs.
+  - Afterwards either all files are in place, or, if the validator or anything else failed, none has changed.
+  - If no file differs, the module stages nothing and runs no validator.
 options:
   trees:
     description:
-      - Several trees, each with the other options, in the place of these. Each is brought as a whole, one after the
-        other, so a validator of one may be a program of one before.
+      - Several trees, each with the other options, which then stand only there. The module installs them one after the
+        other, so a validator may be a program of an earlier tree.
     type: list
     elements: dict
     version_added: "0.2.0"
@@ -29,13 +29,13 @@ options:
           - Folder under the role's C(templates/). The tree below it is the tree below its C(dest).
           - Files named C(*.j2) are rendered and lose the suffix, all others are copied as they are.
           - Templates are rendered as by M(ansible.builtin.template) with C(lstrip_blocks) set. They may include and
-            import what lies in C(src) or in C(templates/).
+            import files of C(src) and of C(templates/).
         type: path
         required: true
       dest:
         description: &dest
-          - Folder on the host. It and missing folders in it are made with mode 0755.
-          - The file system must be that of its parent folder.
+          - Folder on the host. The module creates it and missing folders in it with mode 0755.
+          - It must be on the file system of its parent folder.
         type: path
         required: true
       owner: &owner
@@ -53,14 +53,14 @@ options:
       files: &files
         description:
           - Exceptions by path relative to C(dest), each with any of C(owner), C(group), C(mode) and C(secret).
-          - The content of a file with C(secret=true) is never shown, neither by C(--diff) nor in a validator's output.
-          - It travels by the module's standard input alone. Where there is none (C(become_method) su,
-            C(ANSIBLE_KEEP_REMOTE_FILES)) the task fails.
+          - Neither C(--diff) nor a validator's output shows the content of a file with C(secret=true).
+          - It travels by the module's standard input alone. The task fails if that is impossible (C(become_method) su,
+            C(ANSIBLE_KEEP_REMOTE_FILES)).
         type: dict
         default: {}
       purge: &purge
         description:
-          - Folders, relative to C(dest), that hold our files only. Every other file in them is removed.
+          - Folders, relative to C(dest), that may have no other files. The module removes every other file in them.
           - V(.) is C(dest) itself.
         type: list
         elements: str
@@ -69,7 +69,7 @@ options:
         description:
           - One command or a list of them, run without a shell. V({}) stands for a copy of C(dest) with the new files
             in it.
-          - In check mode a command that is not installed yet is passed over.
+          - Check mode skips a command that is not installed yet.
         type: raw
         default: []
   src:
@@ -86,8 +86,8 @@ options:
   validate: *validate
   absent:
     description:
-      - Whole paths of files and folders that earlier releases had.
-      - They are removed with all that is in them once the trees are in place.
+      - Absolute paths of files and folders that earlier releases had.
+      - The module removes them with their contents once the trees are in place.
     type: list
     elements: path
     default: []
@@ -104,8 +104,8 @@ attributes:
     description: Shows content, owner and mode; contents marked secret are masked.
     support: full
 notes:
-  - Symbolic links below a tree's C(dest) are never followed. A link where a file shall be is replaced, a link where a
-    folder shall be is an error.
+  - The module never follows a symbolic link below a tree's C(dest). It replaces a link in the place of a file; a link
+    in the place of a folder is an error.
 """
 
 EXAMPLES = r"""
@@ -130,7 +130,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Paths of the files that were made, changed or removed; relative to O(dest), and with O(trees) absolute.
+  description: Paths of files that were created, changed or removed; relative to O(dest), and with O(trees) absolute.
   type: list
   elements: str
   returned: success

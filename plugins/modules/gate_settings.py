@@ -7,23 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gate_settings
-short_description: Check what the role gate is told, and put it into the form that its program reads
+short_description: Check the variables of the role gate, and convert them for its program
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Reads texts and limits on the controller, with the syntax of plans, and changes nothing.
-  - For P(mailhosting.stack.gate#role), which runs it first of all. What is wrong is named by the role's variable.
+  - The role P(mailhosting.stack.gate#role) runs it first. An error names the role's variable.
 options:
   texts:
     description:
-      - What clients are told instead of the usual, by name. A code that begins with 4 or 5, perhaps an enhanced status
-        code (RFC 3463), and words in printable ASCII, 510 characters together.
+      - Replies to clients that replace the default ones, by name. Each has a code that begins with 4 or 5, perhaps an
+        enhanced status code (RFC 3463), and words in printable ASCII, at most 510 characters together.
       - Names are V(message_size), V(limit), V(full), V(bulk_mail) and V(invalid_recipients).
     type: dict
     default: {}
   send_limits:
-    description: Limits of what the whole host sends, written like those of a plan. A pause stops sending alone unless
-      C(pause_applies_to) says otherwise.
+    description: Limits of what the whole host sends, written like those of a plan. A pause stops only sending, unless
+      C(pause_applies_to) has another direction.
     type: list
     elements: dict
     default: []

@@ -12,12 +12,14 @@ version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Creates, changes, renames, closes and restores one account, and places and lifts holds on it. For many accounts
-    M(mailhosting.stack.mail_directory) is the faster way by far.
-  - Options that are not given leave what is there. The tenant is the one that has the address's domain.
-  - What it makes has the origin C(module). A run of M(mailhosting.stack.mail_directory) neither closes it nor may
-    declare it; to move an account into the files, close it here and declare it there with C(restore) set to V(true).
-  - An account that was declared in files is changed there. Here it can get holds, and a password or forwarding that no
-    file declares.
+    M(mailhosting.stack.mail_directory) is far faster.
+  - Attributes whose options are not given stay as they are. The account belongs to the tenant that owns the address's
+    domain.
+  - An account that this module creates has the origin C(module). M(mailhosting.stack.mail_directory) does not close it,
+    and no file may declare it. To move an account into the files, close it here and declare it there with C(restore)
+    set to V(true).
+  - An account that files declare is changed in the files. This module can place holds on it, and set a password or
+    forwarding that no file declares.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory.place
@@ -31,49 +33,49 @@ options:
     required: true
   state:
     description:
-      - V(present) creates the account V(active), and leaves the state of one that exists.
+      - V(present) creates the account as V(active), and does not change the state of an account that exists.
       - V(no_login) stops logins while mail still arrives; V(suspended) stops both.
-      - V(absent) closes the account; its mail is kept for O(grace).
+      - V(absent) closes the account. The host keeps its mail for O(grace).
     type: str
     choices: [present, active, no_login, suspended, absent]
     default: present
   password:
     description:
-      - The password in plain text; see O(update_password). One that reads like the template's is refused.
-      - An account that has no password, though somebody is to log in, is named in a warning.
+      - The password in plain text; see O(update_password). The module rejects one that looks like the template's.
+      - A warning names an account that may log in but has no password.
     type: str
   update_password:
     description:
       - With V(on_create) O(password) sets the first password of an account.
-      - With V(always) it is set whenever it is not the account's password.
+      - With V(always) every run sets it, if the account has another password.
     type: str
     choices: [on_create, always]
     default: on_create
   password_hash:
     description:
-      - The password as a hash in Dovecot's notation, such as V({ARGON2ID}$argon2id$…). Always set.
-      - V({PLAIN}) and the password itself, for tests of speed; no tenant's file may have it.
+      - The password as a hash in Dovecot's notation, such as V({ARGON2ID}$argon2id$…). Every run sets it.
+      - V({PLAIN}) followed by the password is for tests of speed. No tenant's file may have it.
     type: str
   quota:
     description:
       - Size of the mailbox in bytes, or with V(K), V(M) or V(G), powers of 1024.
-      - V(none) is no limit, V(plan) what the plan gives.
+      - V(none) is no limit, V(plan) is the plan's quota.
     type: str
   forward:
-    description: Where mail goes on to.
+    description: Where the account's mail is forwarded to.
     type: dict
     suboptions:
       to:
-        description: Addresses; a name without @ is one of the same domain. An empty list ends the forwarding.
+        description: Addresses. A name without @ is an address of the same domain. An empty list ends the forwarding.
         type: list
         elements: str
         required: true
       keep:
-        description: Whether a copy stays in the mailbox.
+        description: Whether the mailbox keeps a copy.
         type: bool
         default: true
   autoreply:
-    description: What answers the account's mail, once a sender and period. V({}) ends it.
+    description: An automatic reply, once for each sender and period. V({}) ends it.
     type: dict
     suboptions:
       body:
@@ -89,22 +91,23 @@ options:
         description: Last day (in O(timezone)), or a time in ISO 8601 with an offset.
         type: str
   timezone:
-    description: Time zone of the days in O(autoreply), as the time zone database calls it, such as V(Asia/Tokyo).
+    description: Time zone of the days in O(autoreply), by its name in the time zone database, such as V(Asia/Tokyo).
     type: str
     default: UTC
   forget_answered:
-    description: Have the automatic reply answer everybody again. Changes something only if anybody was answered.
+    description: Let the automatic reply answer every sender again. It is a change only if it has answered any sender.
     type: bool
     default: false
   renamed_from:
     description:
-      - Local part that the account had before, in the same domain. Its mail comes along.
-      - Mail for the old address arrives for as long as the plan's C(renamed_alias) says, unless somebody else gets it.
+      - The account's former local part, in the same domain. The account keeps its mail.
+      - Mail for the old address arrives for the time in the plan's C(renamed_alias), unless another account gets the
+        address.
     type: str
   restore:
     description:
-      - Needed when an account of this address was closed and its mail is still kept.
-      - V(true) gives it back with its mail, V(false) starts an empty one.
+      - Required if an account of this address was closed and its mail is still kept.
+      - V(true) restores that account with its mail, V(false) creates an empty one.
     type: bool
 seealso:
   - module: mailhosting.stack.mail_directory
@@ -157,7 +160,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 counts:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: dict
   returned: success
   sample: {created: 1, changed: 0, renamed: 0, closed: 0, restored: 0, removed: 0, unchanged: 0, undeclared: 0}
@@ -168,19 +171,19 @@ addresses:
   returned: success
   sample: [taro@acme.example]
 settings:
-  description: Always empty.
+  description: Always empty for this module.
   type: list
   elements: str
   returned: success
   sample: []
 undeclared:
-  description: Always empty.
+  description: Always empty for this module.
   type: list
   elements: str
   returned: success
   sample: []
 over:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: list
   elements: dict
   returned: success
@@ -293,7 +296,7 @@ def _request(address: str, parameters: dict[str, Any], current: Current) -> Requ
 
 
 def _account(address: str, tenant: str, parameters: dict[str, Any], current: Current) -> Account:
-    """What is there, with the options that are given."""
+    """The account as it is, with the given options."""
     local_part, _at, domain = address.rpartition("@")
     renamed_from = parameters["renamed_from"]
     if renamed_from is not None:
@@ -305,7 +308,7 @@ def _account(address: str, tenant: str, parameters: dict[str, Any], current: Cur
     )
     account = declare(row) if row else Account(local_part, domain)
     account.local_part, account.renamed_from, account.restore = local_part, renamed_from, parameters["restore"]
-    account.forward = account.autoreply = UNSET  # for a module: leave it
+    account.forward = account.autoreply = UNSET  # a module leaves what is not given
     if parameters["state"] != "present":
         account.state = parameters["state"]
     if parameters["quota"] is not None:

@@ -11,11 +11,11 @@ short_description: Keep one alias of the directory
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Creates, changes and removes one alias, an address without a mailbox whose mail goes on to other addresses.
-  - The tenant is the one that has the address's domain.
-  - What it makes has the origin C(module). A run of M(mailhosting.stack.mail_directory) neither removes it nor may
-    declare it.
-  - An alias that was declared in files is changed there.
+  - Creates, changes and removes one alias, an address without a mailbox whose mail is forwarded to other addresses.
+  - The alias belongs to the tenant that owns the address's domain.
+  - An alias that this module creates has the origin C(module). M(mailhosting.stack.mail_directory) does not remove it,
+    and no file may declare it.
+  - An alias that files declare is changed in the files.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory.place
@@ -27,12 +27,12 @@ options:
     required: true
   targets:
     description:
-      - Where its mail goes. A name without @ is an address of the same domain. Needed for a new alias.
+      - Where its mail is forwarded to. A name without @ is an address of the same domain. Required for a new alias.
       - A target in a domain of the same tenant must exist.
     type: list
     elements: str
   state:
-    description: Whether there is such an alias. An account of the same address is never touched.
+    description: Whether the alias exists. The module never changes an account of the same address.
     type: str
     choices: [present, absent]
     default: present
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 counts:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: dict
   returned: success
   sample: {created: 1, changed: 0, renamed: 0, closed: 0, restored: 0, removed: 0, unchanged: 0, undeclared: 0}
@@ -66,19 +66,19 @@ addresses:
   returned: success
   sample: [sales@acme.example]
 settings:
-  description: Always empty.
+  description: Always empty for this module.
   type: list
   elements: str
   returned: success
   sample: []
 undeclared:
-  description: Always empty.
+  description: Always empty for this module.
   type: list
   elements: str
   returned: success
   sample: []
 over:
-  description: Always empty.
+  description: Always empty for this module.
   type: list
   elements: dict
   returned: success

@@ -10,7 +10,7 @@ module: mail_conversation
 short_description: Talk to a mail host as a mail program would
 version_added: "0.1.0"
 description:
-  - Sends mail by submission, reads it back by POP3 and IMAP, removes it again, and tries what must be refused.
+  - Sends mail by submission, reads it back by POP3 and IMAP, removes it again, and tries what the host must reject.
   - Every connection verifies the host's certificate.
   - Run it where the clients are, so usually delegated to the controller.
 author:
@@ -21,10 +21,10 @@ options:
     type: str
     required: true
   tls_name:
-    description: Name the host's certificate must carry. The O(address) if not given.
+    description: Name that the host's certificate must have. The O(address) if not given.
     type: str
   authorities:
-    description: Certificates to trust, in PEM. What the system trusts if not given.
+    description: Certificates of CAs to trust, in PEM. Those of the system if not given.
     type: str
   protocols:
     description: Protocols that the plans of both accounts offer; only these are used.
@@ -35,7 +35,7 @@ options:
   sender:
     description:
       - Account that sends.
-      - Without O(sender) and O(recipient) only what needs no login is tried.
+      - Without O(sender) and O(recipient) the module tries only what needs no login.
     type: dict
     suboptions: &account
       address:
@@ -53,7 +53,7 @@ options:
   cleartext_auth:
     description:
       - Whether a plan of the host allows passwords without TLS.
-      - Such a host looks at every password that comes in clear, and may refuse a wrong one for being wrong.
+      - Such a host checks every password that comes without TLS, so its reply to a wrong one may say that it is wrong.
     type: bool
     default: false
   timeout:
@@ -61,13 +61,13 @@ options:
     type: float
     default: 10.0
   delivery_timeout:
-    description: Seconds until a mail that was accepted must be readable.
+    description: Seconds until an accepted mail must be readable.
     type: float
     default: 30.0
 attributes:
   check_mode:
     support: none
-    description: Nothing can be learnt about a host without talking to it.
+    description: The module can only test a host by talking to it.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -84,29 +84,29 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ok:
-  description: Whether every step went as it should.
+  description: Whether every step succeeded.
   type: bool
   returned: always
 steps:
-  description: One entry a step, in the order they were done.
+  description: One entry for each step, in the order of the steps.
   type: list
   elements: dict
   returned: always
   contains:
     name:
-      description: What was tried.
+      description: What the step does.
       type: str
     ok:
-      description: Whether the host answered as it should.
+      description: Whether the host's reply was right.
       type: bool
     answer:
-      description: What the host said, or what was wrong.
+      description: The host's reply, or the error.
       type: str
     seconds:
       description: How long the step took.
       type: float
 table:
-  description: The same for people, one line a step.
+  description: The steps for people, one line each.
   type: list
   elements: str
   returned: always
@@ -125,7 +125,7 @@ from ..module_utils._directory import syntax
 
 
 def _login(module: AnsibleModule, option: str) -> Login | None:
-    """The account of an option, its domain as the wire has it."""
+    """The account in an option, its domain as A-labels."""
     given = module.params[option]
     if given is None:
         return None

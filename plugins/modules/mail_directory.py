@@ -7,34 +7,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_directory
-short_description: Bring the directory to what the tenants' files say
+short_description: Make the directory as the tenants' files declare
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Reads the plans and the files of all tenants on the controller, checks everything, and brings the directory to it in
-    one transaction, whatever the number of accounts. Postfix and Dovecot see the result at once.
-  - All mistakes are listed, each with file, line, key and what is allowed; with one of them nothing changes.
+  - Reads the plans and the files of all tenants on the controller, checks everything, and makes the directory as
+    declared in one transaction, whatever the number of accounts. Postfix and Dovecot see the result at once.
+  - The error lists all mistakes, each with file, line, key and what is allowed. After an error nothing has changed.
   - Runs as an action plugin on the controller and a module on the host. Tenants' data never becomes Ansible variables.
-  - The operator's attributes (plan, overrides, state, quota, domains, aliases) are what the files say; what they do not
-    say is the default.
-  - The users' attributes (password, forwarding) are enforced while a file declares them. Taking the key out hands them
-    back; C(forward) with V(null) declares that there is none.
-  - Objects that modules or a panel made are left alone. A file that declares one of them is an error, except that
-    C(addresses_managed_by) hands all of a tenant's addresses from the files to the panel and back.
-  - An account that is no longer declared is reported, and with O(purge) closed. One that a file declares in another
-    domain than before is a new account; the mailbox only follows C(renamed_from), inside its domain. Another may have
-    the old name at once, with C(restore) V(false), and names may be swapped.
-  - An alias that is no longer declared is removed. A tenant or an addresses file that has vanished closes and removes
-    nothing.
-  - A domain with C(renamed_from) takes everything along that is in the domain of that name, mailboxes and passwords
-    included; none of it is closed or made anew. Logins have the new name at once. Mail for the old one arrives for as
-    long as the plan's C(renamed_domain) says, and so long no other tenant can have the name.
-  - A domain with C(moved_from) passes to this tenant with everything that is in it, if the file of the tenant named
-    there has it with C(moved_to) and this one's name. Numbers, mail and passwords stay; the new tenant's plan is in
-    force.
-  - A domain that its tenant no longer has goes once no address is left in it; no mailbox passes to another tenant
-    otherwise.
-  - Each account that is closed is named in a warning.
+  - The operator's attributes (plan, overrides, state, quota, domains, aliases) are always as the files declare. An
+    attribute that no file declares gets its default.
+  - The users' attributes (password, forwarding) are enforced while a file declares them. Remove the key and the user
+    controls the attribute again; the current value stays. C(forward) with V(null) declares that there is no forwarding.
+  - The module does not change objects that modules or a panel made. A file that declares such an object is an error.
+    C(addresses_managed_by) hands all of a tenant's addresses from the files to the panel or back.
+  - The module reports an account that is no longer declared, and closes it with O(purge). An account that a file
+    declares in another domain than before is a new account. A mailbox keeps its mail only with C(renamed_from), inside
+    its domain. Another account may take the old name at once, with C(restore) V(false), and accounts may swap names.
+  - An alias that is no longer declared is removed. If a tenant's file or an addresses file is missing, the module
+    closes and removes nothing of that tenant.
+  - C(renamed_from) of a domain renames it with all its mailboxes and passwords. Logins have the new name at once. Mail
+    for the old name arrives for the time in the plan's C(renamed_domain). For that time no other tenant can have the
+    name.
+  - C(moved_from) of a domain moves it to this tenant with everything in it. The file of the former tenant must have the
+    domain with C(moved_to) and this tenant's name. Mail and passwords stay; the new tenant's plan applies.
+  - A domain that its tenant no longer declares is removed once it has no address left. A mailbox moves to another
+    tenant only with its domain.
+  - A warning names each account that is closed.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory.place
@@ -46,51 +45,52 @@ options:
     type: dict
     default: {}
   tenants_dir:
-    description: Folder on the controller with one YAML file a tenant, C(NAME.yml).
+    description: Folder on the controller with one YAML file for each tenant, C(NAME.yml).
     type: path
   addresses_dir:
     description: Folder on the controller with a file of the same name for a tenant's accounts and aliases.
     type: path
   secrets_dir:
-    description: Folder on the controller with a file of the same name for a tenant's plain passwords, best vaulted.
+    description: Folder on the controller with a file of the same name for a tenant's plain passwords. Use Vault for it.
     type: path
   timezone:
-    description: Time zone of the dates in automatic replies, as the time zone database calls it, such as V(Asia/Tokyo).
+    description: Time zone of the dates in automatic replies, by its name in the time zone database (V(Asia/Tokyo)).
     type: str
     default: UTC
   lenient_domains:
     description:
-      - Domains of others in whose addresses dots stand anywhere in the local part, such as C(a..b@docomo.ne.jp) and
-        C(ab.@docomo.ne.jp). They may be written in quotes, which they get on the wire.
+      - External domains whose local parts may have dots anywhere, such as C(a..b@docomo.ne.jp) and
+        C(ab.@docomo.ne.jp). Files may have such a local part in quotes, as it is on the wire.
     type: list
     elements: str
     default: [au.com, docomo.ne.jp, ezweb.ne.jp]
     version_added: "0.2.0"
   tenants:
     description:
-      - Limit the run to these tenants; others are not touched. Empty means all.
-      - A plan that other tenants have too is not changed either.
+      - Limit the run to these tenants. Empty means all.
+      - The run does not change a plan that other tenants have too.
     type: list
     elements: str
     default: []
   files_only:
     description:
-      - Only read and check the files. Nothing is compared with the directory, and the host is not even connected to.
+      - Only read and check the files, without a connection to the host.
     type: bool
     default: false
   purge:
-    description: Close accounts that were declared once and are no more.
+    description: Close accounts that were declared before and no longer are.
     type: bool
     default: false
   expect_closed:
     description:
-      - The exact number of accounts that this run closes, when it is more than 10 or more than 2 % of those it is
-        about.
+      - The exact number of accounts that this run closes. Required if it is more than 10, or more than 2 % of the
+        accounts in the run.
     type: int
   update_password:
     description:
       - With V(on_create) a plain password sets the first password of an account.
-      - With V(always) it is enforced. A fingerprint tells an unchanged one, so that nothing is hashed twice.
+      - With V(always) every run enforces it. A fingerprint shows that a password is unchanged, so it is not hashed
+        again.
       - A declared C(password_hash) is always enforced.
     type: str
     choices: [on_create, always]
@@ -101,8 +101,8 @@ options:
     default: /etc/mailhosting/fingerprint.key
   document:
     description:
-      - All that the files declare, checked, passwords included; set by the action plugin.
-      - It travels by standard input alone, so that no file of it is left when a run is killed.
+      - All that the files declare, checked, with passwords. The action plugin sets it.
+      - It travels by standard input alone, so a run that is killed leaves no file of it.
     type: str
     version_added: "0.2.0"
 seealso:
@@ -163,15 +163,15 @@ settings:
   returned: success
   sample: [tenant acme, domain acme.example]
 undeclared:
-  description: Tenants, domains and addresses that are in the directory and in no file any more, at most 100.
+  description: Tenants, domains and addresses in the directory that no file declares any more, at most 100.
   type: list
   elements: str
   returned: success
   sample: [jiro@acme.example]
 over:
   description:
-    - Accounts and tenants whose bytes in use, as last seen by the role P(mailhosting.stack.usage#role), are more than a
-      limit that this run lowers, at most 100. Each is a warning too; check mode tells before anything changes.
+    - Accounts and tenants that use more bytes than a limit that this run lowers, at most 100. The role
+      P(mailhosting.stack.usage#role) collects the usage. Each is a warning too, in check mode before anything changes.
   type: list
   elements: dict
   returned: success
@@ -186,13 +186,13 @@ over:
       description: The plan key, V(mailbox_quota) or V(tenant_quota).
       type: str
     allowed:
-      description: Bytes, as the limit will be.
+      description: The new limit in bytes.
       type: int
     used:
       description: Bytes in use.
       type: int
     excess:
-      description: How many bytes too many.
+      description: Bytes above the limit.
       type: int
   sample:
     - tenant: acme
@@ -202,7 +202,7 @@ over:
       used: 15728640
       excess: 5242880
 host:
-  description: What the daemons' static configuration depends on, over all tenants that are not closed.
+  description: The settings of the daemons' static configuration that follow from all tenants that are not closed.
   type: dict
   returned: success
   contains:
@@ -220,18 +220,18 @@ host:
       description: Whether any tenant has APOP and CRAM-MD5.
       type: bool
     max_message_size:
-      description: Bytes of the largest message that any tenant's plan says; 0 if none says one.
+      description: The largest C(max_message_size) of any tenant, in bytes; 0 if no tenant has one.
       type: int
     pop_before_smtp:
-      description: Seconds for which a POP or IMAP login opens relaying, the longest of all tenants; 0 for not at all.
+      description: Seconds for which a client may relay after a POP or IMAP login, the most of all tenants; 0 for none.
       type: int
     pop_before_smtp_senders:
       description:
-        - For whom it does that, the widest of all tenants.
-        - V(login) is for the senders that the login has, V(tenant) for all of its tenant.
+        - The senders with which it may relay, the most of all tenants.
+        - V(login) stands for the login's own senders, V(tenant) for all senders of its tenant.
       type: str
     quota_warnings:
-      description: The percents of their quotas at which users of any tenant are told.
+      description: Percents of the quota at which users of any tenant get a notice.
       type: list
       elements: int
     protocols:
@@ -249,7 +249,7 @@ host:
     quota_warnings: [90, 100]
     protocols: [pop3s, submission]
 host_changed:
-  description: Whether RV(host) is another than before the run.
+  description: Whether RV(host) differs from before the run.
   type: bool
   returned: success
 """
@@ -299,12 +299,12 @@ def main() -> None:
                 "no_log": False,
             },
             "fingerprint_key": {"type": "path", "default": FINGERPRINT_KEY, "no_log": False},
-            # One secret, as long as it is: to search results for each password in it would take minutes.
+            # One secret as a whole: searching the result for each password in it would take minutes.
             "document": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
-    # Hundreds of thousands of objects and no cycle among them: collecting would take a third of the time.
+    # Collection would take a third of the time, with hundreds of thousands of objects and no cycle.
     gc.disable()
     limit = frozenset(module.params["tenants"]) or None
     with reported(module):

@@ -11,7 +11,7 @@ short_description: Look at a mail host from inside
 version_added: "0.1.0"
 description:
   - Checks services, configuration, queue, disk, log and listening ports of a host, and changes nothing.
-  - Reports; whether a finding ends the play is the playbook's decision.
+  - A finding does not make the module fail; the playbook decides.
 author:
   - mailhosting.stack authors (@mailhosting)
 extends_documentation_fragment:
@@ -23,12 +23,12 @@ options:
     elements: str
     default: [postfix, dovecot, postgresql@17-main]
   ports:
-    description: TCP ports that must be listened on.
+    description: TCP ports that must have a listener.
     type: list
     elements: int
     default: [25, 110, 143, 465, 587, 993, 995, 4190]
   paths:
-    description: Folders whose file systems must have room.
+    description: Folders whose file systems must have free space.
     type: list
     elements: path
     default: [/var/vmail, /var/spool/postfix, /var/lib/postgresql]
@@ -41,7 +41,7 @@ options:
     type: int
     default: 4
   since:
-    description: Errors in the journal count from here on, in C(journalctl)'s notation.
+    description: Errors in the journal count from this time on, in C(journalctl)'s notation.
     type: str
     default: 15 min ago
 """
@@ -54,26 +54,26 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ok:
-  description: Whether everything was as it should be.
+  description: Whether every check passed.
   type: bool
   returned: always
 checks:
-  description: One entry a check.
+  description: One entry for each check.
   type: list
   elements: dict
   returned: always
   contains:
     name:
-      description: What was looked at.
+      description: What the check is about.
       type: str
     ok:
-      description: Whether it was as it should be.
+      description: Whether it passed.
       type: bool
     seen:
-      description: What was seen.
+      description: What the check saw.
       type: str
 table:
-  description: The same for people, one line a check.
+  description: The checks for people, one line each.
   type: list
   elements: str
   returned: always
@@ -85,7 +85,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _health as health
 
-#: Where the daemons' program files live; a deleted one there is a daemon in need of a restart.
+#: Folders of the daemons' program files; a daemon with a deleted one needs a restart.
 EXECUTABLES = (
     "/usr/sbin/dovecot",
     "/usr/lib/dovecot/",

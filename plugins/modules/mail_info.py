@@ -11,7 +11,7 @@ short_description: Read the directory
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Returns what the directory holds, without any password or hash.
+  - Returns the content of the directory, without passwords and hashes.
 extends_documentation_fragment:
   - mailhosting.stack._attributes.info
   - mailhosting.stack._directory.place
@@ -77,13 +77,13 @@ tenants:
       description: V(active), V(no_login), V(suspended) or V(closed).
       type: str
     origin:
-      description: What made it, V(inventory) or V(module).
+      description: Its origin, V(inventory) or V(module).
       type: str
     addresses_managed_by:
       description: V(inventory) or V(panel).
       type: str
     language:
-      description: The language of what the tenant's users are told, V(en) or V(ja).
+      description: Language of texts for the tenant's users, V(en) or V(ja).
       type: str
     contacts:
       description: Addresses by role, such as C(technical).
@@ -92,7 +92,7 @@ tenants:
       description: Host names by domain.
       type: dict
     former_domains:
-      description: Domains by the former names that still take mail for them.
+      description: Present domains by their former names that still take mail.
       type: dict
     accounts:
       description: Number of accounts.
@@ -152,28 +152,28 @@ accounts:
   returned: when asked for
   contains:
     id:
-      description: Names the mailbox, whatever the address.
+      description: Identifies the mailbox; it stays when the address changes.
       type: int
     tenant:
       description: Name of the tenant.
       type: str
     state:
-      description: V(active), V(no_login) or V(suspended); the tenant's state and holds come on top.
+      description: V(active), V(no_login) or V(suspended). The tenant's state and holds restrict it further.
       type: str
     quota:
       description: Bytes, 0 for no limit; V(null) for the plan's.
       type: int
     has_password:
-      description: Whether a password was ever set.
+      description: Whether it has a password.
       type: bool
     forward:
-      description: Targets and whether a copy stays, or V(null).
+      description: Targets and whether the mailbox keeps a copy, or V(null).
       type: dict
     autoreply:
       description: Body, subject, start and end (seconds since 1970), or V(null).
       type: dict
     origin:
-      description: What made it.
+      description: Its origin.
       type: str
   sample:
     taro@acme.example:
@@ -211,18 +211,18 @@ holds:
       description: V(send), V(receive), V(login) or V(retention).
       type: str
     reason:
-      description: Why.
+      description: The reason, as given.
       type: str
     until:
-      description: When it ends, in seconds since 1970; V(null) until it is lifted.
+      description: When it ends, in seconds since 1970; V(null) if only an operator ends it.
       type: int
     origin:
-      description: Who placed it, V(operator), V(gate), or V(abuse) for C(mailhosting lock).
+      description: The origin, V(operator), V(gate), or V(abuse) for C(mailhosting lock).
       type: str
   sample:
     - {account: 1207, tenant: null, scope: send, reason: its password is known, until: null, origin: operator}
 host:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: dict
   returned: when asked for
   sample:
@@ -284,7 +284,7 @@ def main() -> None:
 
 
 def _limit(parameters: dict[str, Any], store: Store) -> frozenset[str] | None:
-    """The tenants asked for; None if that is all of them."""
+    """The tenants asked for; None: all of them."""
     names, domains = parameters["tenants"], [value("domains", syntax.domain, name) for name in parameters["domains"]]
     owners = (store.owner(domain) for domain in domains)
     return frozenset({*names, *filter(None, owners)}) if names or domains else None

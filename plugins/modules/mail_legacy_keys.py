@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_legacy_keys
-short_description: Keys for passwords that APOP and CRAM-MD5 need to read back
+short_description: Keys that encrypt the passwords for APOP and CRAM-MD5
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Gives Dovecot the keys that the host has, and changes them step by step. No key ever leaves the host.
-  - Warns of accounts whose secret is under a key that the host does not have, and of a key that is not the one of its
-    name. Their APOP and CRAM-MD5 logins fail until the key is back or their passwords are set again; all other logins
-    go on.
+  - Gives Dovecot the host's keys, and changes them step by step. No key ever leaves the host.
+  - Warns of accounts whose secret is encrypted with a key that the host does not have, and of a key that does not fit
+    its id. The APOP and CRAM-MD5 logins of these accounts fail until the key is back or their passwords are set again.
+    All other logins work.
   - P(mailhosting.stack.dovecot#role) calls it, and the playbook C(mailhosting.stack.rotate_legacy_key), which reloads
     Dovecot between the steps.
 extends_documentation_fragment:
@@ -27,10 +27,10 @@ options:
   step:
     description:
       - V(present) changes no key.
-      - V(add) makes a key that Dovecot can read and nothing is encrypted with yet, unless there are two already.
-      - V(promote) makes that key the current one. Only after Dovecot was reloaded, or logins fail.
-      - V(reencrypt) brings all secrets under the current key, in one transaction.
-      - V(remove) does the same with those that are left, and takes all other keys away.
+      - V(add) creates a key for Dovecot to read, unless there are two keys already. It encrypts nothing yet.
+      - V(promote) makes that key the current one. Reload Dovecot before, or logins fail.
+      - V(reencrypt) encrypts all secrets with the current key, in one transaction.
+      - V(remove) does the same with secrets that came since, and removes all other keys.
     type: str
     choices: [present, add, promote, reencrypt, remove]
     default: present
@@ -39,7 +39,7 @@ options:
     type: path
     default: /etc/mailhosting/legacy.keys
   passdb:
-    description: File with the passdb of one key, with V(@KEY_ID@) and V(@KEY@) where they belong.
+    description: File with the passdb of one key, with the placeholders V(@KEY_ID@) and V(@KEY@).
     type: path
     default: /etc/dovecot/legacy.passdb
   conf:
@@ -51,7 +51,7 @@ attributes:
     support: full
   diff_mode:
     support: none
-    description: All there would be to show is keys.
+    description: A diff would show keys.
 seealso:
   - module: mailhosting.stack.mail_schema
 """
@@ -64,24 +64,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 key_ids:
-  description: Names of the keys, the current one first.
+  description: Ids of the keys, the current one first.
   type: list
   elements: str
   returned: success
   sample: [5f2c9a01]
 reencrypted:
-  description: How many secrets were, or in check mode would be, brought under the current key.
+  description: How many secrets were, or in check mode would be, encrypted with the current key.
   type: int
   returned: success
   sample: 0
 unreadable:
-  description: Accounts whose secret is under a key that the host does not have, at most 100.
+  description: Accounts whose secret is encrypted with a key that the host does not have, at most 100.
   type: list
   elements: str
   returned: success
   sample: []
 wrong_keys:
-  description: Names of keys that are not those that the secrets were made with. One secret of each is tried.
+  description: Ids of keys that do not open the secrets that name them. The module tries one secret for each key.
   type: list
   elements: str
   returned: success
@@ -121,7 +121,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     with reported(module), opened(module) as store:
-        # Whoever encrypts meanwhile does so with a key that stays.
+        # Others may encrypt meanwhile, with a key that stays.
         with locked(store.connection) if store and not module.check_mode else nullcontext():
             result = _run(module, store)
         module.exit_json(**result)
@@ -167,7 +167,7 @@ def _warning(found: list[tuple[str, str]]) -> str:
 
 
 def _passdb(module: AnsibleModule) -> str | None:
-    """The passdb of one key; None where check mode finds that the role would make it first."""
+    """The passdb of one key; None in check mode before the role has made it."""
     try:
         with open(module.params["passdb"], encoding="utf-8") as file:
             return file.read()
@@ -180,7 +180,7 @@ def _passdb(module: AnsibleModule) -> str | None:
 
 
 def _write_conf(module: AnsibleModule, passdb: str, keys: list[legacy.Key]) -> bool:
-    """Whether Dovecot's file was, or in check mode would be, another."""
+    """Write Dovecot's file unless in check mode; returns whether it changes."""
     conf = module.params["conf"]
     ordered = legacy.in_dovecots_order(keys)
     text = "".join(passdb.replace("@KEY_ID@", key.id).replace("@KEY@", key.value.hex()) for key in ordered)

@@ -7,44 +7,45 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_limits
-short_description: See who is paused by a limit or stopped for bulk mail, and end it
+short_description: Show and end pauses by limits and holds for bulk mail
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Says who may not send or receive because a limit was exceeded, and how much of its limits somebody has used.
-  - Lifts a pause before it ends by itself. The limits of whoever was paused begin anew with it.
-  - Says who is stopped because of bulk mail or of too many invalid recipients, and how many mails wait in the queue for
-    that. An account stays stopped until it is released. Of what waits, the mail of O(name) and no other is let go on or
-    deleted.
+  - Shows which accounts and tenants may not send or receive because they exceeded a limit, and how much of its limits
+    O(name) has used.
+  - Lifts a pause before it expires. The windows of the paused account or tenant then begin anew.
+  - Shows which accounts and tenants are held because of bulk mail or too many invalid recipients, and how many of their
+    mails wait in the queue. An account stays held until it is released. The module delivers or deletes only the waiting
+    mail of O(name).
   - Runs the command C(mailhosting limits) on the host, as root; the limits are those of P(mailhosting.stack.gate#role).
 options:
   name:
     description:
-      - Name of a tenant, address of an account, or V(host) for what limits the host as a whole.
-      - V(#17), as in RV(holds[].name), for an account that is gone while mail of it waits.
-      - Without it all pauses and stops are looked at. Every O(state) but V(queried) needs one.
+      - Name of a tenant, address of an account, or V(host) for the limits of the whole host.
+      - V(#17), as in RV(holds[].name), stands for an account that is gone but still has mail in the queue.
+      - Without it the module shows all pauses and holds. Every O(state) but V(queried) needs a name.
     type: str
   state:
     description:
       - V(queried) changes nothing.
       - V(lifted) ends the pauses of O(name).
-      - V(released) lets an account send again, and its mail that waits go on, or the mail for a tenant. Counting begins
-        anew. Mail that waited for longer than Postfix keeps mail is tried once.
-      - V(dropped) deletes the mail of an account that waits, or that for a tenant. An account stays stopped.
+      - V(released) lets an account send again, and delivers its held mail, or the held mail for a tenant. Counting
+        begins anew. Postfix tries mail that is older than its queue lifetime once.
+      - V(dropped) deletes the held mail of an account, or the held mail for a tenant. An account stays held.
     type: str
     choices: [queried, lifted, released, dropped]
     default: queried
   direction:
-    description: Look at, or lift, only what stops mail that O(name) sends, or that it receives. Both without it.
+    description: Show, or lift, only pauses of mail that O(name) sends, or that it receives. Both if not given.
     type: str
     choices: [send, receive]
 attributes:
   check_mode:
     support: full
-    description: Says which pauses would be lifted, and what mail released or dropped, and does none of it.
+    description: Returns which pauses would be lifted, and which mail released or dropped.
   diff_mode:
     support: full
-    description: Shows the pauses, or who is stopped and how many mails wait.
+    description: Shows the pauses, or the holds with their numbers of waiting mails.
   idempotent:
     support: full
     description: A second run lifts, releases and drops nothing.
@@ -53,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See who is paused
+- name: Show all pauses and holds
   mailhosting.stack.mail_limits:
   register: limits
 
@@ -63,12 +64,12 @@ EXAMPLES = r"""
     state: lifted
     direction: send
 
-- name: Delete what a robber of a password sent
+- name: Delete what was sent with a stolen password
   mailhosting.stack.mail_limits:
     name: taro@acme.example
     state: dropped
 
-- name: Let the account send again, since it has another password
+- name: Let the account send again after a change of its password
   mailhosting.stack.mail_limits:
     name: taro@acme.example
     state: released
@@ -76,7 +77,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pauses:
-  description: Pauses that last; in check mode also those that would be lifted.
+  description: Present pauses; in check mode also those that would be lifted.
   type: list
   elements: dict
   returned: success
@@ -85,22 +86,22 @@ pauses:
       description: V(host), V(tenant) or V(account).
       type: str
     id:
-      description: The tenant's or account's in the directory.
+      description: Id of the tenant or account in the directory.
       type: int
     name:
       description: Name of the tenant, address of the account, or V(host).
       type: str
     direction:
-      description: What it stops, V(send) or V(receive).
+      description: The direction that it stops, V(send) or V(receive).
       type: str
     limit:
-      description: What was exceeded, as plans have it; V(null) if that is not known.
+      description: The limit that was exceeded, in the form of plans; V(null) if not known.
       type: dict
     since:
       description: When it began, in seconds since 1970.
       type: int
     seconds_left:
-      description: When it ends by itself, in seconds.
+      description: Seconds until it expires.
       type: int
   sample:
     - scope: tenant
@@ -111,31 +112,31 @@ pauses:
       since: 1795320000
       seconds_left: 6120
 holds:
-  description: Who is stopped, and mail that waits; in check mode also what would be released or dropped.
+  description: Holds, and mail that waits; in check mode also what would be released or dropped.
   type: list
   elements: dict
   returned: success
   contains:
     scope:
-      description: V(account), which is stopped or was, or V(tenant), for which mail waits.
+      description: V(account) that is or was held, or V(tenant) for which mail waits.
       type: str
     id:
-      description: The account's or tenant's in the directory.
+      description: Id of the account or tenant in the directory.
       type: int
     name:
       description: Address of the account, or name of the tenant.
       type: str
     direction:
-      description: What is stopped, V(send) of an account, V(receive) of a tenant.
+      description: The direction that is held, V(send) of an account, V(receive) of a tenant.
       type: str
     kind:
-      description: Why, V(bulk_mail) or V(invalid_recipients).
+      description: The reason, V(bulk_mail) or V(invalid_recipients).
       type: str
     since:
-      description: When the account was stopped, in seconds since 1970; V(null) for one that may send, and for a tenant.
+      description: Begin of the account's hold, in seconds since 1970; V(null) if it may send, and for a tenant.
       type: int
     seconds_left:
-      description: How long mail of one content for a tenant is stopped, in seconds; V(null) where nothing ends it.
+      description: Seconds for which mail of one content for a tenant is still held; V(null) if only a release ends it.
       type: int
     mails:
       description: How many mails wait.
@@ -150,7 +151,7 @@ holds:
       seconds_left: null
       mails: 120
 windows:
-  description: What O(name) has used of its limits. Nothing where no window has begun, or without O(name).
+  description: What O(name) has used of its limits. Empty if no window has begun, or without O(name).
   type: list
   elements: dict
   returned: success
@@ -165,7 +166,7 @@ windows:
       description: As in RV(pauses[].name).
       type: str
     direction:
-      description: What is counted, V(send) or V(receive).
+      description: The direction that is counted, V(send) or V(receive).
       type: str
     unit:
       description: V(messages) or V(recipients).
@@ -174,32 +175,32 @@ windows:
       description: Length of the window in seconds.
       type: int
     counted:
-      description: How many there were.
+      description: The number in this window so far.
       type: int
     most:
-      description: How many there may be.
+      description: The number that the limit allows.
       type: int
     since:
       description: When the window began, in seconds since 1970.
       type: int
     seconds_left:
-      description: When it ends, in seconds.
+      description: Seconds until it ends.
       type: int
   sample: []
 lifted:
-  description: Pauses that were, or in check mode would be, lifted; as RV(pauses).
+  description: Pauses that were, or in check mode would be, lifted; the form is that of RV(pauses).
   type: list
   elements: dict
   returned: success
   sample: []
 released:
-  description: What was, or in check mode would be, released; as RV(holds).
+  description: Holds that were, or in check mode would be, released; the form is that of RV(holds).
   type: list
   elements: dict
   returned: success
   sample: []
 dropped:
-  description: Of what mail was, or in check mode would be, deleted; as RV(holds).
+  description: Holds whose mail was, or in check mode would be, deleted; the form is that of RV(holds).
   type: list
   elements: dict
   returned: success
@@ -248,11 +249,11 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule, *arguments: str) -> dict[str, list[dict[str, Any]]]:
-    """What the command says; the module fails with what it complains of."""
+    """The command's output; its error makes the module fail."""
     program = module.get_bin_path(_COMMAND, opt_dirs=["/usr/local/sbin"])
     if program is None:
         module.fail_json(msg=f"{_COMMAND} is not on this host; the role mailhosting.stack.gate installs it")
-    # Whatever the name is, it is no option.
+    # `--`: a name is never an option.
     code, out, error = module.run_command([program, "limits", arguments[0], "--json", "--", *arguments[1:]])
     if code:
         module.fail_json(msg=error.strip() or f"{_COMMAND} failed with {code}")
@@ -274,7 +275,7 @@ def _with_mail(holds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _held_lines(holds: list[dict[str, Any]], done: dict[str, list[dict[str, Any]]]) -> str:
-    """A line for each that is stopped or has mail that waits; what is released has neither, what is dropped no mail."""
+    """A line for each that is held or has held mail; a released one has neither, a dropped one no mail."""
     lines = []
     for hold in holds:
         who = f"{hold['scope']} {hold['name']}"

@@ -11,10 +11,10 @@ short_description: Bring the directory's database to this release
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Creates what is missing of the database roles, the database, its tables, views and rights, the key for
-    fingerprints of passwords, and the first key for passwords that can be read back.
-  - Tables, views and rights change in one transaction. A run of another module that writes is waited for.
-  - The role P(mailhosting.stack.directory#role) is the one place that calls it.
+  - Creates whatever is missing of the database roles, the database, its tables, views and rights, the key for
+    fingerprints of passwords, and the first key for the passwords of APOP and CRAM-MD5.
+  - Tables, views and rights change in one transaction. The module waits for other modules that write.
+  - Only the role P(mailhosting.stack.directory#role) calls it.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory.place
@@ -32,14 +32,14 @@ options:
     default: /etc/mailhosting/fingerprint.key
   legacy_keys:
     description:
-      - File with the keys for passwords that APOP and CRAM-MD5 need to read back, mode 0600. Made once, with one key,
-        and kept from then on by M(mailhosting.stack.mail_legacy_keys).
+      - File with the keys that encrypt the passwords for APOP and CRAM-MD5, mode 0600. This module creates it once,
+        with one key; later M(mailhosting.stack.mail_legacy_keys) changes it.
     type: path
     default: /etc/mailhosting/legacy.keys
 attributes:
   check_mode:
     support: full
-    description: Says what would be done, also where there is no PostgreSQL yet.
+    description: Returns the steps that would be done, even without PostgreSQL on the host.
   diff_mode:
     support: full
     description: Shows the steps.
@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 steps:
-  description: What was, or in check mode would be, done.
+  description: The steps that were, or in check mode would be, done.
   type: list
   elements: str
   returned: success

@@ -12,8 +12,8 @@ version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
   - Creates, changes and closes one tenant with its domains, and places and lifts holds on it.
-  - Options that are not given leave what is there.
-  - A tenant that was declared in files can only get holds here; everything else is changed in its files.
+  - Attributes whose options are not given stay as they are.
+  - On a tenant that files declare this module can only place holds. Everything else is changed in its files.
 extends_documentation_fragment:
   - mailhosting.stack._attributes
   - mailhosting.stack._directory.place
@@ -26,13 +26,14 @@ options:
     type: str
     required: true
   plan:
-    description: Name of a plan that M(mailhosting.stack.mail_directory) has declared. Needed for a new tenant.
+    description: Name of a plan that M(mailhosting.stack.mail_directory) has declared. Required for a new tenant.
     type: str
   overrides:
-    description: Plan keys for this tenant alone. Given, they are all of them; V({}) takes all away.
+    description: Plan keys for this tenant alone. If given, they replace all present ones; V({}) removes all.
     type: dict
   domains:
-    description: The tenant's domains. Given, they are all of them; one with addresses in it stays, with a warning.
+    description: The tenant's domains. If given, they replace all present ones; one with addresses stays, with a
+      warning.
     type: list
     elements: dict
     suboptions:
@@ -46,44 +47,44 @@ options:
         elements: str
         default: []
       catch_all:
-        description: The address that gets what is for no address of the domain. Without V(@), one of the domain.
+        description: The address that gets mail for unknown addresses of the domain. Without V(@), a name in the domain.
         type: str
       renamed_from:
         description:
-          - What the domain was called. Its addresses and mailboxes get the new name and are not moved.
-          - Mail for the old name arrives for as long as the plan's C(renamed_domain) says.
+          - The former name of the domain. Its addresses and mailboxes get the new name and keep their mail.
+          - Mail for the old name arrives for the time in the plan's C(renamed_domain).
         type: str
   language:
-    description: The language of what the tenant's users are told, V(en) or V(ja).
+    description: Language of texts for the tenant's users, V(en) or V(ja).
     type: str
     choices: [en, ja]
   contacts:
     description:
-      - Addresses of people. Given, they are all of them; V({}) takes all away.
+      - Addresses of people. If given, they replace all present ones; V({}) removes all.
       - V(technical) gets C(postmaster@) of every domain and the notices.
       - V(abuse), or else V(technical), gets C(abuse@).
     type: dict
     suboptions:
       technical:
-        description: Whoever looks after the tenant's mail.
+        description: The person responsible for the tenant's mail.
         type: str
       billing:
-        description: Whoever gets the bill.
+        description: The person who gets the bills.
         type: str
       abuse:
-        description: Whoever looks into complaints.
+        description: The person who handles complaints about abuse.
         type: str
   state:
     description:
-      - V(present) creates the tenant V(active), opens a closed one again, and leaves every other state.
+      - V(present) creates the tenant as V(active) and reopens a closed one. It does not change any other state.
       - V(no_login) stops logins while mail still arrives; V(suspended) stops both.
-      - V(closed) closes all its accounts; their mail is kept for O(grace).
-      - V(absent) does the same, and removes the tenant once no mail of it is kept any more.
+      - V(closed) closes all its accounts. The host keeps their mail for O(grace).
+      - V(absent) does the same, and removes the tenant once the host keeps none of its mail.
     type: str
     choices: [present, active, no_login, suspended, closed, absent]
     default: present
   expect_closed:
-    description: The exact number of accounts that closing the tenant closes, when it is more than 10.
+    description: The exact number of accounts that this run closes. Required if it is more than 10.
     type: int
 seealso:
   - module: mailhosting.stack.mail_directory
@@ -102,7 +103,7 @@ EXAMPLES = r"""
     contacts:
       technical: taro@acme.example
 
-- name: Stop what a broken-in account sends, until somebody has looked at it
+- name: Stop all sending of a tenant with an abused account until it is investigated
   mailhosting.stack.mail_tenant:
     name: acme
     hold:
@@ -118,7 +119,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 counts:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: dict
   returned: success
   sample: {created: 0, changed: 0, renamed: 0, closed: 12, restored: 0, removed: 0, unchanged: 0, undeclared: 0}
@@ -141,7 +142,7 @@ undeclared:
   returned: success
   sample: []
 over:
-  description: As of M(mailhosting.stack.mail_directory).
+  description: Same as in M(mailhosting.stack.mail_directory).
   type: list
   elements: dict
   returned: success

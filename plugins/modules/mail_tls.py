@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mail_tls
-short_description: Look whether every TLS port of a mail host answers with the right certificates
+short_description: Check that every TLS port of a mail host answers with the right certificates
 version_added: "0.2.0"
 description:
-  - Begins a session on each port as a mail program does, for the shared name, each host name by SNI, and for no name.
-  - Compares what is served, its whole chain, with what the module M(mailhosting.stack.certificates) has put in place.
+  - Begins a session on each port as a mail program does, for the shared name, each host name by SNI, and without SNI.
+  - Compares each served chain with the certificates that M(mailhosting.stack.certificates) has installed.
   - Run it on the mail host. It logs in nowhere and changes nothing.
-  - Reports; whether a finding ends the play is the playbook's decision.
+  - A finding does not make the module fail; the playbook decides.
 author:
   - mailhosting.stack authors (@mailhosting)
 extends_documentation_fragment:
@@ -24,7 +24,7 @@ options:
     type: path
     default: /etc/mailhosting/tls
   shared_name:
-    description: Name of the certificate that serves every client that asks for none of O(host_names).
+    description: Name of the certificate for clients that ask for none of O(host_names).
     type: str
     required: true
   host_names:
@@ -33,7 +33,7 @@ options:
     elements: str
     default: []
   protocols:
-    description: Names of the ports to look at.
+    description: Names of the ports to check.
     type: list
     elements: str
     choices: [smtp, pop3, imap, submissions, submission, imaps, pop3s, sieve]
@@ -44,13 +44,13 @@ options:
     default: 127.0.0.1
   most:
     description:
-      - How many handshakes are made at most beside those for the shared name; 200 take about a second.
-      - With more names and ports each name is asked for once a daemon. If these are still too many, every second name,
-        or third, and so on.
+      - Most handshakes beside those for the shared name; 200 take about a second.
+      - With more names and ports the module asks for each name once for each daemon. If that is still too many, it asks
+        for every second name, or third, and so on.
     type: int
     default: 200
   patience:
-    description: Seconds for which what is wrong is asked for again, because daemons are just starting.
+    description: Seconds for which the module repeats failed handshakes, because daemons may be starting.
     type: float
     default: 0.0
 """
@@ -69,13 +69,13 @@ ok:
   type: bool
   returned: always
 faults:
-  description: What was wrong, by port and name; at most 100.
+  description: The faults, by port and name; at most 100.
   type: list
   elements: str
   returned: always
   sample: ["imaps (993), mail.acme.example: another certificate is served"]
 table:
-  description: The same for people, one line a port.
+  description: The results for people, one line for each port.
   type: list
   elements: str
   returned: always

@@ -11,23 +11,23 @@ short_description: Read what tenants have, use, send and receive, for billing
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Returns a row for each tenant and day, and what each tenant has at this moment.
-  - The role P(mailhosting.stack.usage#role) collects it. Days are those of UTC; the row of the present one still grows.
-  - Addresses that count are accounts and aliases, suspended ones too. C(postmaster) and C(all) of a domain do not.
-  - The rows of tenants that are gone stay.
+  - Returns a row for each tenant and day, and the present figures of each tenant.
+  - The role P(mailhosting.stack.usage#role) collects them. Days are days of UTC; the row of today still grows.
+  - Accounts and aliases count as addresses, suspended ones too. C(postmaster) and C(all) of a domain do not count.
+  - The rows of removed tenants stay.
 extends_documentation_fragment:
   - mailhosting.stack._attributes.info
   - mailhosting.stack._directory.place
   - mailhosting.stack._directory
 options:
   tenant:
-    description: Limit it to this tenant. Without it all are returned.
+    description: Limit the result to this tenant. All if not given.
     type: str
   from:
-    description: The first day, as C(YYYY-MM-DD). Without it, the first of the month of O(to).
+    description: The first day, as C(YYYY-MM-DD). If not given, the first day of the month of O(to).
     type: str
   to:
-    description: The last day, as C(YYYY-MM-DD). Without it, today.
+    description: The last day, as C(YYYY-MM-DD). If not given, today.
     type: str
 seealso:
   - module: mailhosting.stack.mail_info
@@ -35,14 +35,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what acme had in November
+- name: Read the figures of acme in November
   mailhosting.stack.mail_usage_info:
     tenant: acme
     from: "2026-11-01"
     to: "2026-11-30"
   register: usage
 
-- name: Show the most that is billed for a day of it
+- name: Show the most billed addresses of any day
   ansible.builtin.debug:
     msg: "{{ usage.days | map(attribute='billed') | select | max }}"
 
@@ -62,7 +62,7 @@ to:
   returned: success
   sample: "2026-11-30"
 days:
-  description: A row for each day and tenant, by day and name. There is none for a day of which nothing was collected.
+  description: A row for each day and tenant, by day and name. A day without collected figures has no row.
   type: list
   elements: dict
   returned: success
@@ -74,7 +74,7 @@ days:
       description: Name of the tenant.
       type: str
     addresses:
-      description: Addresses that count, at the end of the day; V(null) if nobody looked on that day.
+      description: Addresses that count, at the end of the day; V(null) if not collected on that day.
       type: int
     billed:
       description: The same, rounded up to whole steps of the plan's C(billing_step).
@@ -83,7 +83,7 @@ days:
       description: Bytes in use at the end of the day; V(null) if not known.
       type: int
     peak_bytes:
-      description: The most that was seen in use on the day.
+      description: The most bytes in use seen on the day.
       type: int
     sent_messages:
       description: Messages sent. Messages, recipients and bytes are V(0) where the gate is not used.
@@ -95,7 +95,7 @@ days:
       description: Their bytes.
       type: int
     sent_refused:
-      description: Messages that were refused, by a limit among others.
+      description: Messages that were rejected, by a limit or for another reason.
       type: int
     received_messages:
       description: Messages received.
@@ -107,7 +107,7 @@ days:
       description: Their bytes.
       type: int
     received_refused:
-      description: Messages that were refused, by a limit or a full mailbox among others.
+      description: Messages that were rejected, by a limit, a full mailbox or for another reason.
       type: int
   sample:
     - day: "2026-11-22"
@@ -125,7 +125,7 @@ days:
       received_bytes: 9437184
       received_refused: 2
 now:
-  description: What each tenant has at this moment, by name.
+  description: The present figures of each tenant, by name.
   type: dict
   returned: success
   contains:
@@ -136,16 +136,16 @@ now:
       description: The same, rounded up to whole steps of the plan's C(billing_step).
       type: int
     accounts:
-      description: Mailboxes, those that do not count included.
+      description: Mailboxes, also those that do not count.
       type: int
     bytes:
       description: Bytes in use, as last collected; V(null) if not known.
       type: int
     quota:
-      description: Bytes that all its mailboxes may have together; V(null) if one has no limit, or there is none.
+      description: The sum of its mailboxes' quotas in bytes; V(null) if one has no quota, or there is no mailbox.
       type: int
     pool:
-      description: Bytes that the tenant as a whole may have, the plan's C(tenant_quota); V(null) for no limit.
+      description: The plan's C(tenant_quota) in bytes; V(null) for no limit.
       type: int
   sample:
     acme: {addresses: 14, billed: 20, accounts: 10, bytes: 52428800, quota: 524288000, pool: null}

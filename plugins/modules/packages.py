@@ -11,25 +11,25 @@ short_description: Install the Debian packages that roles declare, all of a play
 version_added: "0.2.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Asks dpkg for the packages O(name). Where all are installed, it is done.
-  - Where one is missing, M(ansible.builtin.apt) installs it, without recommended packages, and with it whatever other
-    roles of the play declare in a variable C(__<role>_packages). Their own tasks then find everything installed.
-  - Nothing that a package brings is started; the role that configures a daemon starts it.
+  - Asks dpkg for the packages O(name), and does nothing more if all are installed.
+  - If one is missing, M(ansible.builtin.apt) installs it, without recommended packages, together with the packages that
+    other roles of the play declare in a variable C(__<role>_packages). Their own tasks then find everything installed.
+  - No daemon of a package starts; the role that configures it starts it.
 options:
   name:
-    description: The packages that must be there when the task is done.
+    description: The packages that must be installed.
     type: list
     elements: str
     required: true
 attributes:
   check_mode:
-    description: Says which of O(name) are missing; apt is not asked.
+    description: Returns which of O(name) are missing, without asking apt.
     support: full
   diff_mode:
     description: Shows what M(ansible.builtin.apt) shows, and in check mode the missing packages.
     support: full
   idempotent:
-    description: Installs what is missing and upgrades nothing.
+    description: Installs missing packages and upgrades none.
     support: full
 seealso:
   - module: ansible.builtin.apt
@@ -43,7 +43,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cache_updated:
-  description: Whether the lists of packages were fetched anew.
+  description: Whether apt fetched its package lists anew.
   type: bool
   returned: when packages were installed
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: settings_sheets
-short_description: Write a sheet for each mail account with what its owner types into a mail program
+short_description: Write a sheet for each mail account with the settings for its owner's mail program
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
@@ -15,21 +15,21 @@ description:
     password.
   - Runs on the controller alone and reads the same files as M(mailhosting.stack.mail_directory). Tenants' data never
     becomes Ansible variables.
-  - A sheet names what its tenant's plan offers and nothing else. Accounts that nobody can log in with get none.
-  - Sheets are compared with those that are there, so that a run writes those of new and changed accounts.
-  - The sheets of an account in a language or format that the run was not asked for stay while they are right, and are
-    removed once they are outdated.
-  - Where the run is about all of a tenant's accounts, the sheets of those that are gone, or that nobody can log in with
-    any more, are removed too. All others are left alone.
-  - PDFs need the program C(weasyprint) and for Japanese a font with its letters, on Debian the packages C(weasyprint)
-    and C(fonts-noto-cjk) or C(fonts-ipaexfont-gothic).
+  - A sheet has what its tenant's plan offers and nothing else. Accounts whose login cannot work get no sheet.
+  - A run compares the sheets with the existing ones, and writes those of new and changed accounts.
+  - A sheet in a language or format that the run does not ask for stays while it is right, and is removed once it is
+    outdated.
+  - A run about all of a tenant's accounts also removes the sheets of accounts that are gone or whose login cannot work
+    any more. It does not change other sheets.
+  - PDFs need the program C(weasyprint), and for Japanese a font with its letters. On Debian these are the packages
+    C(weasyprint), and C(fonts-noto-cjk) or C(fonts-ipaexfont-gothic).
 options:
   plans:
     description: The plans by name, as for M(mailhosting.stack.mail_directory).
     type: dict
     default: {}
   tenants_dir:
-    description: Folder with one YAML file a tenant.
+    description: Folder with one YAML file for each tenant.
     type: path
   addresses_dir:
     description: Folder with a file of the same name for a tenant's accounts and aliases.
@@ -40,16 +40,16 @@ options:
       - Read only with O(with_password=true), and only the files of tenants whose accounts get a sheet.
     type: path
   lenient_domains:
-    description: Domains in whose addresses dots stand anywhere, as for M(mailhosting.stack.mail_directory).
+    description: Domains whose local parts may have dots anywhere, as for M(mailhosting.stack.mail_directory).
     type: list
     elements: str
     default: [au.com, docomo.ne.jp, ezweb.ne.jp]
     version_added: "0.2.0"
   dest:
     description:
-      - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). It is made with mode 0700, the files with
-        0600, and gets a C(.gitignore) that keeps the sheets out of a repository.
-      - One that exists must be its user's alone. A relative path is one from the working directory.
+      - Folder for the sheets, C(TENANT/ADDRESS.LANGUAGE.html) and C(.pdf). The module creates it with mode 0700, and
+        the files with 0600. It adds a C(.gitignore) that keeps the sheets out of a repository.
+      - An existing folder must be accessible to its user alone. A relative path starts at the working directory.
     type: path
     required: true
   addresses:
@@ -68,41 +68,41 @@ options:
     required: true
   tls_names:
     description:
-      - A tenant's host name that begins with C(pop), C(imap) or C(smtp) stands on its sheets for that protocol, one
-        that begins with C(mail) for all of them; those of the account's own domain come first. Where there is none,
-        O(hostname) stands there.
-      - With V(shared) the ports with TLS from the first byte (993, 995, 465) always get O(hostname); with V(own) they
-        get the tenant's names too.
+      - A sheet shows a tenant's host name that begins with C(pop), C(imap) or C(smtp) for that protocol, and one that
+        begins with C(mail) for all protocols. Names in the account's own domain come first. If there is none, the sheet
+        shows O(hostname).
+      - With V(shared) the ports with implicit TLS (993, 995, 465) always have O(hostname). With V(own) they have the
+        tenant's names too.
     type: str
     choices: [shared, own]
     default: shared
   challenge_auth:
     description:
       - Where the host's SMTP offers CRAM-MD5 to plans with C(legacy_auth).
-      - With V(before_tls) it stands on no sheet.
+      - With V(before_tls) no sheet shows it.
     type: str
     choices: [before_tls, everywhere]
     default: before_tls
     version_added: "0.2.0"
   message_size_limit:
-    description: Bytes of the largest mail that the host takes. Not on the sheets if not given.
+    description: Bytes of the largest mail that the host accepts. If not given, the sheets show none.
     type: int
   with_password:
     description:
-      - Whether the initial passwords from O(secrets_dir) stand on the sheets. An account whose password is not known is
-        an error then, and no sheet is written.
-      - Without it a sheet says that the password comes separately. A run without it takes the passwords off the sheets
-        again.
+      - Whether the sheets show the initial passwords from O(secrets_dir). An account without a known password is then
+        an error, and the run writes no sheet.
+      - Without it a sheet says that the password comes separately. A run without it removes the passwords from existing
+        sheets.
     type: bool
     default: false
   languages:
-    description: Languages of the sheets, V(en), V(ja), or what O(templates_dir) has. Empty means each tenant's own.
+    description: Languages of the sheets, V(en), V(ja), or those in O(templates_dir). Empty means each tenant's own.
     type: list
     elements: str
     default: []
   formats:
     description:
-      - Formats of the sheets. Empty means both, or, with a warning, HTML alone where no PDF can be made.
+      - Formats of the sheets. Empty means both, or, with a warning, HTML alone if this machine cannot make PDFs.
     type: list
     elements: str
     choices: [html, pdf]
@@ -112,18 +112,18 @@ options:
     type: str
     default: ""
   support:
-    description: Lines on the sheets that say how to get help, such as a mail address, a telephone number, hours.
+    description: Lines about how to get help, such as a mail address, a telephone number, hours.
     type: list
     elements: str
     default: []
   templates_dir:
     description:
-      - Folder that may have a C(sheet.html.j2) in place of the collection's own, and files such as C(ja.yml) with texts
-        in place of its own. A language of one's own needs all texts.
+      - Folder that may have a C(sheet.html.j2) and files such as C(ja.yml). They replace the collection's template and
+        single texts. A language that the collection lacks needs all texts.
     type: path
 attributes:
   check_mode:
-    description: Says what would be written and writes nothing.
+    description: Returns what would be written.
     support: full
   diff_mode:
     description: Shows the pages in HTML. Passwords are masked.
@@ -165,19 +165,19 @@ folder:
   returned: success
   sample: /home/operator/inventories/production/sheets
 files:
-  description: Files that were written, relative to RV(folder), at most 100.
+  description: Written files, relative to RV(folder), at most 100.
   type: list
   elements: str
   returned: success
   sample: [acme/taro@acme.example.ja.html, acme/taro@acme.example.ja.pdf]
 removed:
-  description: Outdated files that were removed, relative to RV(folder), at most 100.
+  description: Removed outdated files, relative to RV(folder), at most 100.
   type: list
   elements: str
   returned: success
   sample: [acme/taro@acme.example.en.html]
 without:
-  description: Accounts that get no sheet because nobody can log in with them, at most 100.
+  description: Accounts that get no sheet because their login cannot work, at most 100.
   type: list
   elements: str
   returned: success

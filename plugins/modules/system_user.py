@@ -7,19 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: system_user
-short_description: Make the user that a service runs as, and its groups
+short_description: Create the user that a service runs as, and its groups
 version_added: "0.2.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Makes a system user without home, shell and password, and the groups that it is in, where any of them is missing.
-  - What is there stays as it is.
+  - Creates a system user without home, shell and password, and its groups, if any of them is missing.
+  - Does not change what exists.
 options:
   name:
     description: The user.
     type: str
     required: true
   comment:
-    description: What the user is for, in words for C(/etc/passwd). It holds neither quotes nor colons.
+    description: The purpose of the user, for C(/etc/passwd). It must have neither quotes nor colons.
     type: str
     required: true
   group:
@@ -32,13 +32,13 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Says whether a user or group would be made.
+    description: Returns whether a user or group would be created.
     support: full
   diff_mode:
     description: Shows nothing.
     support: none
   idempotent:
-    description: A user that is in all its groups is left alone.
+    description: A user that is in all its groups is not changed.
     support: full
 seealso:
   - module: ansible.builtin.user

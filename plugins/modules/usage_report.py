@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: usage_report
-short_description: Write what tenants have and use as a page with charts, CSV and JSON
+short_description: Write tenants' usage as a page with charts, CSV and JSON
 version_added: "0.1.0"
 author: The mailhosting.stack authors (@mailhosting)
 description:
-  - Writes three files on the controller from what M(mailhosting.stack.mail_usage_info) returned, named after the host
+  - Writes three files on the controller from the result of M(mailhosting.stack.mail_usage_info), named after the host
     and the days.
-  - The page is one file that needs nothing else, to be read in a browser or printed. The CSV has a row for each day and
-    tenant and is marked as UTF-8, so that spreadsheets read Japanese names. The JSON has everything.
+  - The page is one file without external parts, for a browser or a printer. The CSV has a row for each day and tenant,
+    and a byte order mark so that spreadsheets read Japanese names. The JSON has everything.
 options:
   usage:
     description: The registered result of M(mailhosting.stack.mail_usage_info).
@@ -22,9 +22,9 @@ options:
     required: true
   dest:
     description:
-      - Folder for the files. It is made with mode 0700, the files with 0600, and gets a C(.gitignore) that keeps them
-        out of a repository.
-      - One that exists must be its user's alone. A relative path is one from the working directory.
+      - Folder for the files. The module creates it with mode 0700, and the files with 0600. It adds a C(.gitignore)
+        that keeps them out of a repository.
+      - An existing folder must be accessible to its user alone. A relative path starts at the working directory.
     type: path
     required: true
   hostname:
@@ -41,12 +41,12 @@ options:
     choices: [en, ja]
     default: en
   names:
-    description: Names of tenants as people know them. Others stand there by the name of their file.
+    description: Names of tenants for the report. A tenant without one appears by the name of its file.
     type: dict
     default: {}
 attributes:
   check_mode:
-    description: Says what would be written and writes nothing.
+    description: Returns what would be written.
     support: full
   diff_mode:
     description: Shows nothing; the files are figures.

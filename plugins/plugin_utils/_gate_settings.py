@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role gate is told in its variables, read.
+"""Reads the variables of the role gate.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -15,7 +15,7 @@ from ..module_utils._directory.former_names import GATE_TEXTS
 from ..module_utils._directory.plan_syntax import host_limits, mapping
 from ..module_utils._directory.syntax import shown
 
-#: What clients are told of each refusal, unless `gate_texts` says something else: a code and what follows.
+#: The gate's replies to clients unless `gate_texts` has others: a code and what follows.
 TEXTS: Final = {
     "message_size": "552 sorry, that message size exceeds my databytes limit (#5.3.4)",
     "limit": "423 sorry, that message exceeds my limit",
@@ -24,16 +24,16 @@ TEXTS: Final = {
     "invalid_recipients": "550 sorry, too many of your recipients do not exist; please ask your provider",
 }
 
-#: RFC 5321 4.2: a code of a refusal, perhaps an enhanced status code (RFC 3463 2), and words in printable ASCII.
+#: RFC 5321 4.2: the code of a rejection, perhaps an enhanced status code (RFC 3463 2), and words in printable ASCII.
 _REPLY: Final = re.compile(r"([45][0-5][0-9]) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?([!-~][ -~]*)\Z")
 #: RFC 5321 4.5.3.1.5: a line of a reply has 512 octets, CRLF included.
 _LONGEST: Final = 510
 
 
 def read(texts: object, send_limits: object, receive_limits: object) -> dict[str, Any]:
-    """What the program is given: `texts` by name, each [code, enhanced code or None, words], and both lists of limits.
+    """The program's settings: `texts` by name, each [code, enhanced code or None, words], and both lists of limits.
 
-    The ValueError names the variable, what is wrong in it, and what is allowed.
+    Raises: ValueError with the variable, its fault, and what is allowed.
     """
     return {
         "texts": _texts(texts),

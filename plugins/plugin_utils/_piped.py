@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running a module whose arguments hold secrets, so that these are in no file, here or on the host.
+"""Runs a module whose arguments hold secrets without writing them to a file, here or on the host.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Without pipelining Ansible writes a module with its arguments into a file on both sides.  Whoever ends such a run by
-force, a broken connection say, leaves them there.  With it they are on the standard input of the interpreter alone.
+Without pipelining Ansible writes a module with its arguments into a file on both sides.  A run that is killed, or whose
+connection breaks, leaves them there.  With pipelining they pass on the standard input of the interpreter alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPTION = "pipelining"
 
 
 class PipedAction(ActionBase):  # type: ignore[misc]
-    """Runs the module of the same name with the task's arguments by standard input."""
+    """Runs the module of the same name with the task's arguments on standard input."""
 
     TRANSFERS_FILES = False
 
@@ -36,7 +36,7 @@ class PipedAction(ActionBase):  # type: ignore[misc]
     def execute_piped(
         self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, *, secret: bool = True
     ) -> dict[str, Any]:
-        """The module's result.  What is not `secret` may travel as a file where there is no other way."""
+        """The module's result.  Arguments that are not `secret` may travel as a file if pipelining is impossible."""
         with piped(self._connection) as obstacle:
             if secret and obstacle:
                 raise AnsibleActionFail(
@@ -49,7 +49,7 @@ class PipedAction(ActionBase):  # type: ignore[misc]
 
 @contextmanager
 def piped(connection: ConnectionBase) -> Iterator[str]:
-    """Pipelining, whatever the operator has set; yields what stands in its way, nothing if it works."""
+    """Switches pipelining on, whatever the operator has set; yields why it cannot work, or an empty text."""
     try:
         before = connection.get_option(_OPTION)
     except KeyError:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the files of config_tree are on the host as they shall be, by a few commands of the shell.
+"""Finds by a few shell commands whether the host has the files of config_tree as wanted.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-In doubt they are not: then the module looks, which knows what differs.
+In doubt the answer is no: then the module runs and finds what differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..module_utils import _config_tree
 
 
 def command(options: Mapping[str, Any], contents: Mapping[str, bytes]) -> str:
-    """What prints the lines of `expected`, in any order, where all is well; it fails where a file is missing.
+    """A command that prints the lines of `expected`, in any order, if all is well; it fails if a file is missing.
 
     `options` are those of a tree, `contents` its files by path relative to `dest`.
     """
@@ -36,14 +36,14 @@ def command(options: Mapping[str, Any], contents: Mapping[str, bytes]) -> str:
 
 
 def none_of(paths: Iterable[str]) -> str:
-    """What fails where one of these paths is there."""
+    """A command that fails if one of these paths exists."""
     return " && ".join(f"test ! -e {path} -a ! -L {path}" for path in map(shlex.quote, paths)) or "true"
 
 
 def expected(options: Mapping[str, Any], contents: Mapping[str, bytes]) -> Iterator[str]:
-    """Lines: folders, none of them a link; type, mode and owners of each file; its content; what else may be there.
+    """The lines: folders, none of them a link; type, mode, owners and content of each file; other files that may exist.
 
-    Raises: TreeError, as the module.
+    Raises: TreeError in the same cases as the module.
     """
     yield from _folders(contents)
     for path, chosen in _config_tree.attributes(contents, options, options["files"]).items():

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run is asked for, and what it comes to.
+"""What a run is asked to do, and the changes that follow from it.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -19,7 +19,7 @@ Action = Literal["create", "change", "restore", "close"]
 
 @dataclass(frozen=True)
 class Scope:
-    """The part of the directory a run is about; it leaves everything else alone.  None: all there is."""
+    """The part of the directory that a run is about.  It leaves everything else alone.  None: all of it."""
 
     tenants: frozenset[str] | None = None
     accounts: frozenset[str] | None = None  # addresses
@@ -38,7 +38,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Hold:
-    """A stop to be placed on one account or tenant."""
+    """A hold to place on one account or tenant."""
 
     scope: str  # one of HOLD_SCOPES
     reason: str
@@ -47,7 +47,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class HoldOrder:
-    """Holds to place on, and scopes to free of holds at, one account (by address) or tenant (by name)."""
+    """Holds to place on one account (by address) or tenant (by name), and scopes whose holds it loses."""
 
     address: str | None
     tenant: str | None
@@ -57,10 +57,10 @@ class HoldOrder:
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes about it.
+    """How a run decides.
 
-    `explicit`: a caller named the objects in scope one by one, so what is not declared is meant to
-    go; otherwise a file may just be missing.
+    `explicit`: a caller named each object in scope, so an object that is not declared is to be removed.
+    Otherwise a file may just be missing.
     """
 
     origin: str = INVENTORY
@@ -68,9 +68,9 @@ class Options:
     purge: bool = False
     explicit: bool = False
     expect_closed: int | None = None
-    enforce_passwords: bool = False  # declared plain ones too, not only on creation
+    enforce_passwords: bool = False  # set a declared plain password at every run, not only on creation
     fingerprint_key: bytes = b""
-    secret_keys: frozenset[str] = frozenset()  # ids of the host's keys to secrets; none: none can be made
+    secret_keys: frozenset[str] = frozenset()  # ids of the host's keys to secrets; without one no secret is made
     holds: HoldOrder | None = None
 
 
@@ -103,7 +103,7 @@ class DomainChange:
 
 @dataclass
 class DomainRename:
-    """A domain and everything in it get another name."""
+    """A domain gets another name, with everything in it."""
 
     tenant: str
     before: str
@@ -121,16 +121,16 @@ class DomainMove:
 
 @dataclass
 class AccountChange:
-    """`fields` are the columns of directory.account to write; `plain` is to be hashed into them first."""
+    """`fields` are the columns of directory.account to write; `plain` is hashed into them before."""
 
     action: Action
     local_part: str
     domain: str
     tenant: str
-    row: AccountRow | None  # as it was; None: it is new
+    row: AccountRow | None  # before the run; None: the account is new
     fields: dict[str, Any] = field(default_factory=dict)
     plain: str | None = None
-    enforced: bool = False  # `plain` is remembered as what a run enforces
+    enforced: bool = False  # the directory remembers `plain` as the password that a run enforces
     recoverable: bool = False  # the plan has legacy_auth: `plain` is kept encrypted too
 
     @property
@@ -159,7 +159,7 @@ class AliasChange:
 
 @dataclass
 class Handover:
-    """All addresses of a tenant pass from one origin to another."""
+    """All addresses of a tenant pass from one origin (files or panel) to another."""
 
     tenant: str
     before: str
@@ -168,28 +168,28 @@ class Handover:
 
 @dataclass
 class Settings:
-    """Plans, tenants and domains as they are once the run is through."""
+    """Plans, tenants and domains as they are after the run."""
 
     plans: dict[str, dict[str, Any]]
     tenants: dict[str, TenantRow]
     domains: dict[str, DomainRow]
-    former_domains: dict[str, str] = field(default_factory=dict)  # present by former names that still take mail
+    former_domains: dict[str, str] = field(default_factory=dict)  # present names by former names that still take mail
 
     def present(self, domain: str) -> str:
-        """What a domain is called now."""
+        """The present name of a domain."""
         return self.former_domains.get(domain, domain)
 
     def legacy_auth(self, tenant: str) -> bool:
-        """Whether the passwords of `tenant` are kept so that they can be read back."""
+        """Whether passwords of `tenant` are stored so that they can be decrypted."""
         row = self.tenants[tenant]
         return bool(effective(self.plans.get(row.plan, {}), row.overrides)["legacy_auth"])
 
     def renamed_alias(self, tenant: str) -> int:
-        """Seconds for which an account of `tenant` that is renamed keeps its old address too."""
+        """Seconds for which a renamed account of `tenant` keeps its old address."""
         return self._seconds(tenant, "renamed_alias")
 
     def renamed_domain(self, tenant: str) -> int:
-        """Seconds for which a domain of `tenant` that is renamed takes mail for its old name too."""
+        """Seconds for which a renamed domain of `tenant` takes mail for its old name."""
         return self._seconds(tenant, "renamed_domain")
 
     def _seconds(self, tenant: str, key: str) -> int:
@@ -199,7 +199,7 @@ class Settings:
 
 @dataclass
 class Changes:
-    """Everything a run writes and says; nothing of it has happened yet."""
+    """Everything that a run will write and report.  Nothing of it is written yet."""
 
     origin: str
     settings: Settings
@@ -208,14 +208,14 @@ class Changes:
     domains: list[DomainChange] = field(default_factory=list)  # under their new names
     renamed_domains: list[DomainRename] = field(default_factory=list)
     moved_domains: list[DomainMove] = field(default_factory=list)
-    ended_domains: list[FormerDomainRow] = field(default_factory=list)  # former names that are forgotten
+    ended_domains: list[FormerDomainRow] = field(default_factory=list)  # former names that the directory forgets
     accounts: list[AccountChange] = field(default_factory=list)
     aliases: list[AliasChange] = field(default_factory=list)
     handovers: list[Handover] = field(default_factory=list)
     holds: HoldOrder | None = None  # None: no hold changes
     unchanged: int = 0  # addresses
     undeclared: list[str] = field(default_factory=list)
-    without_password: list[str] = field(default_factory=list)  # of the declared accounts, though their owners log in
+    without_password: list[str] = field(default_factory=list)  # declared accounts that may log in but have no password
     warnings: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -225,13 +225,13 @@ class Changes:
 
     @property
     def may_end_sessions(self) -> bool:
-        """Whether somebody may have lost the right to log in."""
+        """Whether an account may have lost the right to log in."""
         accounts = any(change.action != "create" for change in self.accounts)
         return accounts or bool(self.tenants or self.renamed_domains or self.moved_domains) or self.holds is not None
 
     @property
     def logins_anew(self) -> frozenset[str]:
-        """Logins with another password, or of another account than before: whoever is logged in so is not any more."""
+        """Logins that got another password or stand for another account.  Their open sessions end."""
         return frozenset(
             change.address
             for change in self.accounts
@@ -239,7 +239,7 @@ class Changes:
         )
 
     def resettled(self) -> list[str]:
-        """The tenants for whom a plan or an override changes."""
+        """The tenants whose plan or overrides change."""
         plans = {plan.name for plan in self.plans}
         named = {tenant.name for tenant in self.tenants if tenant.after}
         return [row.name for row in self.settings.tenants.values() if row.plan in plans or row.name in named]
@@ -249,7 +249,7 @@ class Changes:
         return [change for change in self.accounts if change.action == action]
 
     def counts(self) -> dict[str, int]:
-        """How many addresses (accounts and aliases) were what."""
+        """Numbers of addresses (accounts and aliases) by what the run did to them."""
         renamed = sum(change.renamed for change in self.accounts)
         return {
             "created": len(self.of("create")) + sum(alias.before is None for alias in self.aliases),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory as a run will leave it: checked once more, because rows of other origins count too.
+"""Checks of the directory as a run will leave it: rows of other origins count too.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -38,9 +38,9 @@ _ONLY_DIRECT: Final = "; the plan's all@ takes mail only from those who write to
 
 
 def check_final(current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> list[Problem]:
-    """What is wrong with the tenants that a run touches and with those their mail goes on to.
+    """Problems of the tenants that a run touches and of the tenants that their mail is forwarded to.
 
-    Adds a warning for every declared target that is another tenant's and does not exist.
+    Adds a warning for every declared target that is in another tenant's domain and does not exist.
     """
     touched = _touched(changes)
     if not touched:
@@ -53,7 +53,7 @@ def check_final(current: Current, desired: Desired, changes: Changes, addresses:
 
 
 def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
-    """The tenants whose addresses a run needs to know besides those in its scope: mail goes on to them."""
+    """The tenants outside a run's scope whose addresses it must load: mail is forwarded to them."""
     rows = (target for alias in current.aliases.values() for target in alias.targets)
     forwards = (target for row in current.accounts.values() for target in row.forward_to or ())
     declared = (target for tenant in desired.tenants.values() for target in targets(tenant))
@@ -68,7 +68,7 @@ def unloaded_targets(current: Current, desired: Desired) -> frozenset[str]:
 
 
 def host_requirements(settings: Settings) -> dict[str, Any]:
-    """What the daemons' static configuration depends on, over all tenants that are not closed."""
+    """The settings of the daemons' static configuration that follow from the tenants that are not closed."""
     live = {row.name: row for row in settings.tenants.values() if row.state != "closed"}
     kinds = {(row.plan, str(row.overrides)): row for row in live.values()}
     effects = [effective(settings.plans.get(row.plan, {}), row.overrides) for row in kinds.values()]
@@ -100,7 +100,7 @@ def _touched(changes: Changes) -> set[str]:
 
 
 class _Final:
-    """Builds tenants as they will be, from what is declared and what stays beside it."""
+    """Builds tenants as they will be: what is declared, and what stays beside it."""
 
     def __init__(self, current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> None:
         self._current = current
@@ -121,7 +121,7 @@ class _Final:
             self._domains[domain.tenant].append(Domain(domain.name, domain.hostnames, domain.catch_all))
 
     def with_targets(self, names: set[str]) -> dict[str, Tenant]:
-        """The tenants `names`, and all that mail for them can reach: a loop may lead through any."""
+        """The tenants `names`, and all tenants that mail for them can reach: a loop may lead through any of them."""
         tenants: dict[str, Tenant] = {}
         waiting = sorted(names)
         while waiting:
@@ -159,8 +159,8 @@ class _Final:
         )
 
     def _as_it_will_be(self, account: Account) -> Account:
-        """Renamed already, and with the forwarding the user has chosen where none is declared."""
-        # A new one may have the address that another had.
+        """The account under its new name.  Where no forwarding is declared, with the one that its user chose."""
+        # A new account may take an address that another account had.
         if account.forward is UNSET and account.address not in self._new:
             row = self._rows.get(account.address) or self._current.accounts.get(account.address)
             if row and row.forward:
@@ -169,18 +169,18 @@ class _Final:
 
 
 def declare(row: AccountRow) -> Account:
-    """`row` as somebody would declare it, without its password."""
+    """`row` as a declaration, without its password."""
     quota = UNSET if row.quota is None else row.quota or None
     return Account(row.local_part, row.domain, state=row.state, quota=quota, forward=row.forward or UNSET)
 
 
 def declare_alias(row: AliasRow) -> Alias:
-    """`row` as somebody would declare it."""
+    """`row` as a declaration."""
     return Alias(row.local_part, row.domain, tuple(row.targets))
 
 
 def declare_tenant(current: Current, row: TenantRow) -> Tenant:
-    """`row` and its domains as somebody would declare them, without addresses."""
+    """`row` and its domains as a declaration, without addresses."""
     domains = (domain for domain in current.domains.values() if domain.tenant == row.name)
     return Tenant(
         row.name,
@@ -195,7 +195,7 @@ def declare_tenant(current: Current, row: TenantRow) -> Tenant:
 
 
 def targets(tenant: Tenant) -> Iterator[str]:
-    """Every address that mail for `tenant` goes on to."""
+    """Every address that mail for `tenant` is forwarded to."""
     yield from tenant.contacts.values()
     yield from (domain.catch_all for domain in tenant.domains.values() if domain.catch_all)
     for alias in tenant.aliases.values():
@@ -233,7 +233,7 @@ def _missing_contacts(tenants: dict[str, Tenant], changes: Changes) -> Iterator[
 
 
 def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Changes) -> Iterator[Problem]:
-    """A target that does not exist is the tenant's mistake, unless the other end is somebody else's."""
+    """A target that does not exist is an error, or only a warning if it is in another tenant's domain."""
     domains = changes.settings.domains
     for tenant in (tenants[name] for name in desired.tenants if name in tenants):
         if tenant.state == "closed":
@@ -259,14 +259,14 @@ def _missing_targets(desired: Desired, tenants: dict[str, Tenant], changes: Chan
 
 
 def _exists(tenant: Tenant, address: str) -> bool:
-    """Whether mail may go on to an address of a tenant's domain: one it declares, or that of a contact."""
+    """Whether `tenant` declares `address` or has it by a contact (postmaster@, abuse@)."""
     if address in tenant.accounts or address in tenant.aliases:
         return True
     return bool(tenant.contacts.get("technical")) and address.partition("@")[0] in ("postmaster", "abuse")
 
 
 def _declared_targets(tenant: Tenant) -> Iterator[tuple[Account | Alias, str, int, str]]:
-    """(item, key under its path, index, target) for all that `tenant` declares."""
+    """(item, key under its path, index, target) for every target that `tenant` declares."""
     for alias in tenant.aliases.values():
         for index, target in enumerate(alias.targets):
             yield alias, "", index, target

@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What keys of plans and of `gate_texts`, and words in their values, were called in earlier releases.  Pure.
+"""Former names of keys of plans and of `gate_texts`, and of words in their values.  Pure.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-A former name is answered by the present one, and means nothing otherwise.  The directory's migrations rename what is
-stored.
+A former name is an error whose message has the present name.  Migrations rename what the directory has stored.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from typing import Final, NamedTuple
 
 
 class Present(NamedTuple):
-    """What something is called now, and since which release."""
+    """The present name, and the release that introduced it."""
 
     name: str
     since: str
 
 
-#: Where the keys of a plan and of overrides stand, those of one limit, and those of the gate's texts; else the plan key
-#: that has the word.
+#: Places of keys: of a plan or of overrides, of one limit, of the gate's texts.  A word's place is the plan key that
+#: has it.
 PLAN: Final = ""
 LIMIT: Final = "limit"
 GATE_TEXTS: Final = "gate_texts"
 
-#: By where it stands and the former name.
+#: By place and former name.
 FORMER_NAMES: Final[Mapping[str, Mapping[str, Present]]] = {
     PLAN: {
         "mass_mail": Present("bulk_mail", "0.2.0"),
@@ -52,7 +51,7 @@ FORMER_NAMES: Final[Mapping[str, Mapping[str, Present]]] = {
 
 
 def answer(place: str, name: object, value: object = None) -> str:
-    """What is said of `name`, and of words in its `value`, if they are former names; else nothing."""
+    """The message for `name` and for words in its `value` if they are former names; else an empty text."""
     found = FORMER_NAMES.get(place, {}).get(name) if isinstance(name, str) else None
     if found is None:
         return ""
@@ -61,6 +60,6 @@ def answer(place: str, name: object, value: object = None) -> str:
 
 
 def within(place: str, value: object) -> str:
-    """What is said of all former names among a mapping's keys, or of a word; nothing if there are none."""
+    """The message for all former names among a mapping's keys, or for a word; empty if there are none."""
     words: Iterable[object] = value if isinstance(value, Mapping) else [value]
     return "; ".join(f"{word}: {said}" for word in words if (said := answer(place, word)))

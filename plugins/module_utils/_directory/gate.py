@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate asks of the directory: whose mail it is, where it ends, and what the tenant's plan allows.
+"""Functions of schema `v1` for the gate: who owns a mail, where it is delivered, what the tenant's plan allows.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The gate sees no view and no table: each function answers one question, with its owner's rights.
+The gate may read no view and no table.  Each function answers one question with the rights of its owner.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .lookups import PLANNING
 #: The database role, and the operating system user that the gate runs as.
 USER: Final = "mailhosting-gate"
 
-# As for the daemons' lookups: one plan, good for a large directory, kept by the connection.
+# As for the daemons' lookups: one plan that suits a large directory, kept for the life of the connection.
 _QUESTION: Final = f"LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp\n{PLANNING}"
 
-# The mailboxes that keep what they receive; those that are alone send nothing on besides.
+# Mailboxes that keep the mail they receive; `alone`: the account forwards nothing.
 _VIEWS: Final = """
 CREATE VIEW directory.keeper AS
 SELECT s.local_part, s.domain, s.account_id, s.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota,
@@ -32,8 +32,8 @@ WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
 """
 
 _FUNCTIONS: Final = """
--- Who an address of ours belongs to: its account if it is one, which may send, and log in, or not, and its tenant; and
--- why the gate stopped the account, if it did. Logins before `login_since`, in seconds since 1970, count no more.
+-- The owner of an address: its tenant, and its account if it is one, with its rights to send and to log in. `held` is
+-- the reason if the gate holds the account. Logins before `login_since` (seconds since 1970) do not count.
 CREATE FUNCTION v1.gate_owner(of_local_part text, of_domain text)
 RETURNS TABLE (account_id bigint, tenant_id bigint, username text, may_send boolean, held text, may_login boolean,
                protocols text[], login_since double precision)
@@ -52,8 +52,8 @@ BEGIN
     WHERE d.name = of_domain;
 END $$;
 
--- Where mail for an address ends: mailboxes, and addresses elsewhere with the account and tenant that send it there.
--- At most `most` addresses a level are followed, and as many levels as Postfix follows (virtual_alias_recursion_limit).
+-- Where mail for an address is delivered: mailboxes, and external addresses with the account and tenant that forward
+-- to them. Follows at most `most` addresses a level, and as many levels as Postfix (virtual_alias_recursion_limit).
 CREATE FUNCTION v1.gate_destinations(of_local_part text, of_domain text, most integer)
 RETURNS TABLE (account_id bigint, tenant_id bigint, username text, quota bigint, target text)
 {question} AS $$
@@ -64,7 +64,7 @@ DECLARE
     tenants bigint[] := ARRAY[NULL]::bigint[];
     seen text[] := ARRAY[]::text[];
 BEGIN
-    -- Most mail ends in the mailbox it is for.
+    -- The usual case: a mailbox without a forward.
     RETURN QUERY SELECT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
     FROM directory.keeper k WHERE k.local_part = of_local_part AND k.domain = of_domain AND k.alone;
     IF FOUND THEN RETURN; END IF;
@@ -74,15 +74,15 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::text, NULL::bigint, of_local_part || '@' || of_domain;
         RETURN;
     END IF;
-    -- Ours are followed without their extension, and by the present name of their domain: each is met once.
+    -- Follow our addresses without extension and by the present name of their domain, so that each is met once.
     SELECT ARRAY[split_part(of_local_part, '+', 1) || '@' || coalesce(max(f.renamed_to), of_domain)] INTO addresses
     FROM v1.former_domain f WHERE f.domain = of_domain;
     FOR level IN 1..1001 LOOP
         RETURN QUERY SELECT DISTINCT ON (f.address) f.account, f.tenant, NULL::text, NULL::bigint, f.address
         FROM unnest(addresses, accounts, tenants) AS f (address, account, tenant)
-        -- What has no domain is the host's own postmaster.
+        -- An address without a domain is the host's own postmaster.
         WHERE strpos(f.address, '@') > 0 AND NOT EXISTS (
-            -- OFFSET 0: or every domain there is would be read, to be joined.
+            -- OFFSET 0 keeps the planner from reading every domain for a join.
             SELECT FROM v1.domain d WHERE d.domain = split_part(f.address, '@', 2) OFFSET 0);
 
         RETURN QUERY SELECT DISTINCT k.account_id, k.tenant_id, k.local_part || '@' || k.domain, k.quota, NULL::text
@@ -129,7 +129,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- What a tenant's plan says to the gate, as it is written in the model.
+-- The settings of a tenant's plan that the gate applies, as the model has them.
 CREATE FUNCTION v1.gate_tenant(of_tenant bigint) RETURNS TABLE (name text, settings jsonb)
 {question} AS $$
 #variable_conflict use_column
@@ -141,7 +141,7 @@ BEGIN
         'receive_limits', ts.receive_limits,
         'account_send_limits', ts.account_send_limits,
         'bulk_mail', ts.bulk_mail,
-        -- What release 0.1.0 has, whose gate asks until it is restarted.
+        -- The gate of release 0.1.0 asks for these names until it is restarted.
         'mass_mail', ts.bulk_mail || jsonb_build_object(
             'same_content', ts.bulk_mail -> 'recipients_per_content',
             'same_content_received', ts.bulk_mail -> 'recipients_per_content_received',
@@ -149,7 +149,7 @@ BEGIN
     FROM v1.tenant_settings ts WHERE ts.tenant_id = of_tenant;
 END $$;
 
--- A tenant's mailboxes: what its pool is the sum of.
+-- A tenant's mailboxes: the tenant's pool is the sum of their usage.
 CREATE FUNCTION v1.gate_mailboxes(of_tenant bigint) RETURNS TABLE (account_id bigint, username text)
 {question} AS $$
 #variable_conflict use_column
@@ -162,7 +162,8 @@ END $$;
 """
 
 _HOLDS: Final = """
--- Stops what an account sends until somebody decides, and has its people told; nothing of both if it is stopped.
+-- Holds what an account sends until an operator decides, and queues a notice. Does nothing if the gate holds it
+-- already.
 CREATE FUNCTION v1.gate_stop(of_account bigint, kind text, facts jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -179,7 +180,7 @@ BEGIN
     END IF;
 END $$;
 
--- A mail waits in the queue: an account's, or one for a tenant. `at` is in seconds since 1970.
+-- Records a mail that Postfix's queue holds: an account's, or one for a tenant. `at` is in seconds since 1970.
 CREATE FUNCTION v1.gate_keep(queue_id text, of_account bigint, of_tenant bigint, kind text, at double precision)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -189,7 +190,7 @@ BEGIN ATOMIC
         kind = excluded.kind, held_at = excluded.held_at;
 END;
 
--- For the operator's command, which runs as the owner of all this.
+-- For the operator's command, which runs as the owner of the tables.
 CREATE VIEW v1.gate_hold AS
 SELECT h.account_id, h.reason AS kind, extract(epoch FROM h.created_at)::bigint AS since
 FROM directory.hold h WHERE h.scope = 'send' AND h.origin = 'gate';
@@ -204,7 +205,7 @@ BEGIN ATOMIC
     DELETE FROM directory.hold h WHERE h.account_id = of_account AND h.scope = 'send' AND h.origin = 'gate';
 END;
 
--- Mail that waits no longer; not what has the same queue id since.
+-- Mail that the queue holds no more. A later mail with the same queue id stays.
 CREATE FUNCTION v1.forget_held_mail(queue_ids text[], held_at double precision[]) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
@@ -218,7 +219,7 @@ _NAMES: Final = ("gate_owner", "gate_destinations", "gate_tenant", "gate_mailbox
 
 
 def text() -> str:
-    """The SQL that makes the functions, after the daemons' views, and lets the gate call them."""
+    """The SQL that creates the functions, after the daemons' views, and grants them to the gate."""
     called = ", ".join(f"v1.{name}" for name in _NAMES)
     functions = _FUNCTIONS.format(question=_QUESTION)
     return f'{_VIEWS}{functions}{_HOLDS}GRANT EXECUTE ON FUNCTION {called}, v1.relay_logins TO "{USER}";\n'

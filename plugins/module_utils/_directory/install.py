@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 
 _ROLES: Final = (OWNER, *views.DAEMONS)
 
-#: What changes tables waits for whoever reads them, and everybody else waits behind it. So it waits a little, gives
-#: way, and tries again after PAUSE, for PATIENCE; in seconds.
+#: Seconds.  A change of tables waits for everybody who reads them, and later readers wait behind it.  So the change
+#: waits a moment, gives way, and tries again after PAUSE until PATIENCE is over.
 PAUSE: Final = 0.3
 PATIENCE: Final = 60.0
-#: Of two that wait for each other PostgreSQL ends the one that looks first. Everybody else looks after a second.
+#: In a deadlock PostgreSQL ends the transaction that checks first.  All others check after a second.
 _GIVE_WAY: Final = "SET LOCAL deadlock_timeout = '100ms'; SET LOCAL lock_timeout = '1s'"
 
 
 def install(place: Dsn, maintenance: str = "postgres", check: bool = False) -> list[str]:
-    """Do, or with `check` only list, what is missing; `place.user` must be a superuser.
+    """Do what is missing, or with `check` only list it; `place.user` must be a superuser.
 
     Everything inside the database happens in one transaction.  `maintenance` is a database that
-    exists in every cluster.  DirectoryError if the directory is of a newer release than this one.
+    exists in every cluster.
+
+    Raises: DirectoryError if the directory is of a newer release than this one.
     """
     with understood():
         return _install(place, maintenance, check)
@@ -63,7 +65,7 @@ def _install(place: Dsn, maintenance: str, check: bool) -> list[str]:
 
 
 def everything(database: str) -> list[str]:
-    """What `install` does where there is nothing yet."""
+    """What `install` does on a host without a directory."""
     roles = [f"create role {role}" for role in _ROLES]
     return [
         *roles,
@@ -100,7 +102,10 @@ def _inside(connection: Connection, database: str, check: bool) -> list[str]:
 
 
 def _giving_way(connection: Connection, change: Callable[[], None]) -> None:
-    """Do `change` in one transaction that nobody who is at work has to fail for.  DirectoryError after `PATIENCE`."""
+    """Do `change` in one transaction that never makes another one fail.
+
+    Raises: DirectoryError if others used the tables for all of PATIENCE.
+    """
     from psycopg.errors import DeadlockDetected, LockNotAvailable
 
     deadline = time.monotonic() + PATIENCE
@@ -122,7 +127,7 @@ def _giving_way(connection: Connection, change: Callable[[], None]) -> None:
 def _change(connection: Connection, database: str, missing: Sequence[tuple[int, str]], old_views: bool) -> None:
     _execute(connection, "SET LOCAL ROLE {}", OWNER)
     if old_views:
-        # First, for whoever reads holds a view while he waits for its tables.
+        # Views first: a reader locks its view before the tables of the view.
         connection.execute(views.REMOVAL)
     connection.execute(FOUNDATION)
     for number, sql in missing:
@@ -149,7 +154,7 @@ def _exists(connection: Connection, query: str, name: str) -> bool:
 
 
 def _execute(connection: Connection, template: str, *names: str) -> None:
-    """Run a statement whose `{}` are names."""
+    """Run a statement whose `{}` are identifiers."""
     from psycopg import sql
 
     connection.execute(sql.SQL(template).format(*(sql.Identifier(name) for name in names)))

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passwords that can be read back, for APOP (RFC 1939) and CRAM-MD5 (RFC 2195), which no hash can serve.
+"""Passwords that can be decrypted, for APOP (RFC 1939) and CRAM-MD5 (RFC 2195): a hash cannot serve these.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-`<key id>$<iv>$<ciphertext>$`, AES-256-CBC with PKCS #7 padding, in hex: without the key id it is what
-Dovecot's `decrypt` filter takes.  Keys stay on the host that made them, in a file of root's with a line
-`<id> <64 hex digits>` each, the one to encrypt with first.  ` next` after a key says that it waits to be that one,
-until Dovecot has read it.
+A secret is `<key id>$<iv>$<ciphertext>$`, AES-256-CBC with PKCS #7 padding, in hex.  Without the key id it is what
+Dovecot's `decrypt` filter takes.  Keys stay on the host that made them, in a file that only root can read.  It has a
+line `<id> <64 hex digits>` for each key; the first key encrypts.  ` next` after a key: it becomes the first key once
+Dovecot has read it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-#: Where mail_schema makes the first key.
+#: mail_schema creates the first key here.
 KEYS: Final = "/etc/mailhosting/legacy.keys"
 
 _KEY_BYTES: Final = 32
@@ -35,25 +35,25 @@ _LINE: Final = re.compile(r"([0-9a-z]{1,16}) ([0-9a-f]{64})( next)?")
 
 
 class Key(NamedTuple):
-    """One key and the name that secrets know it by."""
+    """One key, with the id by which secrets name it."""
 
     id: str
     value: bytes
-    is_next: bool = False  # nothing is encrypted with it yet
+    is_next: bool = False  # waits for Dovecot to read it; encrypts nothing yet
 
     def __repr__(self) -> str:
         return f"Key({self.id!r})"
 
 
 def new_key() -> Key:
-    """A key with an id that no other has."""
+    """A key with an id that no other key has."""
     return Key(secrets.token_hex(4), secrets.token_bytes(_KEY_BYTES))
 
 
 def read_keys(path: str | int = KEYS) -> list[Key]:
-    """The keys in `path`, or in a file that is open already, the current one first.
+    """The keys in the file `path` (a name, or a descriptor that is open), the current one first.
 
-    DirectoryError names the file and what is wrong with it.
+    Raises: DirectoryError with the file and its fault if it is missing or no list of keys.
     """
     try:
         with open(path, encoding="ascii") as file:
@@ -72,7 +72,7 @@ def read_keys(path: str | int = KEYS) -> list[Key]:
 
 
 def key_ids(path: str = KEYS) -> frozenset[str]:
-    """The names of the keys in `path`; none if it is missing or no list of keys."""
+    """The ids of the keys in `path`; empty if the file is missing or no list of keys."""
     try:
         return frozenset(key.id for key in read_keys(path))
     except DirectoryError:
@@ -80,7 +80,7 @@ def key_ids(path: str = KEYS) -> frozenset[str]:
 
 
 def write_keys(keys: Sequence[Key], path: str = KEYS) -> None:
-    """Replace `path` as a whole; nobody but its owner can read it, not even meanwhile."""
+    """Replace `path` as a whole.  Only its owner can read it, at every moment."""
     staged = f"{path}.new"
     with open(os.open(staged, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
         file.writelines(f"{key.id} {key.value.hex()}{' next' if key.is_next else ''}\n" for key in keys)
@@ -90,26 +90,30 @@ def write_keys(keys: Sequence[Key], path: str = KEYS) -> None:
 
 
 def with_next(keys: Sequence[Key]) -> list[Key]:
-    """`keys` and a new one that waits for Dovecot to have read it; one rotation at a time."""
+    """`keys` and a new one that waits until Dovecot has read it.  Returns `keys` if one waits already."""
     return [*keys, new_key()._replace(is_next=True)] if len(keys) == 1 else list(keys)
 
 
 def promoted(keys: Sequence[Key]) -> list[Key]:
-    """`keys` with the one that waited first."""
+    """`keys` with the waiting one first."""
     waiting = [key._replace(is_next=False) for key in keys if key.is_next]
     return waiting + [key for key in keys if not key.is_next]
 
 
 def in_dovecots_order(keys: Sequence[Key]) -> list[Key]:
-    """The key that secrets come under last: one that moves while a login is looked up is found under one or the other.
+    """`keys` with the one that secrets move to last.
 
-    A promotion leaves this order as it is.
+    A secret that a run re-encrypts during a login is then found under its old key or under that one.  A promotion does
+    not change this order.
     """
     return [*reversed([key for key in keys if not key.is_next]), *(key for key in keys if key.is_next)]
 
 
 def encrypt(plain: str, key: Key) -> str:
-    """`plain` as directory.account.legacy_secret keeps it.  ImportError without python3-cryptography."""
+    """`plain` as directory.account.legacy_secret stores it.
+
+    Raises: ImportError without python3-cryptography.
+    """
     from cryptography.hazmat.primitives.padding import PKCS7
 
     iv = secrets.token_bytes(_IV_BYTES)
@@ -120,7 +124,10 @@ def encrypt(plain: str, key: Key) -> str:
 
 
 def decrypt(secret: str, keys: Sequence[Key]) -> str:
-    """What `encrypt` made `secret` of; DirectoryError without its key or with another of the same name."""
+    """The text that `encrypt` made `secret` of.
+
+    Raises: DirectoryError if its key is missing or does not open it.
+    """
     from cryptography.hazmat.primitives.padding import PKCS7
 
     key_id, iv, text, _end = secret.split("$")

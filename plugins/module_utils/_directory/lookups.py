@@ -1,15 +1,14 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the daemons ask at every mail and login: functions of schema `v1` over its views.
+"""Functions of schema `v1` that the daemons call at every mail and login; they read its views.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Postfix and Dovecot prepare no statements, and PostgreSQL takes ten times as long to plan one of these
-views as to run it.  PL/pgSQL keeps its plans for as long as the daemon keeps its connection, so none may be one that is
-good for a small directory alone: all go by an index.  PostgreSQL takes that for dear enough to compile, which takes
-longer than anything here runs.  A function runs with the rights of who calls it, so that it shows no daemon more than
-the view does.
+Postfix and Dovecot prepare no statements, and planning one of these views takes PostgreSQL ten times as long as running
+it.  PL/pgSQL keeps a plan as long as the daemon keeps its connection.  A kept plan must suit a large directory too, so
+every lookup uses an index.  PostgreSQL estimates such a plan as expensive enough to compile (JIT), and compiling takes
+longer than any of these lookups.  A function has the rights of its caller, so a daemon sees no more than by the view.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing import Final, NamedTuple
 
 from .model import QUEUE_DOMAIN
 
-#: What keeps a function's plans quick, whatever the size of the directory.
+#: Keeps a function's plans fast, whatever the size of the directory.
 PLANNING: Final = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off"
 
-#: What Dovecot puts before a login that is not ASCII's, whose octets follow in hex: no login of ours begins so.
+#: Dovecot puts this before the octets, in hex, of a login that is not ASCII.  None of our logins begins with it.
 SPELLED: Final = "="
 
 
@@ -30,20 +29,20 @@ class _Lookup(NamedTuple):
 
     daemon: str
     returns: str  # a column list
-    answers: tuple[tuple[str, str], ...]  # (columns, view): the first that knows the arguments answers
+    answers: tuple[tuple[str, str], ...]  # (columns, view): the first view with a row answers
     limit: str = ""
-    never: tuple[str, ...] = ()  # views: whoever is in one of them gets no answer
-    former: str = ""  # a query: the answer for a domain's former name, `now_called` being the present one
-    catch_all: str = ""  # columns of v1.catch_all: the answer for an address of the domain that nobody has
+    never: tuple[str, ...] = ()  # views: an address in one of them gets no answer
+    former: str = ""  # a query: the answer for a domain's former name; `now_called` is the present name
+    catch_all: str = ""  # columns of v1.catch_all: the answer for an address of the domain that does not exist
     by: tuple[str, ...] = ("local_part", "domain")  # columns of the views, asked for by of_COLUMN
     more: str = ""  # another argument
     variables: str = ""
-    first: str = ""  # statements before all others
+    first: str = ""  # statements that run before all others
 
 
 _LOOKUPS: Final[dict[str, _Lookup]] = {
-    # An action of access(5): OK for what is delivered or goes on, the refusal, a restriction class for all@,
-    # nothing for what does not exist.
+    # An action of access(5): OK for an address that is delivered or forwarded, the refusal, a restriction class for
+    # all@, no row for an address that does not exist.
     "recipient": _Lookup(
         "postfix",
         "action text",
@@ -53,7 +52,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
             ("'OK'::text", "alias"),
             ("CASE v.senders WHEN 'everybody' THEN 'OK' ELSE 'all_members' END", "all_member"),
         ),
-        # What the queue calls a mailbox is nobody's address.
+        # Names that mailboxes have in the queue are no addresses.
         first=f"""IF of_domain LIKE '%.{QUEUE_DOMAIN}' THEN
         RETURN QUERY SELECT '550 5.1.1 User unknown';
         RETURN;
@@ -68,7 +67,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         "address text",
         (("v.target", "alias"), ("v.target", "all_member")),
         never=("plain_mailbox", "recipient_refusal"),
-        # Only what the present name takes: an address that nobody has is to be refused, not to bounce.
+        # Only what exists under the present name: other mail must be rejected at once, not bounce later.
         former="of_local_part || '@' || now_called FROM v1.recipient(of_local_part, now_called)",
         catch_all="v.target",
     ),
@@ -86,11 +85,11 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
                 "userdb",
             ),
         ),
-        # A mail's: by the name that it was accepted for. of_marked is the domain as the queue has it.
-        # A login's: what it was found to count from, by which the password was asked for.
+        # For a delivery: `of_marked` is the domain in the queue, whose mark tells the holder of the name at that time.
+        # For a login: `of_login_since` is the account's login_since at the check of the password.
         more="of_marked text DEFAULT NULL, of_login_since text DEFAULT NULL",
         variables="holder record;",
-        # An operator may ask for a user as people write it.
+        # An operator may name a user by the U-labels of its domain.
         first=f"""IF of_domain = '' AND starts_with(of_local_part, '{SPELLED}') THEN
         SELECT v.local_part, v.domain INTO of_local_part, of_domain
         FROM v1.spelled(substr(of_local_part, {len(SPELLED) + 1})) v;
@@ -147,7 +146,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
 
 
 def text() -> str:
-    """The SQL that makes the functions, after the views, and lets their daemons call them."""
+    """The SQL that creates the functions, after the views, and grants each to its daemon."""
     return "\n".join(_define(name, lookup) for name, lookup in _LOOKUPS.items()) + _QUEUED_AS
 
 
@@ -180,8 +179,8 @@ GRANT EXECUTE ON FUNCTION v1.{name} TO "{lookup.daemon}";"""
 
 _KEPT_PLAN: Final = f"LANGUAGE plpgsql STABLE {PLANNING}"
 
-# What a recipient becomes in Postfix's queue. A mailbox is called there by what says whose it is, whatever becomes of
-# its names meanwhile; also one that takes no mail, which only the host itself may hand in.
+# The addresses in Postfix's queue for a recipient. A mailbox gets the name that tells its holder, so that later
+# renames do not matter. That is so too for a mailbox that takes no mail: only the host itself can send to one.
 _QUEUED_AS: Final = f"""
 CREATE FUNCTION v1.queued_as(of_local_part text, of_domain text) RETURNS TABLE (address text)
 {_KEPT_PLAN} AS $$
@@ -202,7 +201,7 @@ GRANT EXECUTE ON FUNCTION v1.queued_as TO postfix;"""  # noqa: S608 - put togeth
 _FORMER: Final = """SELECT f.renamed_to INTO now_called FROM v1.former_domain f WHERE f.domain = of_domain;
     IF FOUND THEN RETURN QUERY SELECT {}; RETURN; END IF;"""
 
-# Postfix asks for taro+tag before it asks for taro: only the second may find that nobody is called so.
+# Postfix asks for taro+tag before taro. Only the question for taro can tell that no such address exists.
 _CATCH_ALL: Final = """IF strpos(of_local_part, '+') > 0 THEN RETURN; END IF;
     PERFORM FROM v1.mailbox_recipient v WHERE v.local_part = of_local_part AND v.domain = of_domain;
     IF FOUND THEN RETURN; END IF;

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator wants, typed: plans, tenants, domains, accounts, aliases.
+"""What the operator declares, typed: plans, tenants, domains, accounts, aliases.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The controller reads the inventory's files into a `Desired`, sends it to the host as JSON, and the
-host compares it with the directory.  Sizes are bytes, durations seconds, domains A-labels, local
-parts lower case; nothing here is checked again on the way.
+The controller reads the inventory's files into a `Desired` and sends it to the host as JSON.  The host compares it with
+the directory.  Sizes are bytes, durations seconds, domains A-labels, local parts lower case; nothing checks them again
+on the way.
 """
 
 from __future__ import annotations
@@ -21,82 +21,83 @@ from typing import Any, Final
 #: submission 587, submissions 465 (RFC 8314), sieve 4190 (RFC 5804).
 PROTOCOLS: Final = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve")
 
-#: What follows the domain of a mailbox in Postfix's queue: the name before it is decided.  Nobody's (RFC 6761 6.4).
+#: Suffix of a mailbox's domain in Postfix's queue.  Such an address is resolved: no lookup changes it.  No domain can
+#: have this name (RFC 6761 6.4).
 QUEUE_DOMAIN: Final = "mailbox.invalid"
 
-#: Every plan key of this release with the value an absent key has.  `None` is "no limit".
+#: Every plan key of this release with the value of an absent key.  `None` is "no limit".
 PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "mailbox_quota": None,  # bytes per account
-    "max_account_quota": "plan",  # bytes that a file may give one account; the text: no more than mailbox_quota
+    "max_account_quota": "plan",  # most bytes that a file may give one account; "plan": the plan's mailbox_quota
     "max_accounts": None,  # accounts and aliases of the tenant, suspended ones included
     "max_forward_targets": 6,  # targets of one address (VM-8); None: MAX_TARGETS
-    # What one account has that its quota does not count; None: what the host's settings say, with Dovecot.
-    "max_messages": None,  # mails, from where none can be put there by IMAP
-    "max_folders": None,  # mailboxes that it makes
+    # Limits of one account beside its quota; None: the host's setting of Dovecot applies.
+    "max_messages": None,  # mails, above which IMAP adds none
+    "max_folders": None,  # mailboxes that the account creates
     "max_filters": None,  # Sieve scripts
-    "max_filters_size": None,  # bytes of all of them
+    "max_filters_size": None,  # bytes of all Sieve scripts together
     "protocols": ["pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"],
     "cleartext_auth": False,  # a password without TLS
-    "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): keeps a secret that can be read back, encrypted
-    # Seconds that a POP or IMAP login opens relaying on 25 for the client's address (VM-10), as its own senders; for
-    # others a mapping of `for`, these seconds, and `senders`, one of RELAY_SENDERS.
+    "legacy_auth": False,  # APOP and CRAM-MD5 (AS-5): stores the password so that it can be decrypted
+    # Seconds for which the client's address may relay on port 25 after a POP or IMAP login (VM-10), with the login's
+    # own senders. Otherwise a mapping: `for` has these seconds, `senders` is one of RELAY_SENDERS.
     "pop_before_smtp": None,
-    "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: nobody, there is none
+    "all_address": None,  # who may write to all@ of each domain (VM-7): one of ALL_SENDERS; None: there is no all@
     "renamed_alias": 30 * 86400,  # seconds that a renamed account also has its old address
     "renamed_domain": 90 * 86400,  # seconds that a renamed domain also takes mail for its old name
-    "quota_warnings": [90, 100],  # percents of the mailbox's quota at which its user is told (VM-11)
-    "billing_step": None,  # addresses are billed in steps of so many (VM-5); None: each
-    "retention": {},  # seconds until mail goes, by one of RETENTION (VM-3)
-    "max_message_size": None,  # bytes of one mail, as they come by the wire (WA-5)
+    "quota_warnings": [90, 100],  # percents of the mailbox's quota at which its user gets a notice (VM-11)
+    "billing_step": None,  # billed addresses are rounded up to a multiple of it (VM-5); None: not rounded
+    "retention": {},  # seconds until mail is removed, by one of RETENTION (VM-3)
+    "max_message_size": None,  # bytes of one mail, as on the wire (WA-5)
     "tenant_quota": None,  # bytes in use by all of the tenant's mailboxes together (WA-2)
-    "send_limits": [],  # of the whole tenant (WA-7): mappings as LIMIT_UNITS says
+    "send_limits": [],  # of the whole tenant (WA-7): mappings, see LIMIT_UNITS
     "receive_limits": [],
     "account_send_limits": [],
-    "bulk_mail": None,  # when an account's sending is stopped (MV-5): a mapping of BULK_MAIL_COUNTS, per and action
+    "bulk_mail": None,  # when an account's sending is held (MV-5): a mapping of BULK_MAIL_COUNTS, per and action
 }
 
-#: What a limit counts in `per` seconds: mails, or recipients of mails.  When there are more, the directions in
-#: `pause_applies_to` rest for `pause` seconds; without one (None) the rest of the time is refused what is too much.
+#: What a limit counts in `per` seconds: mails, or recipients of mails.  Above it the directions in `pause_applies_to`
+#: pause for `pause` seconds.  If `pause` is None, only the excess is rejected until `per` is over.
 LIMIT_UNITS: Final = ("messages", "recipients")
 DIRECTIONS: Final = ("send", "receive")
 #: WA-7: a pause ends after two hours at the latest.
 LONGEST_PAUSE: Final = 2 * 3600
 
-#: What is too much in `per` seconds: recipients of substantially the same content that an account sends to, or a tenant
-#: has, and such as do not exist.
+#: What bulk mail counts in `per` seconds: recipients of substantially the same content, of an account that sends it or
+#: of a tenant that receives it; and recipients that do not exist.
 BULK_MAIL_COUNTS: Final = ("recipients_per_content", "recipients_per_content_received", "invalid_recipients")
-#: What becomes of an account's mail when it had more, and of what a tenant had more of: it waits in the queue, or is
-#: refused.
+#: What happens to mail above these counts: the queue holds it, or the gate rejects it.  It applies to all that the
+#: account sends, or to that content for the tenant.
 BULK_MAIL_ACTIONS: Final = ("hold", "refuse")
 
-#: As whom a POP or IMAP login may have relayed: the senders it has, or all of its tenant.
+#: The senders with which a POP or IMAP login may relay: its own, or all of its tenant.
 RELAY_SENDERS: Final = ("login", "tenant")
 
 #: Who may write to all@: logins of the same tenant, or everybody.
 ALL_SENDERS: Final = ("tenant", "everybody")
 
-#: What mail is removed after a time: read mail since it was read, all mail since it was received by the host or since
-#: its date (IMAP's INTERNALDATE), and since it came into a mailbox for trash or junk.
+#: Which time removes a mail: since it was read, since the host received it, since its date (IMAP's INTERNALDATE), since
+#: it came into a trash or junk mailbox.
 RETENTION: Final = ("read", "received", "dated", "trash", "junk")
 
-#: Targets of one address, whatever its plan says: Postfix's own bound for what one recipient becomes, 1000, which the
-#: role raises for all@ alone.
+#: Most targets of one address, whatever its plan says.  It is Postfix's limit for the expansion of one recipient, 1000;
+#: the role raises it for all@ alone.
 MAX_TARGETS: Final = 1000
 
 TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
 ACCOUNT_STATES: Final = ("active", "no_login", "suspended")
 MANAGERS: Final = ("inventory", "panel")
-#: What a hold stops; `retention` is a legal hold: nothing of the account's mail is removed.
+#: What a hold stops; `retention` is a legal hold: nothing removes the account's mail.
 HOLD_SCOPES: Final = ("send", "receive", "login", "retention")
-#: Whom a tenant names: `technical` has postmaster@ and the notices, `abuse` has abuse@ (else `technical`).
+#: Roles of a tenant's contacts: `technical` gets postmaster@ and the notices, `abuse` gets abuse@ (else `technical`).
 CONTACTS: Final = ("technical", "billing", "abuse")
-#: Addresses of every domain, and the contacts that have them, the first that there is (RFC 2142).
+#: Local parts of every domain, with the contacts that get their mail: the first one that the tenant has (RFC 2142).
 ROLES: Final = {"postmaster": ("technical",), "abuse": ("abuse", "technical")}
 LANGUAGES: Final = ("en", "ja")
 
 
 class Unset(Enum):
-    """The type of `UNSET`: a user's attribute that no file declares (not the same as null)."""
+    """The type of `UNSET`: no file declares this attribute of a user (not the same as null)."""
 
     UNSET = "unset"
 
@@ -106,15 +107,15 @@ UNSET: Final = Unset.UNSET
 
 @dataclass(frozen=True)
 class Forward:
-    """Where an account's mail goes besides or instead of its mailbox."""
+    """Where an account's mail is forwarded to."""
 
     to: tuple[str, ...]  # full addresses, in the order they were written
-    keep: bool = True  # a copy stays in the mailbox
+    keep: bool = True  # the mailbox keeps a copy
 
 
 @dataclass(frozen=True)
 class Autoreply:
-    """What answers an account's mail, once a sender and period, from `start` to before `end`."""
+    """An automatic reply, once for each sender and period, from `start` until before `end`."""
 
     body: str
     subject: str = "Notification for your mail."  # AS-4
@@ -128,15 +129,15 @@ class Domain:
 
     name: str
     hostnames: tuple[str, ...] = ()
-    catch_all: str | None = None  # the full address that gets what is for no address of the domain
-    renamed_from: str | None = None  # what the tenant's domain was called, with all its addresses
-    moved_from: str | None = None  # the tenant that had it, with all its mailboxes, and says moved_to
+    catch_all: str | None = None  # the full address that gets mail for addresses of the domain that do not exist
+    renamed_from: str | None = None  # the domain's former name; its addresses come along
+    moved_from: str | None = None  # the tenant that had it, which says moved_to; its mailboxes come along
     line: int = 0
 
 
 @dataclass
 class MovedDomain:
-    """A domain that passes, with all its mailboxes, to another tenant, which says moved_from."""
+    """A domain that another tenant takes over with all its mailboxes; that tenant says moved_from."""
 
     name: str
     to: str  # the tenant
@@ -145,9 +146,10 @@ class MovedDomain:
 
 @dataclass
 class Account:
-    """A mailbox that somebody logs in to, as declared.
+    """A mailbox with a login, as declared.
 
-    `password`, `password_hash`, `forward` and `autoreply` are the user's own: enforced only while declared.
+    `password`, `password_hash`, `forward` and `autoreply` belong to the user: a run enforces them only while a file
+    declares them.
     """
 
     local_part: str
@@ -159,7 +161,7 @@ class Account:
     forward: Forward | Unset | None = UNSET  # None: declared "no forwarding"
     autoreply: Autoreply | Unset | None = UNSET  # None: declared "no auto-reply"
     renamed_from: str | None = None  # local part in the same domain
-    restore: bool | None = None  # what to do about a closed account of this address
+    restore: bool | None = None  # whether to restore a closed account of this address; None: ask
     line: int = 0
 
     @property
@@ -169,7 +171,7 @@ class Account:
 
 @dataclass
 class Alias:
-    """An address without a mailbox; mail goes on to every target."""
+    """An address without a mailbox; every target gets its mail."""
 
     local_part: str
     domain: str
@@ -185,7 +187,7 @@ class Alias:
 class Tenant:
     """A customer: a plan, its exceptions, domains and addresses.
 
-    `file` and `addresses_file` say where it was read, for messages; empty when a module made it.
+    `file` and `addresses_file` are the files it was read from, for messages; empty if a module made it.
     """
 
     name: str
@@ -196,7 +198,7 @@ class Tenant:
     language: str = "en"
     contacts: dict[str, str] = field(default_factory=dict)  # full addresses by one of CONTACTS
     domains: dict[str, Domain] = field(default_factory=dict)
-    moved_to: dict[str, MovedDomain] = field(default_factory=dict)  # by domain: none of `domains`
+    moved_to: dict[str, MovedDomain] = field(default_factory=dict)  # by domain; these are not in `domains`
     accounts: dict[str, Account] = field(default_factory=dict)  # by address
     aliases: dict[str, Alias] = field(default_factory=dict)  # by address
     file: str = ""
@@ -206,7 +208,7 @@ class Tenant:
 
 @dataclass
 class Desired:
-    """Everything one run declares.  `plans` holds the keys as written, values normalized."""
+    """Everything that one run declares.  `plans` holds the keys as written, with normalized values."""
 
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
@@ -218,13 +220,13 @@ def effective(plan: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
 
 
 def relay_seconds(settings: Mapping[str, Any]) -> int:
-    """Seconds that a login opens relaying for, by a plan's effective keys; 0 for not at all."""
+    """Seconds for which a login may relay, from effective plan keys; 0: not at all."""
     value = settings.get("pop_before_smtp")
     return int((value["for"] if isinstance(value, Mapping) else value) or 0)
 
 
 def relay_senders(settings: Mapping[str, Any]) -> str:
-    """One of RELAY_SENDERS, by a plan's effective keys."""
+    """One of RELAY_SENDERS, from effective plan keys."""
     value = settings.get("pop_before_smtp")
     return str(value["senders"]) if isinstance(value, Mapping) else RELAY_SENDERS[0]
 
@@ -245,7 +247,10 @@ def to_document(desired: Desired) -> dict[str, Any]:
 
 
 def from_document(document: dict[str, Any]) -> Desired:
-    """The `Desired` that `to_document` was given.  ValueError for any other format."""
+    """The `Desired` that `to_document` was given.
+
+    Raises: ValueError if the document has another format.
+    """
     if document.get("format") != _FORMAT:
         raise ValueError(f"document format {document.get('format')!r} is not {_FORMAT}")
     tenants = (_tenant_in(item) for item in document["tenants"])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Functions of schema `v1` about notices: who queues them, who sends them, and how full a mailbox was said to be.
+"""Functions of schema `v1` about notices: they queue them, find what is due, and remember the known quota thresholds.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Final
 
 _FUNCTIONS: Final = """
--- A kind as it is called now: the gate of release 0.1.0 goes on until it is restarted.
+-- The present name of a kind: the gate of release 0.1.0 sends former ones until it is restarted.
 CREATE FUNCTION v1.present_kind(kind text) RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE kind WHEN 'mass_mail' THEN 'bulk_mail' WHEN 'unknown_recipients' THEN 'invalid_recipients' ELSE kind END;
 
--- Queues a notice and wakes who sends it; a second with the same `once` does nothing. A tenant that is gone gets none.
+-- Queues a notice and wakes its sender. A second one with the same `once`, or for a tenant that is gone, is dropped.
 CREATE FUNCTION v1.add_notice(kind text, tenant bigint, account bigint, facts jsonb, once text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -29,15 +29,15 @@ BEGIN ATOMIC
     SELECT pg_notify('mailhosting_notices', '');
 END;
 
--- The highest of some thresholds that so many bytes have reached; 0: none, and always without a quota.
+-- The highest threshold (percent) that `used` bytes have reached; 0: none, or there is no quota.
 CREATE FUNCTION v1.quota_percent(used bigint, quota bigint, thresholds integer[]) RETURNS integer
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT coalesce(max(t), 0) FROM unnest(thresholds) AS t WHERE quota > 0 AND used * 100.0 >= t * quota::numeric;
 END;
 
--- What became known of an account's mailbox: that it reached a threshold of the host's, that it fell under one, or how
--- many KiB it holds. Has its people told if that is another of the thresholds of its plan than they know of.
+-- Takes a report about an account's mailbox: it reached a threshold of the host, fell under one, or holds so many KiB.
+-- Queues a notice if the mailbox is now at another threshold of its plan than the last report said.
 CREATE FUNCTION v1.note_quota(of_account bigint, is_over integer, is_under integer, kibibytes bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -55,14 +55,14 @@ BEGIN
     JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id
     WHERE ac.id = of_account;
     IF NOT FOUND THEN RETURN; END IF;
-    -- A mailbox that nothing is known of, and that has reached nothing, needs no row.
+    -- A mailbox without earlier reports that has reached no threshold needs no row.
     IF is_over IS NOT NULL OR v1.quota_percent(kibibytes * 1024, mailbox.quota, mailbox.thresholds) > 0 THEN
         INSERT INTO directory.quota_level VALUES (of_account, 0, 0) ON CONFLICT DO NOTHING;
     END IF;
     SELECT l.percent, l.changes + 1 INTO known, number
     FROM directory.quota_level l WHERE l.account_id = of_account FOR UPDATE;
     IF NOT FOUND THEN RETURN; END IF;
-    -- Two of Dovecot's reports may come in either order; usage is in whole KiB, and Dovecot had the bytes.
+    -- Two reports of Dovecot may come in either order. Usage is in whole KiB, while Dovecot compared bytes.
     SELECT CASE
         WHEN mailbox.quota = 0 THEN 0
         WHEN is_over IS NOT NULL THEN greatest(known, coalesce(max(t) FILTER (WHERE t <= is_over), 0))
@@ -78,10 +78,10 @@ BEGIN
         what := 'quota_under';
         SELECT min(t) INTO now_at FROM unnest(mailbox.thresholds) AS t WHERE t > now_at;
     ELSE
-        -- No threshold was crossed: there is none any more.
+        -- The threshold is gone from the plan: the mailbox crossed none.
         RETURN;
     END IF;
-    -- Notices arrive past every quota, and their reader may cross a threshold as often as there is time.
+    -- Notices arrive whatever the quota, so their reader could cross a threshold without end: 24 a day at most.
     IF (SELECT count(*) FROM directory.notice n
         WHERE n.account_id = of_account AND n.kind LIKE 'quota%' AND n.created_at > now() - interval '1 day') >= 24
     THEN RETURN; END IF;
@@ -91,7 +91,7 @@ BEGIN
         'quota/' || of_account || '/' || number);
 END $$;
 
--- What Dovecot says when mail comes or goes; `direction`: over or under.
+-- Dovecot's report when mail comes or is removed; `direction`: over or under.
 CREATE FUNCTION v1.record_crossing(of_local_part text, of_domain text, direction text, percent integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -101,7 +101,7 @@ BEGIN ATOMIC
     WHERE ad.local_part = of_local_part AND ad.domain = of_domain AND ad.account_id IS NOT NULL;
 END;
 
--- Accounts whose quota, or its thresholds, changed since their usage was compared with it.
+-- Accounts whose quota or thresholds have changed since the last comparison with their usage.
 CREATE FUNCTION v1.quota_rechecks() RETURNS TABLE (username text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -124,9 +124,9 @@ BEGIN ATOMIC
     AND ad.local_part = split_part(u.key, '@', 1) AND ad.domain = split_part(u.key, '@', 2);
 END;
 
--- Notices that are due. `account`: its address, if it takes mail; `direct`: the contact is a mailbox here whose mail
--- goes on to nobody; `unread`: nobody can read what the contact gets. Both addresses are as Dovecot is told of
--- them: a name may have been somebody else's.
+-- Notices that are due. `account`: its address, if it takes mail. `direct`: the contact is a mailbox here that forwards
+-- nothing. `unread`: the contact's mail reaches no mailbox that allows a login. Both addresses carry the mark of their
+-- present holder, for Dovecot: a name may have had another holder.
 CREATE FUNCTION v1.due_notices()
 RETURNS TABLE (id bigint, kind text, facts jsonb, attempts integer, seconds integer, reached text[],
                tenant text, language text, account text, contact text, direct boolean, unread boolean)
@@ -158,7 +158,7 @@ BEGIN ATOMIC
     LIMIT 100;
 END;
 
--- Seconds until one is due; NULL: none waits.
+-- Seconds until the next notice is due; NULL: none waits.
 CREATE FUNCTION v1.next_notice() RETURNS double precision
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -189,7 +189,7 @@ BEGIN ATOMIC
     WHERE n.id = notice_ended.notice;
 END;
 
--- Notices that ended so many days ago; returns how many went.
+-- Removes notices that ended more than `days` ago; returns their number.
 CREATE FUNCTION v1.forget_notices(days integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -208,5 +208,5 @@ GRANT EXECUTE ON FUNCTION v1.due_notices, v1.next_notice, v1.notice_reached, v1.
 
 
 def text() -> str:
-    """The SQL that makes the functions, after the views, and lets those call them that have to."""
+    """The SQL that creates the functions and grants them to their callers."""
     return _FUNCTIONS

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is over a limit that a run lowers, by how much.  Pure.
+"""Accounts and tenants that use more than a limit that a run lowers.  Pure.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Nothing is refused for it: mail waits or is refused until something is deleted.  What a plan allows in numbers of
-things (max_accounts, max_forward_targets) is in `rules_of_items`, and an error.
+This is a warning and never an error: new mail waits or is rejected until the user deletes some.  Limits on numbers of
+things (max_accounts, max_forward_targets) are errors, in `rules_of_items`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .rows import Current
 
 
 class Over(NamedTuple):
-    """An account, or (address None) a tenant, whose bytes in use are more than a new limit."""
+    """An account, or (address None) a tenant, that uses more bytes than its new limit."""
 
     tenant: str
     address: str | None
@@ -36,20 +36,20 @@ class Over(NamedTuple):
 
 
 def may_be_over(changes: Changes) -> bool:
-    """Whether any limit of bytes may change."""
+    """Whether the run changes a limit in bytes."""
     quotas = any("quota" in change.fields for change in changes.accounts)
     return quotas or bool(changes.resettled() or changes.moved_domains)
 
 
 def over(current: Current, changes: Changes, used: dict[int, int]) -> list[Over]:
-    """Tenants first, then accounts by address.  `used`: bytes by account id, as far as they are known."""
+    """Tenants first, then accounts by address.  `used`: known bytes in use by account id."""
     before, after = Settings(current.plans, current.tenants, current.domains), changes.settings
     was = {name: _limits(before, name) for name in current.tenants}
     will = {name: _limits(after, name) for name in after.tenants}
     owners = {move.name: move.after for move in changes.moved_domains}
     sums: Counter[str] = Counter()
     found = []
-    # By the mailbox, whatever its address will be.
+    # By the mailbox: its address may change in this run.
     changed = {change.row.id: change for change in changes.accounts if change.row}
     for row in sorted(current.accounts.values(), key=lambda row: row.address):
         change = changed.get(row.id)
@@ -65,7 +65,7 @@ def over(current: Current, changes: Changes, used: dict[int, int]) -> list[Over]
     tenants = []
     for name, limits in sorted(will.items()):
         pool = limits.get("tenant_quota")
-        # Of a tenant that was not loaded the sum is not known, and a run changes nothing of it.
+        # The usage of a tenant that was not loaded is unknown, and the run does not change its limits.
         lowered = name in owners.values() or pool != was.get(name, {}).get("tenant_quota")
         if pool and sums[name] > pool and lowered:
             tenants.append(Over(name, None, "tenant_quota", pool, sums[name]))
@@ -78,5 +78,5 @@ def _limits(settings: Settings, tenant: str) -> dict[str, int | None]:
 
 
 def _allowed(quota: int | None, limits: dict[str, int | None]) -> int:
-    """Bytes that a mailbox may have; 0: no limit."""
+    """Most bytes that a mailbox may have; 0: no limit."""
     return (limits["mailbox_quota"] if quota is None else quota) or 0

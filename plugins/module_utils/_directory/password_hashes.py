@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hashes that operators and customers bring along, in Dovecot's spelling: which may be checked, and at what cost.
+"""Password hashes that operators and customers bring, in Dovecot's form: which are accepted, and at what cost.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-A hash says itself how much work a login is.  All tenants share the processes that do it, so one tenant's hash may not
-keep one busy for more than about a second, nor fill its memory.
+The parameters in a hash set the work of each login.  All tenants share the processes that verify hashes, so one hash
+may take about a second of a processor and a bounded amount of memory.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SCHEMES: Final = (
     "SSHA",
     "CRYPT",
 )
-#: No hash, and the cheapest to check: only who runs the host may write it, by mail_account.
+#: Not hashed, and the cheapest to verify: accepted from the operator alone, by mail_account.
 _PLAIN: Final = "PLAIN"
 
 _HASH: Final = re.compile(r"\{([A-Z0-9-]+)\}([!-~]{1,1000})\Z")
 
 _MOST_ROUNDS: Final = 1_000_000
-_MOST_BCRYPT: Final = 14  # as a power of two
-#: KiB; Dovecot's processes that check passwords have to have more.
+_MOST_BCRYPT: Final = 14  # log2 of the rounds
+#: KiB.  Dovecot's processes that verify passwords must be allowed more.
 MOST_MEMORY: Final = 262_144
-_MOST_PASSES: Final = 1_048_576  # KiB, of all passes together
+_MOST_PASSES: Final = 1_048_576  # KiB: memory times passes
 
-# crypt(3) writes the hash anew and compares the texts, so each has to be as it writes it: lengths, and last letters,
-# whose bits are not all used.
+# crypt(3) computes the hash anew and compares the texts, so each hash must be in crypt's own spelling: its lengths, and
+# last letters whose unused bits are zero.
 _C64: Final = "[./0-9A-Za-z]"
 _DES: Final = rf"{_C64}{{12}}[.26AEIMQUYcgkosw]"
 _MD5: Final = rf"\$1\${_C64}{{0,8}}\${_C64}{{21}}[./01]"
@@ -56,7 +56,7 @@ _SHA_CRYPT: Final = re.compile(
     r"\$(?:5|(6))\$(?:rounds=([1-9][0-9]{3,8})\$)?[^$:;*!\\]{0,16}\$"
     rf"(?(1){_C64}{{85}}[./01]|{_C64}{{42}}[./0-9A-D])\Z"
 )
-# yescrypt up to eight times Debian's default; its salt is in groups of four letters.
+# yescrypt up to eight times Debian's default cost; its salt is in groups of four letters.
 _YESCRYPT: Final = (
     rf"\$g?y\$j[7-9A-C]T\$(?:{_C64}{{4}})*(?:{_C64}[./01]|{_C64}{{2}}[./0-9A-D])?\${_C64}{{42}}[./0-9A-D]"
 )
@@ -75,12 +75,15 @@ _DIGESTS: Final = {
     "SCRAM-SHA-1": "sha1",
     "SCRAM-SHA-256": "sha256",
 }
-#: Other names of what CRYPT stands for too.
+#: Schemes that CRYPT covers too.
 _CRYPTS: Final = {"MD5-CRYPT": re.compile(rf"{_MD5}\Z"), "DES-CRYPT": re.compile(rf"{_DES}\Z")}
 
 
 def password_hash(text: str, may_be_plain: bool = False) -> str:
-    """A hash with its scheme in braces, as Dovecot writes it, or ValueError; the message does not show it."""
+    """`text` as Dovecot writes it: the scheme in braces, then the hash.
+
+    Raises: ValueError if it is not accepted; the message does not show it.
+    """
     match = _HASH.match(text)
     if match and match[1] == _PLAIN:
         if may_be_plain:
@@ -103,12 +106,12 @@ def password_hash(text: str, may_be_plain: bool = False) -> str:
 
 
 def _is_known(scheme: str, hashed: str) -> bool:
-    """Whether some password has this hash, and Dovecot finds that out at a bounded cost."""
+    """Whether a password can have this hash, and Dovecot verifies it at a bounded cost."""
     if scheme in ("ARGON2ID", "ARGON2I"):
         return _is_argon2(hashed)
     if scheme == "PBKDF2":
         found = _PBKDF2.match(hashed)
-        # Of no rounds at all every password has the same hash.
+        # With no rounds every password has the same hash.
         return found is not None and 0 < int(found[1]) <= _MOST_ROUNDS
     if scheme.startswith("SCRAM"):
         return _is_scram(scheme, hashed)
@@ -122,7 +125,7 @@ def _is_argon2(hashed: str) -> bool:
     if found is None:
         return False
     memory, passes, lanes = map(int, found.groups()[:3])
-    # It is written without padding.
+    # The text has no padding; b64decode wants it.
     sizes = [_bytes_in(text + "=" * (-len(text) % 4)) for text in found.groups()[3:]]
     return (
         8 * lanes <= memory <= MOST_MEMORY
@@ -140,7 +143,7 @@ def _is_scram(scheme: str, hashed: str) -> bool:
 
 
 def _is_crypt(scheme: str, hashed: str) -> bool:
-    """Dovecot hands all to crypt(3), which looks at the hash alone, but BLF-CRYPT's only if they are bcrypt's."""
+    """Dovecot gives all these to crypt(3), which reads the method from the hash, and BLF-CRYPT only if it is bcrypt."""
     if found := _BCRYPT.match(hashed):
         return int(found[1]) <= _MOST_BCRYPT
     if scheme == "BLF-CRYPT":
@@ -151,7 +154,7 @@ def _is_crypt(scheme: str, hashed: str) -> bool:
 
 
 def _bytes_in(text: str) -> int:
-    """How many bytes are in this base64; none if it is not written as an encoder writes it."""
+    """How many bytes this base64 encodes; 0 if no encoder would write it so."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except ValueError:
@@ -173,7 +176,7 @@ def _crypt(plain: str, text: str) -> bool:
     crypt = ctypes.CDLL("libcrypt.so.1").crypt
     crypt.restype, crypt.argtypes = ctypes.c_char_p, (ctypes.c_char_p, ctypes.c_char_p)
     made = crypt(plain.encode(), text.encode())
-    # What it cannot hash it answers with a star.
+    # crypt answers with a star if it cannot hash.
     return made is not None and not made.startswith(b"*") and hmac.compare_digest(made, text.encode())
 
 
@@ -212,12 +215,15 @@ _CHECKS: Final[dict[str, Callable[[str, str], bool]]] = {
 
 
 def matches(plain: str, hashed: str | None) -> bool:
-    """Whether `hashed`, in any scheme that `password_hash` lets through, is of `plain`.  ImportError without argon2."""
+    """Whether `hashed`, in a scheme that `password_hash` accepts, is a hash of `plain`.
+
+    Raises: ImportError without argon2.
+    """
     match = _HASH.match(hashed or "")
-    # A zero byte no mail program can send, and crypt(3) would not look at what comes after it.
+    # No mail program can send a zero byte, and crypt(3) would ignore all after it.
     if match is None or match[1] not in _CHECKS or "\0" in plain:
         return False
     try:
         return _CHECKS[match[1]](plain, match[2])
-    except (ValueError, OverflowError):  # it is none of its scheme
+    except (ValueError, OverflowError):  # malformed for its scheme
         return False

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain passwords to Dovecot's hashes, and fingerprints that tell an unchanged one without hashing.
+"""Plain passwords to Dovecot's hashes, and fingerprints that recognize an unchanged password without hashing.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -37,7 +37,7 @@ _NAMED_IN_ERRORS: Final = 10
 def settle(changes: Iterable[AccountChange], key: bytes, legacy_keys: str = legacy.KEYS) -> None:
     """Hash every plain password among `changes` into its columns, and encrypt those that APOP needs.
 
-    DirectoryError when `legacy_keys` has no key for these; ImportError without python3-argon2 or
+    Raises: DirectoryError if `legacy_keys` has no key for these; ImportError without python3-argon2 or
     python3-cryptography.
     """
     changes = list(changes)
@@ -51,7 +51,7 @@ def settle(changes: Iterable[AccountChange], key: bytes, legacy_keys: str = lega
 
 
 def _settle_secrets(changes: list[AccountChange], path: str) -> None:
-    """A secret never outlives the password it belongs to: whatever sets one sets or clears the other."""
+    """Set or clear the secret with each password, so that no secret outlives its password."""
     recoverable = [change for change in changes if change.plain is not None and change.recoverable]
     for change in changes:
         if change.plain is not None or "password" in change.fields:
@@ -69,18 +69,18 @@ def _settle_secrets(changes: list[AccountChange], path: str) -> None:
 
 
 def hash_all(plains: Iterable[str]) -> list[str]:
-    """Dovecot's `{ARGON2ID}…` of each password, on all processors."""
+    """Dovecot's `{ARGON2ID}…` of each password, computed on all processors."""
     plains = list(plains)
     if not plains:
         return []
     hasher = _hasher()
-    # The library releases Python's lock while it hashes, so threads are enough.
+    # The library releases Python's lock while it hashes, so threads suffice.
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         return [_SCHEME + hashed for hashed in pool.map(hasher.hash, plains)]
 
 
 def verify(plain: str, hashed: str) -> bool:
-    """Whether `hashed` is an ARGON2ID hash of `plain`; False for every other scheme, which cannot be told."""
+    """Whether `hashed` is an ARGON2ID hash of `plain`; False for any other scheme."""
     from argon2.exceptions import InvalidHash, VerificationError
 
     if not hashed.startswith(_SCHEME):
@@ -92,7 +92,7 @@ def verify(plain: str, hashed: str) -> bool:
 
 
 def fingerprint(plain: str, key: bytes) -> str:
-    """`<salt>$<HMAC-SHA256>` in hex; useless without the host's key."""
+    """`<salt>$<HMAC-SHA256>` in hex; without the host's key it tells nothing."""
     salt = secrets.token_hex(8)
     return f"{salt}${_digest(plain, salt, key)}"
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the settings of a plan are written, those of single values among them; as in `syntax`.
+"""How the values of plan keys are written; single values are in `syntax`.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -62,7 +62,7 @@ def _off_or_duration(value: object) -> int | None:
 
 
 def _pop_before_smtp(value: object) -> int | dict[str, Any] | None:
-    """Seconds, where a login opens relaying for its own senders; else a mapping of `for` and `senders`."""
+    """Seconds if a login may relay with its own senders; else a mapping of `for` and `senders`."""
     if not isinstance(value, Mapping):
         return _off_or_duration(value)
     written = mapping(value, ("for", "senders"))
@@ -122,7 +122,7 @@ def _retention(value: object) -> dict[str, int]:
 
 
 def _limits(direction: str | None) -> Callable[[object], list[dict[str, Any]]]:
-    """What reads a list of limits of what is sent or received; None: of an account, which stop its sending only."""
+    """The reader of a list of limits in `direction`; None: of one account, whose pauses stop its sending alone."""
 
     def limits(value: object) -> list[dict[str, Any]]:
         if value is None:
@@ -133,9 +133,9 @@ def _limits(direction: str | None) -> Callable[[object], list[dict[str, Any]]]:
 
 
 def host_limits(direction: str, value: object) -> list[dict[str, Any]]:
-    """Limits of all that a host sends or receives; a pause stops no other direction unless it says so.
+    """Limits of all that a host sends or receives; a pause stops the other direction only if the limit says so.
 
-    The ValueError begins with what comes after the name of the setting.
+    Raises: ValueError with a message that continues the setting's name.
     """
     try:
         items = [] if value is None else _limit_items(value)
@@ -158,7 +158,7 @@ def _limit_items(value: object) -> Sequence[object]:
 
 
 def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[str, Any]:
-    """One limit; `paused` is what a pause stops that does not say it."""
+    """One limit; `paused` has the directions that a pause stops by default."""
     keys = (*LIMIT_UNITS, "per", "pause", *(("pause_applies_to",) if direction else ()))
     written = mapping(value, keys, former_names.LIMIT if direction else None)
     units = [unit for unit in LIMIT_UNITS if unit in written]
@@ -171,7 +171,7 @@ def _limit(value: object, direction: str | None, paused: Sequence[str]) -> dict[
         raise ValueError(f"pause: {shown(written['pause'])} is not from 1s to {LONGEST_PAUSE // 3600}h")
     limit: dict[str, Any] = {units[0]: count(written[units[0]]), "per": _period(written["per"]), "pause": pause}
     if direction:
-        # Without a pause it is too much of what is counted, and no reason to stop anything else.
+        # Without a pause only what is counted is rejected: another direction makes no sense.
         directions = written.get("pause_applies_to", paused)
         limit["pause_applies_to"] = [direction] if pause is None else _directions(directions)
     return limit
@@ -197,7 +197,7 @@ def _bulk_mail(value: object) -> dict[str, Any] | None:
     written = mapping(value, (*BULK_MAIL_COUNTS, "per", "action"), "bulk_mail")
     counts = {key: no_limit_or(count)(written.get(key)) for key in BULK_MAIL_COUNTS}
     if "recipients_per_content_received" not in written:
-        # MV-5: sent or received.
+        # MV-5: the received count defaults to the sent one.
         counts["recipients_per_content_received"] = counts["recipients_per_content"]
     if set(counts.values()) == {None}:
         raise ValueError(f"there is nothing to count: {', '.join(BULK_MAIL_COUNTS)}")
@@ -212,7 +212,10 @@ def _bulk_mail(value: object) -> dict[str, Any] | None:
 
 
 def mapping(value: object, keys: Sequence[str], place: str | None = None) -> Mapping[str, Any]:
-    """A mapping with no other keys; `place` is where former names of them stood.  Raises: ValueError."""
+    """A mapping with no keys but `keys`; `place` is the place of their former names.
+
+    Raises: ValueError if it has others.
+    """
     written = value if isinstance(value, Mapping) else None
     if written is None:
         raise ValueError(f"{shown(value)} is not a mapping of {', '.join(keys)}")
@@ -229,7 +232,7 @@ def _names(written: Mapping[str, Any]) -> str:
 
 
 def _host_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
-    """What also reads null, for what a setting of the host says; not 0, which Dovecot takes for no limit."""
+    """A reader that takes null too, for the host's own setting; not 0, which Dovecot reads as no limit."""
 
     def limit(value: object) -> int | None:
         if value is None:
@@ -274,14 +277,20 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
 
 
 def plan_setting(key: str, value: object) -> Any:
-    """The normal form of one plan key's value."""
+    """The normal form of one plan key's value.
+
+    Raises: ValueError if the value is not allowed.
+    """
     if key not in _PLAN_SETTINGS:
         raise ValueError(former_names.answer(former_names.PLAN, key, value) or unknown_key(tuple(_PLAN_SETTINGS)))
     return _PLAN_SETTINGS[key](value)
 
 
 def plan_settings(settings: Mapping[str, object]) -> dict[str, Any]:
-    """All of a plan's or an override's keys; the ValueError names the first key that is wrong."""
+    """The normal forms of all keys of a plan or of overrides.
+
+    Raises: ValueError that names the first wrong key.
+    """
     result = {}
     for key, value in settings.items():
         try:

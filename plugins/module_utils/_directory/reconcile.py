@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to change for the directory to be as it is declared.  Pure: nothing is read or written.
+"""The changes that make the directory as declared.  Pure: reads and writes nothing.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -21,7 +21,7 @@ from .reconcile_domains import move_and_rename_domains, still_lead_there
 from .reconcile_tenants import reconcile_settings, release_domains
 from .rows import GATE, MODULE, OPERATOR, Current
 
-#: A run closes at most this many accounts, and at most this share of those in its scope, unasked.
+#: Without confirmation a run closes at most this many accounts, and at most this share of those in its scope.
 CLOSING_LIMIT_ACCOUNTS: Final = 10
 CLOSING_LIMIT_PERCENT: Final = 2
 
@@ -31,8 +31,9 @@ _NAMED_IN_ERRORS: Final = 10
 def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
     """The changes that bring `current` to `desired`, inside `options.scope`.
 
-    `current` holds at least the tenants in scope and those that `unloaded_targets` asks for.
-    BadInputError lists everything that stands against it; DirectoryError: it would close too many.
+    `current` holds at least the tenants in scope and those that `unloaded_targets` returns.
+
+    Raises: BadInputError with every mistake; DirectoryError if the run would close too many accounts.
     """
     declared = {name: tenant for name, tenant in desired.tenants.items() if options.scope.has_tenant(name)}
     desired = Desired(desired.plans, declared)
@@ -62,11 +63,11 @@ def reconcile(current: Current, desired: Desired, options: Options) -> Changes:
 
 
 def _limit_closing(current: Current, options: Options, changes: Changes) -> None:
-    """Closing is undone by hand, account by account: many at once have to be meant."""
+    """Refuse to close many accounts at once without confirmation: an operator reopens them one by one."""
     closing = changes.of("close")
     there = sum(options.scope.has_tenant(row.tenant) for row in current.accounts.values())
     limit = CLOSING_LIMIT_ACCOUNTS
-    # Naming a tenant to close it always means all of it.
+    # Whoever names a tenant to close it means all its accounts.
     if not options.explicit:
         limit = min(limit, max(1, -(-there * CLOSING_LIMIT_PERCENT // 100)))
     if len(closing) <= limit or len(closing) == options.expect_closed:
@@ -81,14 +82,14 @@ def _limit_closing(current: Current, options: Options, changes: Changes) -> None
 
 
 def _named(addresses: Iterable[str]) -> str:
-    """The first of `addresses`, and how many more there are."""
+    """The first few of `addresses`, and how many more there are."""
     ordered = sorted(addresses)
     more = len(ordered) - _NAMED_IN_ERRORS
     return ", ".join(ordered[:_NAMED_IN_ERRORS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
-    """A warning of the addresses that no file declares any more and that work all the same."""
+    """A warning of the addresses that no file declares any more but that still work."""
     left = [name for name in changes.undeclared if name in addresses.stay or name in addresses.stay_aliases]
     if not left:
         return []
@@ -100,7 +101,7 @@ def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
 
 
 def _without_password(current: Current, desired: Desired, changes: Changes) -> list[str]:
-    """The declared accounts whose owner would log in, and cannot by any password."""
+    """The declared accounts that may log in but have no password."""
     changed = {change.address: change for change in changes.accounts}
     found = []
     for tenant in desired.tenants.values():
@@ -109,7 +110,7 @@ def _without_password(current: Current, desired: Desired, changes: Changes) -> l
             row = change.row if change else current.accounts.get(account.address)
             gets_one = change is not None and (change.plain is not None or "password" in change.fields)
             goes_to = account.forward if account.forward is not UNSET or row is None else row.forward
-            # Who has all mail sent on has nothing to log in for.
+            # If all mail is forwarded, the account needs no login.
             reads = not (isinstance(goes_to, Forward) and not goes_to.keep)
             if account.state == "active" and reads and not gets_one and (row is None or row.password is None):
                 found.append(account.address)
@@ -128,7 +129,7 @@ def no_password(changes: Changes) -> str:
 
 
 def _closed(options: Options, changes: Changes) -> list[str]:
-    """A warning of the accounts that are closed though nobody named them one by one."""
+    """A warning of accounts that the run closes though no caller named each of them."""
     closing = [change.address for change in changes.of("close")]
     if not closing or options.explicit:
         return []
@@ -136,7 +137,7 @@ def _closed(options: Options, changes: Changes) -> list[str]:
 
 
 def _without_secret(current: Current, options: Options, changes: Changes) -> list[str]:
-    """A warning of the accounts in scope whose plan has APOP, and that no secret lets in by it."""
+    """A warning of accounts in scope whose plan has legacy_auth but that have no secret for APOP."""
     scope, settings = options.scope, changes.settings
     tenants = {name for name in settings.tenants if scope.has_tenant(name) and settings.legacy_auth(name)}
     if not tenants:
@@ -169,16 +170,19 @@ def _without_secret(current: Current, options: Options, changes: Changes) -> lis
 
 
 def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldOrder | None:
-    """What of `order` is not so yet; DirectoryError if it would end what the gate stopped."""
+    """The part of `order` that is not done yet.
+
+    Raises: DirectoryError if it would lift a hold of the gate.
+    """
     if order is None:
         return None
-    # A renamed or restored account brings its holds along.
+    # The holds of a renamed or restored account stay with it.
     rows = [change.row for change in changes.accounts if change.row and change.address == order.address]
     row = current.accounts.get(order.address or "")
     ids = {account.id for account in [*rows, *([row] if row else [])]}
     mine = [hold for hold in current.holds if hold.account_id in ids or (order.tenant and hold.tenant == order.tenant)]
     for hold in mine:
-        # Counters in Valkey and mail in the queue belong to it, of which the directory knows nothing.
+        # Such a hold has counters in Valkey and mail in the queue, which only the gate's own command clears.
         if hold.origin == GATE and hold.scope in order.release:
             raise DirectoryError(
                 f"{order.address}: release: {hold.scope}: the gate stopped it ({hold.reason}). Nothing was changed. "

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one account has, against what is declared for it.
+"""Compares one account with its declaration.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-State and quota are the operator's: what is not declared is the default.  Password, forwarding and
-auto-reply are the user's: a file enforces them while it declares them and then hands them back, so what a file
-last set is remembered.  Modules set them once and remember nothing.
+State and quota belong to the operator: an attribute that is not declared gets its default.  Password, forwarding and
+auto-reply belong to the user: a run enforces them while a file declares them and then leaves them to the user, so the
+directory remembers what a file set last.  Modules set them once and the directory remembers nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Differences(NamedTuple):
 
     fields: dict[str, Any]
     plain: str | None
-    enforced: bool  # the plain password stays enforced
+    enforced: bool  # later runs enforce the plain password again
 
     def __bool__(self) -> bool:
         return bool(self.fields) or self.plain is not None
 
     def users_own(self, row: AccountRow) -> bool:
-        """Whether all of it is the user's own, and nothing of it enforced by a file."""
+        """Whether only the user's own attributes change, and no file enforces them."""
         password = self.plain is not None or "password" in self.fields
         free = not (password and row.password_applied is not None)
         free &= not ("forward_to" in self.fields and row.forward_applied is not None)
@@ -42,12 +42,12 @@ class Differences(NamedTuple):
 
 
 def lacks_secret(row: AccountRow, keys: frozenset[str]) -> bool:
-    """Whether `row`, of a tenant with legacy_auth, has no secret under one of `keys` and could have one."""
+    """Whether `row`, of a tenant with legacy_auth, has no secret under one of `keys`; False without keys."""
     return bool(keys) and row.secret_key not in keys
 
 
 def compare(row: AccountRow, account: Account, options: Options, legacy_auth: bool = False) -> Differences:
-    """What has to change for `row` to be as `account` declares it, in a tenant with `legacy_auth` or without."""
+    """What has to change in `row` to be as `account` declares; `legacy_auth`: of the tenant's plan."""
     fields: dict[str, Any] = {}
     if row.state != account.state:
         fields["state"] = account.state
@@ -89,7 +89,7 @@ def _autoreply(row: AccountRow, account: Account, remember: bool, fields: dict[s
 
 
 def _password(row: AccountRow, account: Account, options: Options, fields: dict[str, Any]) -> str | None:
-    """Add what a declared hash changes to `fields`, or return the plain password to set."""
+    """Add the changes of a declared hash to `fields`, or return the plain password to set."""
     remember = options.origin == INVENTORY
     if account.password_hash is not None:
         if row.password != account.password_hash:

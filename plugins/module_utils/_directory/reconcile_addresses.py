@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reconcile, second half: accounts and aliases.
+"""Reconcile, second part: accounts and aliases.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-An account that is declared in another domain than before is another account: mailboxes move only by
-`renamed_from`, inside one domain.
+An account that is declared in another domain than before is a new account: only `renamed_from` moves a mailbox, and
+only inside one domain.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .changes import AccountChange, Action, AliasChange, Changes, Options
 from .model import Account, Alias, Desired, Tenant
 from .problems import Problem
 from .reconcile_account import Differences, compare
-from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current, nobody
+from .rows import INVENTORY, PANEL, AccountRow, AliasRow, Current, new_account_row
 from .rules_of_items import path
 
 
 def _ring(account: Account, takers: Mapping[str, Account]) -> list[Account]:
-    """The accounts that get each other's names, `account` among them; none if the last name in the row is free."""
+    """The accounts that exchange names, `account` among them; empty if the last one takes a name that is free."""
     ring = [account]
     while (taker := takers.get(ring[-1].address)) not in (None, account):
         ring.append(taker)
@@ -30,9 +30,9 @@ def _ring(account: Account, takers: Mapping[str, Account]) -> list[Account]:
 
 
 class Addresses:
-    """One run's view of the addresses; `reconcile` fills `changes` and `problems`.
+    """The addresses of one run; `reconcile` fills `changes` and `problems`.
 
-    `stay` and `stay_aliases` are the rows that no declaration matched and that nevertheless remain.
+    `stay` and `stay_aliases` are the rows that no declaration matched and that remain.
     """
 
     def __init__(self, current: Current, desired: Desired, options: Options, changes: Changes) -> None:
@@ -46,10 +46,10 @@ class Addresses:
         self._tenants = {
             tenant.name: tenant
             for tenant in desired.tenants.values()
-            # A panel keeps the addresses of its tenants to itself.
+            # The addresses of a tenant that a panel manages are not changed by files.
             if tenant.addresses_managed_by == INVENTORY or options.origin != INVENTORY
         }
-        self._swapped: set[str] = set()  # addresses that others have whose names they get
+        self._swapped: set[str] = set()  # addresses of accounts that exchange names
         self._new: list[tuple[Tenant, Account]] = []
         self._new_aliases: list[tuple[Tenant, Alias]] = []
 
@@ -73,7 +73,7 @@ class Addresses:
             self._create_alias(tenant, alias)
 
     def _live(self) -> dict[str, AccountRow]:
-        """The accounts by the address they will have: renamed ones by their new one."""
+        """The accounts by the address that they will have after renaming."""
         renamed: dict[str, AccountRow] = {}
         for tenant in self._tenants.values():
             takers = {
@@ -92,9 +92,9 @@ class Addresses:
         return live | renamed
 
     def _becomes(self, tenant: Tenant, account: Account, takers: Mapping[str, Account]) -> bool:
-        """Whether a run has to rename an account to `account`: not once it has, whoever has the old address by then.
+        """Whether a run must rename an account to `account`; an earlier run may have done it.
 
-        `takers` are the tenant's accounts that are renamed, by their old addresses.
+        `takers` are the tenant's renamed accounts, by their old addresses.
         """
         row = self._current.accounts.get(f"{account.renamed_from}@{account.domain}")
         if ring := _ring(account, takers):
@@ -103,14 +103,14 @@ class Addresses:
         if row is None or row.tenant != tenant.name or not self._scope.has_account(account.address):
             return False
         if account.address not in self._current.accounts:
-            # A closed mailbox of the new name is a question to the operator, and its answer comes first.
+            # A closed mailbox of the new name needs the operator's decision first.
             return (tenant.name, account.address) not in self._current.closed or account.restore is False
-        # Who has the new name has to leave it first.
+        # The holder of the new name must be renamed first.
         taker = takers.get(account.address)
         return taker is not None and self._becomes(tenant, taker, takers)
 
     def _swap(self, tenant: Tenant, account: Account, ring: list[Account]) -> bool:
-        """Whether accounts that get each other's names still have their own; new ones have no others."""
+        """Whether accounts that exchange names still have their old ones; False if all are new."""
         rows = [self._current.accounts.get(other.address) for other in ring]
         done = [
             row is not None and row.swapped_from == other.renamed_from for row, other in zip(rows, ring, strict=True)
@@ -133,11 +133,11 @@ class Addresses:
         return row is None or row.state == "closed"
 
     def _is_ours(self, origin: str) -> bool:
-        # What a panel made comes along when its tenant is handed back to the files.
+        # Addresses that a panel made come along when the tenant is handed back to the files.
         return origin == self._options.origin or (origin == PANEL and self._options.origin == INVENTORY)
 
     def _accounts(self, tenant: Tenant, live: dict[str, AccountRow]) -> list[int]:
-        """Compare a tenant's declared accounts; the ids of those that exist."""
+        """Compare a tenant's declared accounts; returns the ids of those that exist."""
         matched = []
         legacy_auth = self._changes.settings.legacy_auth(tenant.name)
         for address, account in tenant.accounts.items():
@@ -157,7 +157,7 @@ class Addresses:
 
     def _compare(self, row: AccountRow, account: Account, legacy_auth: bool = False) -> Differences:
         found = compare(row, account, self._options, legacy_auth)
-        # Files say it of all accounts at once; a module knows of one.
+        # Files declare both accounts of a swap; a module declares only one.
         swapped_from = account.renamed_from if account.address in self._swapped else None
         if self._options.origin == INVENTORY and row.swapped_from != swapped_from:
             found.fields["swapped_from"] = swapped_from
@@ -176,7 +176,7 @@ class Addresses:
         self._add("change", tenant.name, account, row, found)
 
     def _aliases(self, tenant: Tenant) -> list[str]:
-        """Compare a tenant's declared aliases; the addresses of those that exist."""
+        """Compare a tenant's declared aliases; returns the addresses of those that exist."""
         matched = []
         for address, alias in tenant.aliases.items():
             if not self._scope.has_alias(address):
@@ -196,7 +196,7 @@ class Addresses:
         return matched
 
     def _unmatched(self, address: str, row: AccountRow) -> None:
-        """An account nobody declares: closed with its tenant or by purge, else reported."""
+        """Close an account that is not declared, if its tenant closes or `purge` is set; else report it."""
         if self._scope.has_tenant(row.tenant) and self._scope.settings and self._is_closed(row.tenant):
             self._close(row)
             return
@@ -212,7 +212,7 @@ class Addresses:
         self.stay[address] = row
 
     def _unmatched_alias(self, address: str, row: AliasRow) -> None:
-        """An alias nobody declares goes, unless the whole file it stood in is missing."""
+        """Remove an alias that is not declared, unless its whole file is missing."""
         owner = self._current.alias_tenant(row)
         if owner not in self._changes.settings.tenants:
             self._remove_alias(owner, row)
@@ -241,7 +241,7 @@ class Addresses:
                 tenant.name,
                 account,
                 None,
-                self._compare(nobody(account.local_part, account.domain), account),
+                self._compare(new_account_row(account.local_part, account.domain), account),
             )
         elif account.restore:
             legacy_auth = self._changes.settings.legacy_auth(tenant.name)

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reconcile, before anything else: domains that get another tenant or name, with everything in them.
+"""Reconcile, first of all: domains that get another tenant or another name, with everything in them.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The rest of a run sees the directory as if the domains had always been called what they are called now, and always been
-their tenant's, so that no account looks new or gone.
+The rest of a run sees the directory as if these domains had always had their new names and tenants, so no account looks
+new or gone.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _DAY = 86400
 
 @dataclass
 class Renaming:
-    """What a run moves and renames; `current` is the directory with that done."""
+    """The moves and renames of a run; `current` is the directory with them done."""
 
     current: Current
     moves: list[DomainMove] = field(default_factory=list)
     renames: list[DomainRename] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    unmovable: bool = False  # `problems` has why; nothing else can be said about such a domain's addresses
+    unmovable: bool = False  # `problems` has the reason; addresses of such a domain are not checked further
 
 
 def move_and_rename_domains(current: Current, desired: Desired, options: Options) -> Renaming:
-    """Find every domain that is a declared one's `moved_from`'s, or has the name of its `renamed_from`.
+    """Find every domain that a declared domain's `moved_from` or `renamed_from` refers to.
 
-    What is done already is neither moved nor renamed.
+    Moves and renames that were done before are left out.
     """
     result = Renaming(current)
     if not options.scope.settings:
@@ -56,7 +56,7 @@ def move_and_rename_domains(current: Current, desired: Desired, options: Options
 
 
 def former_domains(current: Current, settings: Settings) -> dict[str, str]:
-    """What renamed domains are called now, by their former names that still take mail."""
+    """Present names of renamed domains, by their former names that still take mail."""
     return {
         row.name: row.domain
         for row in current.former_domains.values()
@@ -65,7 +65,7 @@ def former_domains(current: Current, settings: Settings) -> dict[str, str]:
 
 
 def end_former_domains(current: Current, desired: Desired, options: Options, changes: Changes) -> list[Problem]:
-    """Forget the former names whose time is over or that their tenant uses anew; what is wrong about the others."""
+    """Drop former names that have expired or that their tenant uses anew; returns the problems with the others."""
     problems: list[Problem] = []
     takers = {name: (tenant, domain) for tenant in desired.tenants.values() for name, domain in tenant.domains.items()}
     new = {rename.before for rename in changes.renamed_domains}
@@ -83,7 +83,7 @@ def end_former_domains(current: Current, desired: Desired, options: Options, cha
 
 
 def still_lead_there(current: Current, changes: Changes) -> list[str]:
-    """Warnings of what leads from a tenant to a domain that another one has now."""
+    """Warnings of a tenant's targets in domains that another tenant has now."""
     found = []
     for move in changes.moved_domains:
         left = changes.settings.tenants.get(move.before)
@@ -103,7 +103,7 @@ def still_lead_there(current: Current, changes: Changes) -> list[str]:
 
 
 def _targets(current: Current, changes: Changes, tenant: str) -> list[tuple[str, str]]:
-    """What the aliases and forwards of a tenant lead to once a run is through."""
+    """Targets of a tenant's aliases and forwards after the run, each with the address that has it."""
     goes_to = {
         alias.address: tuple(alias.targets)
         for alias in current.aliases.values()
@@ -120,7 +120,7 @@ def _targets(current: Current, changes: Changes, tenant: str) -> list[tuple[str,
 
 
 def _move_all(desired: Desired, result: Renaming) -> None:
-    """Find the moves; both tenants have to say it, and both have to be in the run."""
+    """Find the moves; both tenants must declare them, and both must be in the run."""
     current = result.current
     refused = set()
     for tenant in desired.tenants.values():
@@ -146,7 +146,7 @@ def _move_all(desired: Desired, result: Renaming) -> None:
 
 
 def _not_taken(current: Current, desired: Desired, said: set[str]) -> Iterator[Problem]:
-    """What is wrong with domains that a tenant gives away and nobody takes; not with those that are `said`."""
+    """Problems of domains that one tenant gives away and no other takes, but for those in `said`."""
     for tenant in desired.tenants.values():
         for moved in tenant.moved_to.values():
             row = current.domains.get(moved.name)
@@ -159,7 +159,7 @@ def _not_taken(current: Current, desired: Desired, said: set[str]) -> Iterator[P
 
 
 def _not_movable(current: Current, desired: Desired, taker: Tenant, domain: Domain, row: DomainRow) -> str:
-    """Why a domain cannot pass to `taker`; nothing if it can."""
+    """Why a domain cannot move to `taker`; empty if it can."""
     source = desired.tenants.get(row.tenant)
     if row.tenant != domain.moved_from:
         return f"{domain.name} is a domain of tenant {row.tenant}, not of {domain.moved_from}"
@@ -210,7 +210,7 @@ def _rename(current: Current, tenant: Tenant, domain: Domain, old: str, result: 
         elif after is None:
             result.warnings.append(f"domain {domain.name}: there is no {old} that it could come from; it starts empty")
     elif old in tenant.domains:
-        pass  # which rules.check says
+        pass  # rules_of_items reports it
     elif after is not None:
         owner = "" if after.tenant == tenant.name else f" (tenant {after.tenant})"
         message = (
@@ -226,7 +226,7 @@ def _renamed(current: Current, renames: list[DomainRename]) -> Current:
     """`current` with `renames` done."""
     names = {rename.before: rename.after for rename in renames}
     former = [row._replace(domain=names.get(row.domain, row.domain)) for row in current.former_domains.values()]
-    # In the way of whoever else wants the old name in the same run.
+    # These block other tenants that want the old name in the same run.
     former += [FormerDomainRow(rename.before, rename.after, age=0) for rename in renames]
     domains = (row._replace(name=names.get(row.name, row.name)) for row in current.domains.values())
     tenants = {rename.tenant for rename in renames}
@@ -241,7 +241,7 @@ def _renamed(current: Current, renames: list[DomainRename]) -> Current:
             row = row._replace(targets=_addresses(row.targets, names))
         return row._replace(domain=names[row.domain]) if row.domain in names else row
 
-    # A domain may have been another tenant's once, whose closed mailboxes are still kept.
+    # Closed mailboxes of a former tenant of the domain stay with that tenant.
     closed = (account(row) if row.tenant in tenants else row for row in current.closed.values())
     return replace(
         current,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reconcile, first half: plans, tenants and the domains they own.
+"""Reconcile, first part: plans, tenants and their domains.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -20,9 +20,9 @@ from .rows import INVENTORY, MADE_BY, PANEL, Current, DomainRow, TenantRow
 def reconcile_settings(
     current: Current, desired: Desired, options: Options, renaming: Renaming
 ) -> tuple[Changes, list[Problem]]:
-    """The changes to plans, tenants and domains, and what is wrong with them.  `current` is that of `renaming`.
+    """The changes to plans, tenants and domains, and the problems with them.  `current` is that of `renaming`.
 
-    A domain that its tenant no longer has stays in `Changes.settings` until `release_domains`.
+    A domain that its tenant gives up stays in `Changes.settings` until `release_domains`.
     """
     final = Settings(dict(current.plans), dict(current.tenants), dict(current.domains))
     changes = Changes(
@@ -44,7 +44,7 @@ def reconcile_settings(
 
 
 def release_domains(current: Current, desired: Desired, options: Options, changes: Changes) -> list[Problem]:
-    """Remove, or pass on, the domains their tenants no longer have and in which no address is left."""
+    """Remove or pass on the domains that their tenants gave up and that have no address left."""
     if not options.scope.settings:
         return []
     left = [row for row in current.domains.values() if _given_up(row, desired)]
@@ -60,7 +60,7 @@ def release_domains(current: Current, desired: Desired, options: Options, change
         there = sorted(inhabitants[row.name])
         taker = wanted.get(row.name)
         if taker and taker[1].moved_from:
-            pass  # which move_and_rename_domains says
+            pass  # move_and_rename_domains reports it
         elif taker and closing[row.name]:
             message = (
                 f"has {len(closing[row.name])} mailboxes of tenant {row.tenant}, such as {closing[row.name][0]}, which "
@@ -158,7 +158,7 @@ def _way(origin: str) -> str:
 
 
 def _undeclared_tenant(current: Current, row: TenantRow, options: Options, changes: Changes) -> Problem | None:
-    """A file may just be missing: a tenant goes only when it is named, or closed with nothing left."""
+    """Close, remove or only report a tenant that is not declared: its file may be missing."""
     if row.origin != options.origin:
         if options.explicit:
             return Problem("", 0, row.name, f"tenant {row.name} was {MADE_BY[row.origin]}; {_way(row.origin)}")
@@ -191,7 +191,7 @@ def _domains(current: Current, desired: Desired, changes: Changes, problems: lis
             if row is None or row.tenant == tenant.name:
                 _set_domain(changes, row, after)
             elif domain.moved_from:
-                pass  # which move_and_rename_domains says
+                pass  # move_and_rename_domains reports it
             elif not _given_up(row, desired):
                 owner = current.tenants[row.tenant]
                 message = f"belongs to tenant {row.tenant}, {MADE_BY[owner.origin]}"
@@ -199,7 +199,7 @@ def _domains(current: Current, desired: Desired, changes: Changes, problems: lis
 
 
 def _given_up(row: DomainRow, desired: Desired) -> bool:
-    """Whether the tenant that has the domain declares it no longer."""
+    """Whether the domain's tenant no longer declares it."""
     owner = desired.tenants.get(row.tenant)
     return owner is not None and row.name not in owner.domains
 
@@ -220,7 +220,7 @@ def _domain_problem(tenant: Tenant, domain: Domain, message: str) -> Problem:
 
 
 def _move(row: DomainRow, tenant: Tenant, domain: Domain) -> str:
-    """How a domain passes on with its mailboxes."""
+    """The instruction by which a domain moves with its mailboxes."""
     return (
         f"To bring them along say moved_from: {row.tenant} here, and {domain.name}: {{moved_to: {tenant.name}}} "
         f"among the domains of {row.tenant}"
@@ -228,7 +228,7 @@ def _move(row: DomainRow, tenant: Tenant, domain: Domain) -> str:
 
 
 def _handed_over(current: Current, changes: Changes) -> list[Handover]:
-    """Who looks after the addresses of moved domains: their new tenant's files or panel."""
+    """Addresses of moved domains pass to their new tenant's files or panel."""
     found = []
     for move in changes.moved_domains:
         managers = [
@@ -242,7 +242,7 @@ def _handed_over(current: Current, changes: Changes) -> list[Handover]:
 
 
 def _inhabitants(current: Current, changes: Changes, domains: set[str]) -> dict[str, list[str]]:
-    """The addresses that stay in `domains`, once the run is through."""
+    """The addresses that stay in `domains` after the run."""
     gone: set[Any] = {change.row.address for change in changes.of("close") if change.row}
     gone |= {alias.address for alias in changes.aliases if alias.targets is None}
     there: dict[str, list[str]] = {domain: [] for domain in domains}

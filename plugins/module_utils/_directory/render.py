@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run's changes as two texts to compare: what was, and what will be.
+"""The changes of a run as two texts to compare: before and after.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Only what changes is in them.  No password ever is: a new one shows as new.
+They show only what changes, and never a password: a new one shows as new.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from .changes import AccountChange, Changes
 from .model import Forward
-from .rows import AccountRow, DomainRow, TenantRow, nobody
+from .rows import AccountRow, DomainRow, TenantRow, new_account_row
 
-#: Names of sections by what they list, in the order they are printed.
+#: Sections by what they list, in the order of the output.
 _SECTIONS: Final = ("plans", "tenants", "domains", "accounts", "aliases", "holds")
 
 _MASK: Final = "********"
@@ -140,7 +140,7 @@ def _enforced(in_force: bool) -> str:
 
 def _account_after(change: AccountChange) -> dict[str, Any]:
     fields, row = change.fields, change.row
-    now = _account(row or nobody(change.local_part, change.domain))
+    now = _account(row or new_account_row(change.local_part, change.domain))
     if "state" in fields:
         now["state"] = fields["state"]
     if "quota" in fields:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the directory holds, typed: one tuple a row.
+"""Rows of the directory, typed: one tuple each.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Tuples, because there may be hundreds of thousands and most of them are only compared.
+Tuples, because there may be hundreds of thousands and a run only compares most of them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, Final, NamedTuple
 
 from .model import UNSET, Autoreply, Forward, Unset
 
-#: What made a row.
+#: Origins of rows.
 INVENTORY: Final = "inventory"
 MODULE: Final = "module"
 PANEL: Final = "panel"
 
-#: Who placed a hold through the modules.
+#: Origin of holds that an operator places through the modules.
 OPERATOR: Final = "operator"
-#: Who stops an account because of bulk mail, and releases it.
+#: Origin of holds that the gate places because of bulk mail, and releases.
 GATE: Final = "gate"
-#: Who locked an account that was abused: `mailhosting lock`, whose holds `mailhosting unlock` lifts.
+#: Origin of holds that `mailhosting lock` places on an abused account and `mailhosting unlock` lifts.
 ABUSE: Final = "abuse"
 
 MADE_BY: Final = {
@@ -63,12 +63,12 @@ class FormerDomainRow(NamedTuple):
     """A row of directory.former_domain."""
 
     name: str
-    domain: str  # what it is called now
-    age: int  # seconds since it was renamed
+    domain: str  # its present name
+    age: int  # seconds since the rename
 
 
 class AccountRow(NamedTuple):
-    """An account with its address: its present one or, once closed, its last."""
+    """An account with its present address or, once closed, its last one."""
 
     id: int
     local_part: str
@@ -78,15 +78,15 @@ class AccountRow(NamedTuple):
     quota: int | None  # bytes; 0: no limit; None: the plan's
     origin: str  # empty once closed
     password: str | None
-    password_applied: bool | None  # None: no run enforces it; False: enforced, and changed by the user since
+    password_applied: bool | None  # None: no run enforces it; False: a run does, but the user has changed it since
     password_fingerprint: str | None
     forward_to: list[str] | None
     forward_keep: bool | None
-    forward_applied: dict[str, Any] | None  # as `forward_value` makes it; None: no run enforces it
-    autoreply: dict[str, Any] | None  # an `Autoreply`'s attributes
-    autoreply_applied: dict[str, Any] | None  # as `autoreply_value` makes it; None: no run enforces it
-    secret_key: str | None  # id of the key that its secret is under; None: it has no secret
-    swapped_from: str | None  # local part that a file says it was renamed from, where names were swapped
+    forward_applied: dict[str, Any] | None  # in the form of `forward_value`; None: no run enforces it
+    autoreply: dict[str, Any] | None  # attributes of an `Autoreply`
+    autoreply_applied: dict[str, Any] | None  # in the form of `autoreply_value`; None: no run enforces it
+    secret_key: str | None  # id of the key that encrypted its secret; None: it has no secret
+    swapped_from: str | None  # in a swap of names: the local part that its file gives as renamed_from
 
     @property
     def address(self) -> str:
@@ -105,8 +105,8 @@ class AccountRow(NamedTuple):
         )
 
 
-def nobody(local_part: str, domain: str) -> AccountRow:
-    """The row of an account that does not exist yet: everything declared differs from it."""
+def new_account_row(local_part: str, domain: str) -> AccountRow:
+    """The row of an account that does not exist yet: every declared attribute differs from it."""
     return AccountRow(
         id=0,
         local_part=local_part,
@@ -129,7 +129,7 @@ def nobody(local_part: str, domain: str) -> AccountRow:
 
 
 class AliasRow(NamedTuple):
-    """An alias; its tenant is its domain's."""
+    """An alias; its tenant is the tenant of its domain."""
 
     local_part: str
     domain: str
@@ -142,24 +142,24 @@ class AliasRow(NamedTuple):
 
 
 class HoldRow(NamedTuple):
-    """A row of directory.hold; one of `account_id` and `tenant` is None."""
+    """A row of directory.hold; either `account_id` or `tenant` is None."""
 
     account_id: int | None
     tenant: str | None
     scope: str
     reason: str
-    until: int | None  # seconds since 1970; None: until it is lifted
+    until: int | None  # seconds since 1970; None: until an operator lifts it
     origin: str
     in_force: bool = True
 
 
 def autoreply_value(autoreply: Autoreply | None) -> dict[str, Any]:
-    """`autoreply` as directory.account.autoreply_applied keeps it; empty for "no auto-reply"."""
+    """`autoreply` in the form of directory.account.autoreply_applied; empty for "no auto-reply"."""
     return asdict(autoreply) if autoreply else {}
 
 
 def forward_value(forward: Forward | None) -> dict[str, Any]:
-    """`forward` as directory.account.forward_applied keeps it; empty for "no forwarding"."""
+    """`forward` in the form of directory.account.forward_applied; empty for "no forwarding"."""
     return {"to": list(forward.to), "keep": forward.keep} if forward else {}
 
 
@@ -167,14 +167,14 @@ def forward_value(forward: Forward | None) -> dict[str, Any]:
 class Current:
     """The directory, or the part of it that was loaded.
 
-    Plans, tenants, domains, their former names and holds are always all there; `accounts`, `aliases` and `closed` are
-    those of the `loaded` tenants (None: all).
+    Plans, tenants, domains, former names of domains, and holds are always complete; `accounts`, `aliases` and `closed`
+    are those of the `loaded` tenants (None: all).
     """
 
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     domains: dict[str, DomainRow] = field(default_factory=dict)
-    former_domains: dict[str, FormerDomainRow] = field(default_factory=dict)  # some may have ended
+    former_domains: dict[str, FormerDomainRow] = field(default_factory=dict)  # some may have expired
     accounts: dict[str, AccountRow] = field(default_factory=dict)  # by address
     aliases: dict[str, AliasRow] = field(default_factory=dict)  # by address
     closed: dict[tuple[str, str], AccountRow] = field(default_factory=dict)  # restorable, by (tenant, address)
@@ -185,12 +185,12 @@ class Current:
         return self.domains[row.domain].tenant
 
     def present(self, domain: str) -> str:
-        """What a domain is called now."""
+        """The present name of a domain."""
         former = self.former_domains.get(domain)
         return former.domain if former and domain not in self.domains else domain
 
     def holder(self, address: str) -> str:
-        """What has `address`, for a message: `an account of tenant acme, made by a module`."""
+        """The owner of `address`, for a message: `an account of tenant acme, made by a module`."""
         account = self.accounts.get(address)
         if account is not None:
             return f"an account of tenant {account.tenant}, {MADE_BY[account.origin]}"
@@ -198,7 +198,7 @@ class Current:
         return f"an alias of tenant {self.alias_tenant(alias)}, {MADE_BY[alias.origin]}"
 
     def not_loaded(self, addresses: Iterable[str]) -> frozenset[str]:
-        """The tenants whose domains are among `addresses` and whose addresses were not loaded."""
+        """The tenants that own a domain in `addresses` and whose addresses were not loaded."""
         if self.loaded is None:
             return frozenset()
         rows = (self.domains.get(self.present(address.rpartition("@")[2])) for address in addresses)

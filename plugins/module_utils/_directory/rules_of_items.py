@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules that need more than one item to be seen: what contradicts what in a `Desired`.
+"""Rules between items: contradictions in a `Desired`.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The controller asks `check` about the files; the host asks again about the final state, in which
-items that no file declares have line 0 and are named by their key path alone.
+The controller checks the files with `check`.  The host checks the final state again, in which items that no file
+declares have line 0 and only their key path in messages.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .problems import Problem
 from .rules_of_loops import find_loops
 from .syntax import shown, size_text
 
-#: Addresses that no plan counts (VM-5): every domain has them.
+#: Local parts that no plan counts (VM-5): every domain has them.
 FREE_LOCAL_PARTS: Final = ("postmaster", "all")
 
 
 def check(desired: Desired, former: Mapping[str, str] | None = None) -> list[Problem]:
-    """Every contradiction in `desired`.  Time and memory grow with the number of items alone.
+    """Every contradiction in `desired`.  Time and memory grow linearly with the number of items.
 
-    `former` has the present names of domains by those they had; without it, as `renamed_from` says.
+    `former` has the present names of domains by their former ones; None: taken from `renamed_from`.
     """
     owners = owners_of_domains(desired)
     problems = [*_shared_domains(desired, owners), *_shared_hostnames(desired), *_renamed_domains(desired)]
@@ -44,12 +44,12 @@ def check(desired: Desired, former: Mapping[str, str] | None = None) -> list[Pro
 
 
 def check_moves(desired: Desired) -> list[Problem]:
-    """What is wrong with domains that move: two files have to say it of each.  `desired` has all there are."""
+    """Problems of domains that move between tenants: both files must declare it.  `desired` has all tenants."""
     problems = []
     for tenant in desired.tenants.values():
         for domain in tenant.domains.values():
             source = desired.tenants.get(domain.moved_from or "")
-            # A tenant that has ended has no file, and the directory knows what it had.
+            # A tenant without a file has ended; the host checks it against the directory.
             if source and (message := move_not_said(tenant, source, domain.name)):
                 problems.append(Problem(tenant.file, domain.line, f"domains.{domain.name}.moved_from", message))
         for moved in tenant.moved_to.values():
@@ -65,7 +65,7 @@ def check_moves(desired: Desired) -> list[Problem]:
 
 
 def move_not_said(taker: Tenant, source: Tenant, domain: str) -> str:
-    """What is said about a domain that `taker` has from `source`, unless that says so too."""
+    """The message if `taker` takes a domain from `source` and `source` does not declare that; else empty."""
     moved = source.moved_to.get(domain)
     if moved and moved.to == taker.name and source is not taker:
         return ""
@@ -92,7 +92,7 @@ def owners_of_domains(desired: Desired) -> dict[str, Tenant]:
 
 
 def not_owned(domain: str, tenant: Tenant, owner: Tenant | None) -> str:
-    """What is said about a domain that `tenant` uses and `owner`, if anybody, has."""
+    """The message for a domain that `tenant` uses and that belongs to `owner`, or to no tenant."""
     if message := is_renamed(domain, tenant) or is_moved(domain, tenant):
         return message
     if owner is None:
@@ -101,7 +101,7 @@ def not_owned(domain: str, tenant: Tenant, owner: Tenant | None) -> str:
 
 
 def is_renamed(domain: str, tenant: Tenant) -> str:
-    """What is said about a domain of `tenant` that is written by its old name; nothing about any other."""
+    """The message for a domain of `tenant` that is written by its former name; else empty."""
     for other in tenant.domains.values():
         if other.renamed_from == domain:
             return f"{shown(domain)} is renamed to {shown(other.name)} in {_file(tenant)}: write {other.name} here too"
@@ -109,7 +109,7 @@ def is_renamed(domain: str, tenant: Tenant) -> str:
 
 
 def is_moved(domain: str, tenant: Tenant) -> str:
-    """What is said about an address in a domain that `tenant` has given to another; nothing about any other."""
+    """The message for an address in a domain that `tenant` has given to another tenant; else empty."""
     moved = tenant.moved_to.get(domain)
     if moved is None:
         return ""
@@ -133,7 +133,7 @@ def _problem(tenant: Tenant, item: Account | Alias, rest: str, message: str) -> 
 
 
 def _place(tenant: Tenant, item: Account | Alias) -> str:
-    """Where another item is, for a message."""
+    """Where the other item is declared, for a message."""
     return f"{tenant.addresses_file}:{item.line}" if item.line else f"tenant {tenant.name}, in no file"
 
 
@@ -197,7 +197,7 @@ def _foreign_addresses(tenant: Tenant, owners: dict[str, Tenant]) -> Iterator[Pr
 
 
 def _duplicates(tenant: Tenant, seen: dict[str, tuple[Tenant, Account | Alias]]) -> Iterator[Problem]:
-    """Addresses that are there twice; adds the tenant's to `seen`."""
+    """Addresses that are declared twice; adds the tenant's to `seen`."""
     for items in (tenant.accounts, tenant.aliases):
         for address, item in items.items():
             other_tenant, other = seen.setdefault(address, (tenant, item))
@@ -222,7 +222,8 @@ def _accounts(tenant: Tenant) -> Iterator[Problem]:
             yield _problem(tenant, account, ".renamed_from", f"{shown(account.renamed_from)} {message}")
             continue
         holder = tenant.accounts.get(old)
-        # Another may have the old name at once, if it says that it is another.
+        # Another account may take the old name in the same run if its renamed_from or restore says that it is another
+        # one.
         if holder and (holder is account or (holder.renamed_from is None and holder.restore is not False)):
             message = (
                 f"is still an account ({_place(tenant, holder)}): take out one of the two, "
@@ -232,7 +233,7 @@ def _accounts(tenant: Tenant) -> Iterator[Problem]:
 
 
 def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
-    """What the plan allows, once it is known."""
+    """Where the tenant exceeds its plan, if the plan is known."""
     if tenant.plan not in desired.plans:
         return
     settings = effective(desired.plans[tenant.plan], tenant.overrides)
@@ -250,7 +251,7 @@ def _limits(tenant: Tenant, desired: Desired) -> Iterator[Problem]:
 
 
 def _quotas(tenant: Tenant, settings: dict[str, Any]) -> Iterator[Problem]:
-    """What an addresses file gives: it may be the customer's own, and the plan is not.  Modules are the operator's."""
+    """Quotas in an addresses file above the plan's: a customer may write that file.  Modules belong to the operator."""
     written = settings["max_account_quota"]
     most = settings["mailbox_quota"] if written == "plan" else written
     if most is None or not tenant.addresses_file:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail that would come back to where it was: by aliases, forwards, contacts and catch-alls.
+"""Mail loops: by aliases, forwards, contacts and catch-alls.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -19,7 +19,7 @@ _CYCLE_SHOWN: Final = 6
 
 
 class _Step(NamedTuple):
-    """An address that mail goes on from, and what says so."""
+    """An address that forwards mail, and the item that declares it."""
 
     targets: tuple[str, ...]
     file: str
@@ -32,9 +32,9 @@ class _Step(NamedTuple):
 
 
 def find_loops(desired: Desired, owners: Mapping[str, Tenant], former: Mapping[str, str]) -> Iterator[Problem]:
-    """Every target that leads back to where the mail came from, found by one walk in depth.
+    """Every target that leads back to an address before it, found by one depth-first walk.
 
-    `owners` has the tenants by domain, `former` the present names of domains by those they had.
+    `owners` has the tenants by domain, `former` the present names of domains by their former ones.
     """
     steps: dict[str, _Step] = {}
     for tenant in desired.tenants.values():
@@ -43,7 +43,7 @@ def find_loops(desired: Desired, owners: Mapping[str, Tenant], former: Mapping[s
     catch_alls = {domain: step for tenant in desired.tenants.values() for domain, step in _catch_alls(tenant)}
 
     def place(target: str) -> str:
-        """The address of ours that mail for `target` is for, or the catch-all of its domain."""
+        """Our address that receives mail for `target`, or the catch-all of its domain."""
         local_part, _at, domain = target.rpartition("@")
         domain = former.get(domain, domain)
         address = f"{local_part.partition('+')[0]}@{domain}"
@@ -56,8 +56,8 @@ def find_loops(desired: Desired, owners: Mapping[str, Tenant], former: Mapping[s
     for start, first in steps.items():
         if start in done:
             continue
-        trail = [start]  # the addresses from `start` to here
-        depth = {start: 0}  # where each of them is in `trail`
+        trail = [start]  # the addresses from `start` to the current one
+        depth = {start: 0}  # the index of each in `trail`
         stack = [iter(enumerate(first.targets))]
         while stack:
             index, target = next(stack[-1], (0, None))
@@ -77,7 +77,7 @@ def find_loops(desired: Desired, owners: Mapping[str, Tenant], former: Mapping[s
 
 
 def _declared(tenant: Tenant) -> Iterator[tuple[str, _Step]]:
-    """Aliases and forwards."""
+    """The targets of aliases and forwards."""
     for address, account in tenant.accounts.items():
         if isinstance(account.forward, Forward):
             path = f"{account.domain}.accounts.{account.local_part}.forward.to"
@@ -91,7 +91,7 @@ def _step(tenant: Tenant, item: Account | Alias, targets: tuple[str, ...], path:
 
 
 def _of_contacts(tenant: Tenant) -> Iterator[tuple[str, _Step]]:
-    """postmaster@ and abuse@ of each domain, where nobody declares them."""
+    """The targets of postmaster@ and abuse@ of each domain that does not declare them."""
     for local_part, roles in ROLES.items():
         role = next((role for role in roles if role in tenant.contacts), None)
         if role is None or tenant.state == "closed":

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory's tables, release by release.
+"""The directory's tables, one migration after the other.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Only the role `directory` applies these, through `mail_schema`.  A migration is never edited once it
-was released: tables grow (expand), and lose what nobody reads any more a release later (contract).
+Only the role `directory` applies these, through `mail_schema`.  A released migration is never edited: a release adds
+what it needs (expand), and the release after it removes what no program reads any more (contract).
 """
 
 from __future__ import annotations
@@ -415,7 +415,7 @@ UPDATE directory.notice SET kind = 'bulk_mail' WHERE kind = 'mass_mail';
 UPDATE directory.notice SET kind = 'invalid_recipients' WHERE kind = 'unknown_recipients';
 """
 
-#: What there is before the first migration: where versions and the text of the views are remembered.
+#: What exists before the first migration: the tables that remember the version and the digest of the views.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
 CREATE TABLE IF NOT EXISTS directory.migration (

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A login as people see it, `info@日本語.example`, becomes the one that the directory has: a function of schema `v1`.
+"""A function of schema `v1` that turns a login such as `info@日本語.example` into the directory's spelling.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The directory has domains as A-labels only, and whoever logs in may type what IDNA (UTS 46) takes for the same: either
-spelling, composed or not, capitals, full-width letters, an ideographic full stop.  Nothing about it is kept, so that
-nothing has to be kept in step.
+The directory stores domains as A-labels only.  A user may type every form that IDNA (UTS 46) maps to the same domain:
+A-labels or U-labels, composed or not, capitals, full-width letters, an ideographic full stop.  The function computes
+the mapping, so no table has to keep in step with the domains.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ BEGIN
     RETURN 'xn--' || written;
 END $$;
 
--- The login that `octets`, UTF-8 in hex, mean; nothing where they mean none that can be ours.
+-- The login that `octets` (UTF-8 in hex) spell; NULL if they cannot be a login here.
 CREATE FUNCTION v1.spelled(octets text) RETURNS TABLE (username text, local_part text, domain text)
 LANGUAGE plpgsql STABLE {PLANNING} AS $$
 #variable_conflict use_column
@@ -80,14 +80,14 @@ DECLARE
     written text;
     parts text[];
 BEGIN
-    -- An address has 254 characters at most, a label 63: this bounds what a stranger may have computed.
+    -- An address has at most 254 characters, a label 63: this bounds the work that a stranger can cause.
     IF length(octets) > 2048 OR octets !~ '^([0-9a-f][0-9a-f])+$' THEN RETURN; END IF;
     BEGIN
         written := normalize(convert_from(decode(octets, 'hex'), 'UTF8'), NFKC);
     EXCEPTION WHEN character_not_in_repertoire THEN
         RETURN;
     END;
-    -- The lower case of a capital sigma at a word's end would be another letter.
+    -- lower() turns a capital sigma at the end of a word into another letter.
     written := normalize(lower(translate(written, 'Σ。%', 'σ.@') COLLATE "und-x-icu"), NFKC);
     parts := regexp_match(written, '^([a-z0-9._:-]{{1,64}})@((?:[^@.]{{1,63}}[.])+[^@.]{{1,63}})$');
     IF parts IS NULL THEN RETURN; END IF;
@@ -102,5 +102,5 @@ GRANT EXECUTE ON FUNCTION v1.a_label, v1.spelled TO dovecot, "mailhosting-passwo
 
 
 def text() -> str:
-    """The SQL that makes the function, and lets Dovecot call it."""
+    """The SQL that creates the function and grants it to Dovecot."""
     return _FUNCTIONS

@@ -47,7 +47,7 @@ SELECT
      JOIN directory.domain d ON d.name = ad.domain
      JOIN directory.tenant t ON t.id = d.tenant_id
      WHERE ad.kind = 'alias' AND {_OF_TENANTS}),
-    -- The latest of an address comes last, and stays when they are put into a dictionary.
+    -- The latest row of an address comes last, so it wins in the dictionary.
     (SELECT coalesce(json_agg(json_build_array({_ACCOUNT.format(where="cl", origin="''")})
                               ORDER BY cl.closed_at, cl.account_id), '[]')::text
      FROM directory.closed cl
@@ -62,7 +62,7 @@ SELECT
 
 OWNER: Final = "SELECT t.name FROM directory.tenant t JOIN directory.domain d ON d.tenant_id = t.id WHERE d.name = %s"
 
-#: Which of some login names may not log in, or not any more.
+#: Those of some login names that may not log in, or no longer.
 WITHOUT_LOGIN: Final = """
 SELECT u.username FROM unnest(%s::text[]) AS u (username)
 WHERE NOT EXISTS (
@@ -77,7 +77,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s::bigint::oid AND l.
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
-#: Secrets under other keys than these; a closed account has its last address.
+#: Secrets under other keys than these; for a closed account with its last address.
 OTHER_SECRETS: Final = """
 SELECT ac.id, coalesce(ad.local_part || '@' || ad.domain, cl.local_part || '@' || cl.domain), ac.legacy_secret
 FROM directory.account ac
@@ -131,7 +131,7 @@ JOIN directory.tenant t ON t.name = r.after
 WHERE d.name = r.name AND d.tenant_id = o.id
 """
 
-# Closed ones too: their mail can be given back.
+# Closed accounts too: an operator may restore them.
 _MOVE_ACCOUNTS: Final = """
 UPDATE directory.account ac SET tenant_id = t.id
 FROM json_to_recordset(%s) AS r (name text, before text, after text)
@@ -142,7 +142,7 @@ WHERE ac.tenant_id = o.id AND (
     OR EXISTS (SELECT FROM directory.closed c WHERE c.account_id = ac.id AND c.domain = r.name))
 """
 
-# What waits to be told about an account is told to who has it now.
+# Notices that wait about an account go to its new tenant.
 _MOVE_NOTICES: Final = """
 UPDATE directory.notice n SET tenant_id = ac.tenant_id
 FROM json_to_recordset(%s) AS r (before text, after text)
@@ -151,7 +151,7 @@ JOIN directory.account ac ON ac.tenant_id = t.id
 WHERE n.account_id = ac.id AND n.tenant_id <> ac.tenant_id AND n.sent_at IS NULL AND n.given_up_at IS NULL
 """
 
-# The addresses, and the former names of addresses and domains, follow by their keys.
+# Foreign keys carry the change to addresses and to the former names of addresses and domains.
 _RENAME_DOMAINS: Final = """
 UPDATE directory.domain d SET name = r.after
 FROM json_to_recordset(%s) AS r (before text, after text) WHERE d.name = r.before
@@ -170,7 +170,7 @@ JOIN directory.account ac ON ac.tenant_id = t.id
 WHERE c.account_id = ac.id AND c.domain = r.before
 """
 
-# What no file declares would lead nowhere once the old name has ended; with one domain at a time.
+# Rewrites targets that no file declares: they would lead nowhere once the old name expires. One domain at a time.
 _RENAMED: Final = """ARRAY(
     SELECT CASE split_part(target, '@', 2) WHEN r.before THEN split_part(target, '@', 1) || '@' || r.after
            ELSE target END
@@ -258,7 +258,7 @@ INSERT INTO directory.address (local_part, domain, kind, account_id, origin)
 SELECT local_part, domain, 'account', account_id, origin FROM back
 """
 
-# Only the columns that change: a user may be changing another one at this moment.
+# Only the columns that change: the user may be changing others at the same moment.
 _CHANGE: Final = """
 UPDATE directory.account ac SET
     state = CASE WHEN f ? 'state' THEN f ->> 'state' ELSE ac.state END,
@@ -324,7 +324,7 @@ _REMOVE_PLANS: Final = """
 DELETE FROM directory.plan p USING json_to_recordset(%s) AS r (name text) WHERE p.name = r.name
 """
 
-# Nothing that can be read back outlives the plan that called for it.
+# A secret must not outlive the plan that requires it.
 _FORGET_SECRETS: Final = """
 UPDATE directory.account ac SET legacy_secret = NULL
 FROM json_to_recordset(%s) AS r (tenant text) JOIN directory.tenant t ON t.name = r.tenant
@@ -350,7 +350,7 @@ ON CONFLICT (account_id, tenant_id, scope, origin) DO UPDATE SET reason = exclud
 """
 
 
-#: Statements whose rows stand for any number of rows of a table.
+#: Statements in which one row may change any number of table rows.
 OPEN_ENDED: Final = (
     _HANDOVERS,
     _FORGET_SECRETS,
@@ -365,7 +365,7 @@ OPEN_ENDED: Final = (
 
 
 def writes(changes: Changes, grace: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(statement, its rows) in the order that keeps every constraint; `grace` in seconds."""
+    """(statement, its rows) in an order that satisfies every constraint; `grace` in seconds."""
     origin = changes.origin
     yield (
         _PLANS,

@@ -5,7 +5,7 @@
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-psycopg in pure Python costs about 10 µs a value, so rows travel as one JSON text in either direction.
+Pure-Python psycopg takes about 10 µs for each value, so rows travel as one JSON text in either direction.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-#: Where Debian's PostgreSQL has its sockets.
+#: Debian's PostgreSQL has its sockets here.
 SOCKET_DIRECTORY: Final = "/var/run/postgresql"
 
-#: Serializes all writers: runs, single-object modules and migrations.  Any fixed number will do.
+#: Advisory lock of all writers: runs, single-object modules and migrations.  The number is arbitrary.
 LOCK: Final = 0x6D61696C
 
-#: Statistics are refreshed at once after this many new or changed rows, not when autovacuum comes by.
+#: After this many new or changed rows ANALYZE runs at once, before autovacuum would.
 _BULK: Final = 1000
 
 
@@ -46,11 +46,14 @@ class Dsn(NamedTuple):
 
 
 class NoDirectoryError(DirectoryError):
-    """There is no directory to talk to, or none of this release."""
+    """The directory cannot be reached, does not exist, or is of another release."""
 
 
 def connect(place: Dsn) -> Connection:
-    """An autocommit connection.  NoDirectoryError when nobody answers or the database does not exist."""
+    """A connection in autocommit mode.
+
+    Raises: NoDirectoryError if PostgreSQL does not answer or the database does not exist.
+    """
     import psycopg
 
     try:
@@ -66,7 +69,10 @@ def connect(place: Dsn) -> Connection:
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """PostgreSQL's errors as DirectoryError, less their detail: it may show a whole row with its hash."""
+    """Turn PostgreSQL's errors into DirectoryError, without their detail: it may show a row with its hash.
+
+    Raises: DirectoryError for any error of psycopg.
+    """
     import psycopg
 
     try:
@@ -77,7 +83,7 @@ def understood() -> Iterator[None]:
 
 
 def version(connection: Connection) -> int:
-    """The schema's version; 0 where there is none."""
+    """The version of the schema; 0 if there is no schema."""
     if _one(connection, "SELECT to_regclass('directory.migration') IS NULL"):
         return 0
     found: int = _one(connection, "SELECT coalesce(max(version), 0) FROM directory.migration")
@@ -85,14 +91,17 @@ def version(connection: Connection) -> int:
 
 
 def view_digest(connection: Connection) -> str | None:
-    """`views.digest()` of the release that defined the database's views; the schema must be there."""
+    """`views.digest()` of the release that defined the database's views; the schema must exist."""
     row = connection.execute("SELECT sha256 FROM directory.view_text").fetchone()
     return row[0] if row else None
 
 
 @contextmanager
 def locked(connection: Connection, patience: int = 60) -> Iterator[None]:
-    """Keep every other writer out; DirectoryError after `patience` seconds of waiting for one."""
+    """Keep every other writer out.
+
+    Raises: DirectoryError if another one still writes after `patience` seconds.
+    """
     from psycopg.errors import LockNotAvailable
 
     connection.execute(f"SET lock_timeout = '{patience}s'")
@@ -119,7 +128,10 @@ def _holder(connection: Connection) -> str:
 
 
 class Store:
-    """One connection to a directory of this release; NoDirectoryError for any other."""
+    """One connection to a directory of this release.
+
+    Raises: NoDirectoryError if the directory is of another release.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -132,7 +144,10 @@ class Store:
             )
 
     def require_views(self) -> None:
-        """Raises: NoDirectoryError where another release defined the views, which may not answer what daemons ask."""
+        """Check that this release defined the views, so that daemons get the answers they expect.
+
+        Raises: NoDirectoryError if another release did.
+        """
         if view_digest(self.connection) != views.digest():
             raise NoDirectoryError(
                 "another release of mailhosting.stack than this one set the host up. Nothing was changed: "
@@ -140,7 +155,7 @@ class Store:
             )
 
     def load(self, tenants: frozenset[str] | None = None) -> Current:
-        """Everything, or of the addresses only those of `tenants`; one statement, so one moment."""
+        """The whole directory, or of addresses only those of `tenants`, in one statement and so in one snapshot."""
         names = None if tenants is None else sorted(tenants)
         row = self.connection.execute(statements.LOAD, {"tenants": names}).fetchone()
         plans, tenant_rows, domains, former, accounts, aliases, closed, holds = map(json.loads, row or ())
@@ -159,28 +174,28 @@ class Store:
         return row[0] if row else None
 
     def usage_days(self, tenant: str | None, first: date, last: date) -> list[dict[str, Any]]:
-        """What one tenant or all had, used, sent and received on these days, by day and name."""
+        """What one tenant or all (None) had, used, sent and received on these days, by day and name."""
         arguments = {"tenant": tenant, "first": first, "last": last}
         found: list[dict[str, Any]] = json.loads(_one(self.connection, usage.DAYS, arguments))
         return found
 
     def usage_now(self, tenant: str | None) -> dict[str, dict[str, Any]]:
-        """What one tenant or all have now, and the bytes that were last seen."""
+        """What one tenant or all (None) have now, and the bytes in use as last seen."""
         found: dict[str, dict[str, Any]] = json.loads(_one(self.connection, usage.NOW, {"tenant": tenant}))
         return found
 
     def used(self) -> dict[int, int]:
-        """Bytes in use that were last seen, by account id."""
+        """Bytes in use as last seen, by account id."""
         return {int(number): size for number, size in json.loads(_one(self.connection, usage.USED)).items()}
 
     def without_login(self, usernames: list[str]) -> list[str]:
-        """Those of `usernames` that may not log in, or are nobody's."""
+        """Those of `usernames` that do not exist or may not log in."""
         return [name for (name,) in self.connection.execute(statements.WITHOUT_LOGIN, [usernames])]
 
     def apply(self, changes: Changes, grace: int) -> None:
         """Write `changes` in one transaction; closed mailboxes are kept for `grace` seconds.
 
-        DirectoryError when a row is no longer what it was when it was loaded.
+        Raises: DirectoryError if a row has changed since it was loaded.
         """
         with self.connection.transaction():
             for sql, rows in statements.writes(changes, grace):
@@ -195,9 +210,11 @@ class Store:
             self.connection.execute("ANALYZE directory.account, directory.address, directory.closed")
 
     def reencrypt(self, keys: Sequence[legacy.Key], check: bool = False) -> int:
-        """Bring every secret under the first of `keys`, in one transaction, or with `check` only count them.
+        """Encrypt every secret with the first of `keys`, in one transaction; returns their number.
 
-        DirectoryError names the account whose secret none of them opens.  Passwords that are set meanwhile are newer.
+        With `check` it only counts them.  A password that is set meanwhile stays.
+
+        Raises: DirectoryError with the account whose secret no key opens.
         """
         rows = []
         for account_id, address, secret in self.connection.execute(statements.OTHER_SECRETS, [[keys[0].id]]).fetchall():
@@ -220,9 +237,11 @@ class Store:
         return [(address, secret.partition("$")[0]) for _id, address, secret in rows]
 
     def wrong_keys(self, keys: Sequence[legacy.Key]) -> list[tuple[str, str]]:
-        """(key id, address) of each of `keys` that is not the one of its name: it does not open that account's secret.
+        """(key id, address) of each of `keys` that does not open that account's secret though its id says so.
 
-        One secret a key is tried.  ImportError without python3-cryptography.
+        Tries one secret for each key.
+
+        Raises: ImportError without python3-cryptography.
         """
         known, found = {key.id for key in keys}, []
         for address, secret in self.connection.execute(statements.SAMPLES).fetchall():

@@ -5,14 +5,14 @@
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Every function returns the one normal form of a value, or raises ValueError with a text that shows
-the value (never a secret) and says what is allowed.
+Every function returns the one normal form of a value.
 
-Local parts of ours are kept to `[a-z0-9._:-]`, 1 to 64 characters, folded to lower case: the first
-is no hyphen, dots and colons stand between other characters.  No such text needs quoting in SQL, a
-shell or a file name.  Only the colon (`12:30`) is outside RFC 5321's dot-string: Postfix asks its
-alias maps for `"12:30"` with the quotes, and Dovecot wants it named in `auth_username_chars`.
-`+` is the recipient delimiter, so it is in no address of ours.
+Raises: each of them ValueError, with a message that shows the value (never a secret) and what is allowed.
+
+Our local parts are `[a-z0-9._:-]`, 1 to 64 characters, folded to lower case.  The first is no hyphen; dots and colons
+stand between other characters.  No such text needs quoting in SQL, a shell or a file name.  Only the colon (`12:30`) is
+outside RFC 5321's dot-string: Postfix looks `"12:30"` up with the quotes, and Dovecot's `auth_username_chars` must list
+it.  `+` is the recipient delimiter, so none of our addresses has it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ try:
 except ImportError:
     idna = None
 
-#: Where dots stand anywhere in local parts, though no dot-string (RFC 5321 4.1.2) has two in a row or one at its end:
-#: mobile carriers in Japan gave such addresses to their customers, who keep them.
+#: Domains whose local parts may have dots anywhere, though a dot-string (RFC 5321 4.1.2) has neither two in a row nor
+#: one at its end: mobile carriers in Japan gave such addresses to their customers, who keep them.
 LENIENT_DOMAINS: Final = ("au.com", "docomo.ne.jp", "ezweb.ne.jp")
 
 _ADDRESS_LENGTH: Final = 254  # RFC 5321 4.5.3.1.3: a path has 256 octets, its angle brackets included
 _PASSWORD_LENGTH: Final = 248  # RFC 2449 4: a POP3 command has 255 octets, "PASS " and CRLF included
 _SUBJECT_LENGTH: Final = 200
-_BODY_LENGTH: Final = 6_144  # bytes: Dovecot's answers to its own questions are lines of 8,192
+_BODY_LENGTH: Final = 6_144  # bytes: Dovecot reads its lookups' answers in lines of 8,192
 _SHOWN_LENGTH: Final = 60
 
 _LOCAL_PART: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9_][a-z0-9_-]*(?:[.:][a-z0-9_-]+)*\Z")
-# RFC 5321 4.1.2 dot-string, less what mail servers have taken for a route or a command: ! % | `
+# The dot-string of RFC 5321 4.1.2 without ! % | `, which mail servers have taken for a route or a command.
 _ATOM: Final = r"[a-z0-9#$&'*+/=?^_{}~-]+"
 _FOREIGN_LOCAL_PART: Final = re.compile(rf"(?=[^-].{{0,63}}\Z){_ATOM}(?:\.{_ATOM})*\Z")
 _LENIENT_LOCAL_PART: Final = re.compile(rf"(?=[^-].{{0,63}}\Z){_ATOM.replace('[', '[.')}\Z")
@@ -64,14 +64,14 @@ _LARGEST_COUNT: Final = (1 << 31) - 1  # integer
 
 
 def printable(text: str) -> str:
-    """`text` on one line and not too long, for messages and key paths."""
+    """`text` on one line and shortened, for messages and key paths."""
     if not text.isprintable():
         text = text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:40]}… ({len(text)} characters)"
 
 
 def shown(value: object) -> str:
-    """`value` as a message shows it: a text in quotes, true, false and null as YAML has them."""
+    """`value` as a message shows it: a text in quotes; true, false and null as in YAML."""
     if isinstance(value, str):
         return f'"{printable(value)}"'
     if isinstance(value, Mapping):
@@ -82,7 +82,7 @@ def shown(value: object) -> str:
 
 
 def size_text(size: int | None) -> str:
-    """A number of bytes as somebody would write it."""
+    """A number of bytes in the form that `size` reads."""
     if size is None:
         return "no limit"
     unit = next((unit for unit in "GMK" if size % _BYTES[unit] == 0), "")
@@ -90,18 +90,18 @@ def size_text(size: int | None) -> str:
 
 
 def unknown_key(known: Sequence[str]) -> str:
-    """What is said about a key that is none of `known`."""
+    """The message for a key that is not in `known`."""
     return f"unknown key; known here: {', '.join(known)}"
 
 
 def local_part(text: str) -> str:
-    """The part before the @ of an address of ours (see the module's text)."""
+    """The part of our addresses before the @ (see the module's text)."""
     allowed = "a-z 0-9 . _ : -, with no hyphen first and dots and colons only between others"
     return _matching(text, allowed, _LOCAL_PART)
 
 
 def domain(text: str) -> str:
-    """A mail domain as A-labels (RFC 5890) in lower case; U-labels need the Python package idna."""
+    """A mail domain as A-labels (RFC 5890) in lower case.  U-labels need the Python package idna."""
     return _host(text, "a domain")
 
 
@@ -116,9 +116,9 @@ def address(text: str) -> str:
 
 
 def target(text: str, lenient: Collection[str] = LENIENT_DOMAINS) -> str:
-    """An address that mail is forwarded to, ours or anybody's: also with `+`, and folded too.
+    """An address that mail is forwarded to, ours or external; it may have `+`; folded to lower case.
 
-    In the `lenient` domains dots stand anywhere, and the local part may be written in quotes, which it has on the wire.
+    In the `lenient` domains dots may stand anywhere, and the local part may be in quotes, as it is on the wire.
     """
     local_part, _at, after = text.rpartition("@")
     if (after.lower() if after.isascii() else domain(after)) not in lenient:
@@ -129,19 +129,19 @@ def target(text: str, lenient: Collection[str] = LENIENT_DOMAINS) -> str:
 
 
 def lenient_domains(names: Sequence[str]) -> frozenset[str]:
-    """Domains in whose addresses dots stand anywhere."""
+    """The domains, as A-labels, in whose addresses dots may stand anywhere."""
     return frozenset(map(domain, names))
 
 
 def tenant_name(text: str) -> str:
-    """A tenant's id, which is also the name of its files."""
+    """A tenant's name, which is the name of its files too."""
     if not _TENANT.match(text):
         raise ValueError(f"{shown(text)} is not a tenant's name: 1 to 40 of a-z 0-9 -, with no hyphen first")
     return text
 
 
 def plan_name(value: object) -> str:
-    """The name of a plan; no other type than a text, because YAML reads an unquoted `no` as false."""
+    """The name of a plan.  Only a text: YAML reads an unquoted `no` as false."""
     if not isinstance(value, str) or not _PLAN.match(value):
         raise ValueError(
             f"{shown(value)} is not a plan's name: a text of a-z 0-9 _ -, up to 40, a letter or digit first"
@@ -177,7 +177,7 @@ def count(value: object) -> int:
 
 
 def boolean(value: object) -> bool:
-    """True or false, and no word that only looks like it."""
+    """True or false, and no word that looks like one."""
     if value is True or value is False:
         return value
     raise ValueError(f"{shown(value)} is neither true nor false")
@@ -200,12 +200,12 @@ def protocols(value: object) -> list[str]:
     return [name for name in PROTOCOLS if name in names]
 
 
-#: The template's, and what people write who mean to come back: its first letters, the rest left out.
+#: The template's placeholder, and texts that people write to replace later, by their first letters.
 _PLACEHOLDERS: Final = re.compile(r"(?:please)?change(?:this|me)|replace(?:this|me)|yourpassword|passwordhere")
 
 
 def password(text: str) -> str:
-    """A plain password as it was written; the message does not show it."""
+    """A plain password as written; the message does not show it."""
     if _PLACEHOLDERS.match(re.sub(r"[^a-z]", "", text.lower())):
         raise ValueError(
             "a text that stands where a password should (not shown), such as the template's: write the password itself"
@@ -216,19 +216,19 @@ def password(text: str) -> str:
 
 
 def time_zone(name: str) -> tzinfo:
-    """The zone of this name in the IANA time zone database, as far as this machine has it."""
+    """The zone of this name in this machine's IANA time zone database."""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not there; no name at all; a folder of the database
+    except (KeyError, ValueError, OSError):  # no such zone; not a name; a folder of the database
         raise ValueError(f"{shown(name)} is not a time zone that is known here, such as Asia/Tokyo or UTC") from None
 
 
 def autoreply(
     body: object, subject: object = None, start: object = None, until: object = None, *, zone: tzinfo = UTC
 ) -> Autoreply:
-    """What answers an account's mail: texts, and for how long: first and last day in `zone`, or moments."""
+    """An automatic reply: its texts, and its first and last day in `zone`, or its moments."""
     result = Autoreply(
         body=_body(body),
         start=None if start is None else _moment("from", start, timedelta(), zone),
@@ -262,11 +262,11 @@ def _subject(value: object) -> str:
 
 
 def _moment(key: str, value: object, whole_day: timedelta, zone: tzinfo) -> int:
-    """Seconds since 1970.  A date is a day in `zone`, to whose start `whole_day` is added."""
+    """Seconds since 1970.  A date is the start of that day in `zone`, plus `whole_day`."""
     text = str(value) if isinstance(value, str | date) else ""
     try:
         if _DATE.match(text):
-            # Added to the clock on the wall: the day on which that changes has 23 or 25 hours.
+            # Added to local time: a day on which the clock changes has 23 or 25 hours.
             moment = (datetime.fromisoformat(text) + whole_day).replace(tzinfo=zone)
         else:
             moment = datetime.fromisoformat(text)
@@ -281,7 +281,7 @@ def _moment(key: str, value: object, whole_day: timedelta, zone: tzinfo) -> int:
 
 
 def no_limit_or(convert: Callable[[object], int]) -> Callable[[object], int | None]:
-    """What also reads null, for no limit."""
+    """A reader that takes null too, for no limit."""
 
     def limit(value: object) -> int | None:
         if value is None:
@@ -299,12 +299,12 @@ quota: Final = no_limit_or(size)
 
 
 def _folded(text: str) -> str:
-    """Lower case of ASCII alone: the Kelvin sign's lower case would be an ASCII k."""
+    """Fold ASCII letters alone: the lower case of the Kelvin sign is an ASCII k."""
     return text.lower() if text.isascii() else text
 
 
 def number_text(value: object) -> str:
-    """A number as the digits it is written with; nothing for any other type."""
+    """A number as digits; empty for any other type."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return ""
     return str(value)
@@ -359,7 +359,10 @@ def _lenient_local_part(text: str) -> str:
 
 
 def _matching(text: str, allowed: str, *forms: re.Pattern[str]) -> str:
-    """A local part of one of the forms; `allowed` says in words what they have.  Raises: ValueError."""
+    """A local part in one of `forms`; `allowed` has them in words.
+
+    Raises: ValueError if it is in none of them.
+    """
     folded = _folded(text)
     if not any(form.match(folded) for form in forms):
         raise ValueError(f"{shown(text)} is not a local part: 1 to 64 of {allowed}")

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tenants use and what is billed: how it gets into the directory.
+"""Functions and queries for what tenants use and what is billed.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The counters of a day live in Valkey and may be lost with it, while what is stored only grows.  So the directory
-remembers what it read last, and of which life of the store: in the same life the difference is added, and what
-fell behind adds nothing; in a new one everything is new.
+Valkey counts a day and may lose its data; sums in the directory never shrink.  So the directory remembers the counters
+it read last and the epoch of that Valkey data.  In the same epoch it adds the difference, and nothing for a counter
+that went down.  In a new epoch it adds the whole counter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COUNTERS: Final = tuple(
     for what in ("messages", "recipients", "bytes", "refused")
 )
 
-#: Rows of one tenant or (NULL) all, from a day to a day: an object each.
+#: Rows of one tenant or (NULL) all, from a first to a last day: a JSON object each.
 DAYS: Final = f"""
 SELECT coalesce(json_agg(r ORDER BY r.day, r.tenant), '[]')::text
 FROM (
@@ -32,7 +32,7 @@ FROM (
     WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND day BETWEEN %(first)s AND %(last)s) r
 """  # noqa: S608 - put together from constants
 
-#: What one tenant or (NULL) all have at this moment: an object each, by name.
+#: What one tenant or (NULL) all have now: a JSON object each, by name.
 NOW: Final = """
 SELECT coalesce(json_object_agg(r.tenant, to_jsonb(r) - 'tenant'), '{}')::text
 FROM (
@@ -58,7 +58,7 @@ JOIN directory.address ad ON ad.account_id = n.account_id
 """
 
 _SQL: Final = """
--- Addresses that count (VM-5): accounts and aliases, suspended ones too.
+-- Addresses that count for bills (VM-5): accounts and aliases, suspended ones too.
 CREATE VIEW directory.billing AS
 SELECT ts.tenant_id, ts.tenant, a.addresses,
        (ceil(a.addresses::numeric / s.step) * s.step)::integer AS billed
@@ -81,7 +81,7 @@ BEGIN ATOMIC
     ON CONFLICT (account_id) DO UPDATE SET bytes = excluded.bytes WHERE u.bytes <> excluded.bytes;
 END;
 
--- Every tenant's row of a day: what counts, what is in use.
+-- Every tenant's row of a day: addresses that count, bytes in use.
 CREATE FUNCTION v1.record_day(of_day date) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -100,7 +100,7 @@ BEGIN ATOMIC
         (excluded.addresses, excluded.billed, excluded.bytes);
 END;
 
--- of_counters: a day's counters by tenant id, as they are in this life (of_epoch) of the store that counts.
+-- of_counters: a day's counters by tenant id, as Valkey has them in this epoch (of_epoch).
 CREATE FUNCTION v1.record_counters(of_day date, of_epoch text, of_counters jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -119,7 +119,7 @@ GRANT EXECUTE ON FUNCTION v1.record_usage, v1.record_day, v1.record_counters TO 
 
 
 def text() -> str:
-    """The SQL that makes view and functions, after the views."""
+    """The SQL that creates the view and the functions, after the other views."""
     before = "CASE WHEN u.seen_epoch = excluded.seen_epoch THEN coalesce((u.seen ->> '{0}')::bigint, 0) ELSE 0 END"
     now = "coalesce((excluded.seen ->> '{0}')::bigint, 0)"
     return _SQL % {

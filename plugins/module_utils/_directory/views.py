@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the daemons see of the directory: views `v1.*`, and who may read which.
+"""Views `v1.*` through which the daemons read the directory, and the rights to each.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The views belong to the owner of the tables, so that a daemon needs no right to any table.  Every
-lookup is by (local_part, domain) and must reach its rows by an index: a test has it explained.
+The views belong to the owner of the tables, so a daemon needs no right to any table.  Every lookup is by (local_part,
+domain) and must reach its rows by an index: a test checks its EXPLAIN.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DAEMONS: Final = (
     "vmail",
 )
 
-#: Who may read what; a view that is not listed is the owner's alone.
+#: Views that each daemon may read; only the owner reads the others.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
     "dovecot": ("passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"),
     gate.USER: ("relay_login",),
@@ -53,7 +53,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
 #: RFC 3463 X.2.1: mailbox disabled, not accepting messages.
 REFUSAL: Final = "550 5.2.1 This mailbox is disabled and takes no mail"
 
-# What the domain of a target is called now.
+# The present name of a target's domain.
 _PRESENT: Final = """coalesce(
     (SELECT f.renamed_to FROM v1.former_domain f WHERE f.domain = written.domain), written.domain)"""
 
@@ -61,7 +61,7 @@ _VIEWS: Final = """
 CREATE SCHEMA v1;
 ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 
--- Plans resolved live: every reader sees a changed plan at once.
+-- Computed at each read, so a changed plan applies at once.
 CREATE VIEW v1.tenant_settings AS
 SELECT t.id AS tenant_id, t.name AS tenant, s.settings,
        (s.settings ->> 'mailbox_quota')::bigint AS mailbox_quota,
@@ -89,7 +89,7 @@ FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan
 CROSS JOIN LATERAL (SELECT %(defaults)s::jsonb || p.settings || t.overrides AS settings) s;
 
--- Declared states and holds together: what an address may do now. The gate answers by itself whom it stopped.
+-- Rights of an address, from states and holds. Holds of the gate do not count in may_send: the gate itself rejects.
 CREATE VIEW directory.standing AS
 SELECT ad.local_part, ad.domain, ad.kind, ad.account_id, ad.targets, d.tenant_id,
        t.state IN ('active', 'no_login') AND coalesce(ac.state, 'active') <> 'suspended' AND NOT EXISTS (
@@ -106,7 +106,7 @@ JOIN directory.domain d ON d.name = ad.domain
 JOIN directory.tenant t ON t.id = d.tenant_id
 LEFT JOIN directory.account ac ON ac.id = ad.account_id;
 
--- What renamed domains were called, as long as it counts, and what they are called now.
+-- Former names of renamed domains that still take mail, with the present name.
 CREATE VIEW v1.former_domain AS
 SELECT f.name AS domain, f.domain AS renamed_to
 FROM directory.former_domain f
@@ -114,7 +114,7 @@ JOIN directory.domain d ON d.name = f.domain
 JOIN v1.tenant_settings ts ON ts.tenant_id = d.tenant_id
 WHERE f.renamed_at + make_interval(secs => ts.renamed_domain) > now();
 
--- A closed tenant's domain is refused here while mailboxes are kept, and then it is nobody's.
+-- Our domains. A closed tenant's domain stays one, and rejects mail, while its mailboxes are kept.
 CREATE VIEW directory.hosted AS
 SELECT d.name AS domain
 FROM directory.domain d
@@ -129,7 +129,7 @@ SELECT f.domain FROM v1.former_domain f JOIN directory.hosted h ON h.domain = f.
 CREATE VIEW v1.mailbox_recipient AS
 SELECT s.local_part, s.domain FROM directory.standing s WHERE s.kind = 'account' AND s.may_receive;
 
--- A mark in a domain: bit n of it makes the letter n a capital, which nobody else looks at (RFC 5321 2.4).
+-- A mark in a domain: bit n makes the letter n a capital. Case means nothing there for any other reader (RFC 5321 2.4).
 CREATE FUNCTION v1.marked(domain text, mark integer) RETURNS text LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT string_agg(CASE WHEN l.is_letter AND l.number <= 10 AND mark >> (l.number - 1)::integer & 1 = 1
@@ -146,8 +146,8 @@ BEGIN ATOMIC
           WHERE lower(c.letter) BETWEEN 'a' AND 'z') l;
 END;
 
--- What an account's mailbox is called in Postfix's queue: by the name that it has, with its mark. RFC 5321 wants a
--- local part with a colon quoted. Postfix takes no domain of more than 255 characters: the longest stay as they are.
+-- An account's mailbox in Postfix's queue: its name, with the holder's mark in the domain. RFC 5321 wants a local part
+-- with a colon quoted. Postfix takes no domain above 255 characters, so the longest ones get no suffix.
 CREATE VIEW v1.queued_mailbox AS
 SELECT ad.local_part, ad.domain, ac.forward_to IS NULL AS plain, m.marked_domain,
        CASE WHEN strpos(ad.local_part, ':') > 0 THEN '"' || ad.local_part || '"' ELSE ad.local_part END
@@ -160,19 +160,19 @@ LEFT JOIN directory.name_holder h
 CROSS JOIN LATERAL (VALUES (
     CASE WHEN h.mark > 0 THEN v1.marked(ad.domain, h.mark) ELSE ad.domain END)) AS m (marked_domain);
 
--- Accounts whose mail goes on to nobody: cheap to ask, and most are.
+-- Accounts that forward nothing: most are such, and the question is cheap.
 CREATE VIEW v1.plain_mailbox AS
 SELECT q.local_part, q.domain, q.address FROM v1.queued_mailbox q WHERE q.plain;
 
--- Whose mail is that was accepted for a name, and what they are called now; neither for what is closed or gone.
+-- Holders of a name by mark, with their present name; NULL if the account is closed or gone.
 CREATE VIEW v1.name_holder AS
 SELECT h.local_part, h.domain, h.mark, h.account_id, ad.local_part AS now_local_part, ad.domain AS now_domain
 FROM directory.name_holder h
 LEFT JOIN directory.address ad ON ad.account_id = h.account_id;
 
--- A tenant's contacts, and whether each takes mail and whether somebody can read it: an address that leads elsewhere,
--- or an account that may log in. An alias is as good as the best of its targets. It is a function, for each lookup of
--- an address would take 20 times as long to plan if this were a part of its query.
+-- A tenant's contacts: whether each takes mail, and whether somebody can read it, by a login or elsewhere after a
+-- forward. An alias counts as the best of its targets. It is a function: as a part of each lookup's query it would make
+-- the planning of an address 20 times as long.
 CREATE FUNCTION directory.contact(of_tenant bigint)
 RETURNS TABLE (name text, address text, takes_mail boolean, is_read boolean)
 LANGUAGE plpgsql STABLE ROWS 2 SECURITY DEFINER SET search_path = pg_catalog, pg_temp %(planning)s AS $$
@@ -199,12 +199,12 @@ BEGIN
         AND s.domain = split_part(role.address, '@', 2)) AS found ON true
     WHERE t.id = of_tenant AND role.address IS NOT NULL;
 END $$;
--- Views ask as who asks them; nobody else has the schema's name.
+-- A view runs functions as its caller; without USAGE on schema directory no daemon can call this one by name.
 GRANT EXECUTE ON FUNCTION directory.contact TO PUBLIC;
 
--- Addresses that are there unless somebody declares them: roles (RFC 2142) and what renamed accounts were called.
--- Every domain has a postmaster (RFC 5321 4.5.1): the host's own, if its tenant has neither catch-all nor a contact
--- that takes mail.
+-- Addresses that exist unless declared: roles (RFC 2142) and former addresses of renamed accounts. Every domain has a
+-- postmaster (RFC 5321 4.5.1). It is the host's own if the tenant has neither a catch-all nor a contact that takes
+-- mail.
 CREATE VIEW directory.undeclared AS
 SELECT role.local_part, d.name AS domain, responsible.contact AS target
 FROM directory.domain d
@@ -225,7 +225,7 @@ JOIN directory.address ad ON ad.account_id = f.account_id
 WHERE f.expires_at > now()
 AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = f.local_part AND a.domain = f.domain);
 
--- all@ reaches every account of its domain that takes mail (VM-7).
+-- all@: every account of its domain that takes mail (VM-7).
 CREATE VIEW v1.all_member AS
 SELECT 'all'::text AS local_part, d.name AS domain, ts.all_address AS senders, m.local_part || '@' || m.domain AS target
 FROM directory.domain d
@@ -234,7 +234,7 @@ JOIN directory.standing m ON m.domain = d.name AND m.kind = 'account' AND m.may_
 WHERE ts.all_address IS NOT NULL
 AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = 'all' AND a.domain = d.name);
 
--- Where mail for an address goes on to.
+-- The targets of an address.
 CREATE VIEW directory.expansion AS
 SELECT s.local_part, s.domain, CASE
     WHEN s.kind = 'alias' THEN s.targets
@@ -247,14 +247,14 @@ WHERE s.may_receive
 UNION ALL
 SELECT u.local_part, u.domain, ARRAY[u.target] FROM directory.undeclared u;
 
--- Addresses of ours that other addresses may lead to. Not all@: whoever writes to it is looked at, and by a detour
--- through an alias, a forward or a catch-all, perhaps of another tenant, nobody would be.
+-- Our addresses that may be targets of others. all@ may not: Postfix checks who writes to all@ itself, and could not
+-- check that through an alias, a forward or a catch-all, perhaps another tenant's.
 CREATE VIEW directory.receiver AS
 SELECT s.local_part, s.domain FROM directory.standing s WHERE s.may_receive
 UNION ALL
 SELECT u.local_part, u.domain FROM directory.undeclared u;
 
--- A target of ours that takes no mail is left out: mail accepted for it could only bounce.
+-- Leaves out a target of ours that takes no mail: mail accepted for it could only bounce.
 CREATE VIEW v1.alias AS
 SELECT e.local_part, e.domain, target.address AS target
 FROM directory.expansion e
@@ -278,7 +278,7 @@ WHERE d.catch_all IS NOT NULL AND t.state IN ('active', 'no_login') AND (
     NOT EXISTS (SELECT FROM directory.hosted h WHERE h.domain = at.domain)
     OR EXISTS (SELECT FROM directory.receiver r WHERE r.local_part = written.local_part AND r.domain = at.domain));
 
--- reply is an action of Postfix's access(5).
+-- `reply` is an action of Postfix's access(5).
 CREATE VIEW v1.recipient_refusal AS
 SELECT s.local_part, s.domain, %(refusal)s AS reply FROM directory.standing s WHERE NOT s.may_receive
 UNION ALL
@@ -294,7 +294,7 @@ UNION ALL
 SELECT DISTINCT c.local_part, c.domain, %(refusal)s FROM directory.closed c
 WHERE NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = c.local_part AND a.domain = c.domain);
 
--- Whose an address is as a sender: an account's own, and an alias's that leads to it.
+-- Logins that own a sender address: the account's own, and the accounts that an alias leads to.
 CREATE VIEW directory.sender AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS login, s.account_id, s.may_send, s.may_login
 FROM directory.standing s WHERE s.kind = 'account'
@@ -302,7 +302,7 @@ UNION ALL
 SELECT s.local_part, s.domain, target.address, sender.account_id, sender.may_send, sender.may_login
 FROM directory.standing s
 CROSS JOIN LATERAL unnest(s.targets) AS target (address)
--- LIMIT keeps the planner from joining all accounts to the ten targets it expects of each alias.
+-- LIMIT keeps the planner from joining all accounts: it expects ten targets of each alias.
 CROSS JOIN LATERAL (
     SELECT o.account_id, o.may_send, o.may_login FROM directory.standing o
     WHERE o.local_part = split_part(split_part(target.address, '@', 1), '+', 1)
@@ -311,15 +311,15 @@ CROSS JOIN LATERAL (
     LIMIT 1) AS sender
 WHERE s.kind = 'alias';
 
--- Which logins may use an address as their sender.
+-- Logins that may use an address as their envelope sender.
 CREATE VIEW v1.sender AS SELECT s.local_part, s.domain, s.login FROM directory.sender s WHERE s.may_send;
 
--- Which would, if they might send: Postfix lets them pass, and the gate says why they may not.
+-- Logins that own the address but may not send: Postfix lets them pass, and the gate rejects with the reason.
 CREATE VIEW v1.held_sender AS SELECT s.local_part, s.domain, s.login FROM directory.sender s WHERE NOT s.may_send;
 
--- A login's right to have relayed what it sends from an address, for so many seconds (VM-10), if it is no older than
--- `login_since`, in seconds since 1970. @ and a domain is whatever login of that domain: where all of a tenant's may
--- send as each of its addresses.
+-- Logins after which a client's address may relay with a sender, for `pop_before_smtp` seconds (VM-10). Logins before
+-- `login_since` (seconds since 1970) do not count. The username `@domain` stands for any login of that domain, where
+-- the plan allows all senders of the tenant.
 CREATE VIEW v1.relay_login AS
 SELECT s.local_part, s.domain, s.login AS username, ts.pop_before_smtp,
        extract(epoch FROM ac.login_since)::double precision AS login_since
@@ -334,7 +334,7 @@ JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
 JOIN directory.domain login ON login.tenant_id = s.tenant_id
 WHERE s.may_send AND ts.pop_before_smtp IS NOT NULL AND ts.relay_senders = 'tenant';
 
--- The domains of the tenant that has an account.
+-- The domains of an account's tenant.
 CREATE VIEW v1.domain_member AS
 SELECT ad.local_part, ad.domain, other.name AS recipient_domain
 FROM directory.address ad
@@ -347,7 +347,7 @@ JOIN directory.domain other ON other.name = f.renamed_to
 JOIN directory.account ac ON ac.tenant_id = other.tenant_id
 JOIN directory.address ad ON ad.account_id = ac.id;
 
--- A login counts from `login_since` on, in seconds since 1970.
+-- Logins before `login_since` (seconds since 1970) do not count.
 CREATE VIEW v1.passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.password,
        ts.protocols, ts.cleartext_auth, s.may_login, extract(epoch FROM ac.login_since)::double precision AS login_since
@@ -355,7 +355,7 @@ FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
 
--- For APOP and CRAM-MD5: the secret as Dovecot decrypts it, and with which key; NULL where there is none.
+-- For APOP and CRAM-MD5: the secret in the form that Dovecot decrypts, and the id of its key; NULL without a secret.
 CREATE VIEW v1.legacy_passdb AS
 SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username,
        split_part(ac.legacy_secret, '$', 1) AS key_id,
@@ -367,7 +367,7 @@ JOIN directory.account account ON account.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
 CROSS JOIN LATERAL (SELECT CASE WHEN ts.legacy_auth THEN account.legacy_secret END AS legacy_secret) ac;
 
--- Other addresses that are an account's alone: aliases that lead nowhere else, and what it was called.
+-- Other addresses of one account alone: aliases with it as the only target, and its former addresses.
 CREATE VIEW directory.own_address AS
 SELECT ad.account_id, a.local_part || '@' || a.domain AS address
 FROM directory.address ad
@@ -382,7 +382,7 @@ UNION ALL
 SELECT ad.account_id, ad.local_part || '@' || f.domain
 FROM directory.address ad JOIN v1.former_domain f ON f.renamed_to = ad.domain;
 
--- With an automatic reply go the account's other addresses: a regular expression, as long as Dovecot's line lets it be.
+-- The auto-reply has the account's other addresses as a regular expression, cut to what fits Dovecot's line.
 CREATE VIEW v1.userdb AS
 SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
@@ -402,8 +402,8 @@ FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = ac.tenant_id;
 
--- What was accepted for an account arrives there though it was closed meanwhile: it may be restored. Its name may be
--- somebody else's by now.
+-- Mail that was accepted before an account was closed is still delivered to it: the account may be restored, and its
+-- name may have a new holder.
 CREATE VIEW v1.closed_mailbox AS
 SELECT c.account_id, c.local_part || '@' || c.domain || '.' || c.account_id || '.%(queue_domain)s' AS username,
        lpad((ac.id %% 100)::text, 2, '0') || '/' || ac.id AS home,
@@ -416,8 +416,9 @@ WHERE c.expires_at > now();
 CREATE VIEW v1.expired_mailbox AS
 SELECT account_id FROM directory.closed WHERE expires_at <= now();
 
--- Whose mail goes after a time, in seconds by one of the model's RETENTION; nobody's under a legal hold. What an owner
--- writes as: the account's name, its former ones, and the aliases that lead to nobody else.
+-- Accounts whose mail is removed after a time: seconds by one of the model's RETENTION. A legal hold exempts an
+-- account. `addresses`: the owner's senders, which are its name, its former names, and the aliases with no other
+-- target.
 CREATE VIEW v1.retention AS
 SELECT ac.id AS account_id, ad.local_part || '@' || ad.domain AS username, ad.domain, ts.tenant, ts.retention,
        ARRAY[ad.local_part || '@' || ad.domain] || also.addresses || ARRAY(
@@ -434,7 +435,7 @@ WHERE ts.retention <> '{}' AND NOT EXISTS (
     SELECT FROM directory.hold h WHERE (h.account_id = ac.id OR h.tenant_id = ac.tenant_id)
     AND h.scope = 'retention' AND coalesce(h.until > now(), true));
 
--- Whose bytes in use are counted.
+-- Accounts whose bytes in use are counted.
 CREATE VIEW v1.usage_account AS
 SELECT ad.account_id, ad.local_part || '@' || ad.domain AS username, d.tenant_id
 FROM directory.address ad
@@ -443,7 +444,7 @@ WHERE ad.kind = 'account';
 
 CREATE VIEW v1.usage_tenant AS SELECT t.id AS tenant_id FROM directory.tenant t;
 
--- To be called when the files are gone; does nothing to a mailbox whose grace has not ended.
+-- Called after the files are removed. Does nothing while the mailbox's grace lasts.
 CREATE FUNCTION v1.forget_mailbox(mailbox bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -455,7 +456,7 @@ BEGIN ATOMIC
 END;
 """
 
-# For the one service that changes passwords. `before` is the hash that it saw; a password is set as its user's own.
+# For the one service that changes passwords. `before` is the hash that it read; the new password is the user's own.
 _PASSWORDS: Final = """
 CREATE FUNCTION v1.password_of(of_local_part text, of_domain text)
 RETURNS TABLE (password text, legacy_auth boolean, may_login boolean)
@@ -480,7 +481,7 @@ END;
 GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-password";
 """
 
-#: Takes all views away, so that nobody reads the tables any more.
+#: Removes all views, so that no daemon reads the tables any more.
 REMOVAL: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
@@ -490,7 +491,7 @@ DROP FUNCTION IF EXISTS directory.contact;
 
 
 def text() -> str:
-    """The SQL that defines every view anew and says who may read it; to be run as their owner."""
+    """The SQL that defines every view anew and grants it to its readers; run it as their owner."""
     defaults = "'" + json.dumps(PLAN_DEFAULTS, sort_keys=True).replace("'", "''") + "'"
     return (
         REMOVAL
@@ -514,7 +515,7 @@ def text() -> str:
 
 
 def digest() -> str:
-    """SHA-256 of `text()` in hex: whether the views of a database are this release's."""
+    """SHA-256 of `text()` in hex; a database with another digest has views of another release."""
     return hashlib.sha256(text().encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands on the sheet of one account, in no language yet.
+"""The content of one account's sheet, independent of the language.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -18,32 +18,32 @@ from ...module_utils._directory.model import UNSET, Account, Tenant, relay_secon
 TLS_NAMES: Final = ("shared", "own")
 CHALLENGE_AUTH: Final = ("before_tls", "everywhere")
 
-# In the order of advice: TLS from the first byte before STARTTLS (RFC 8314 3).
+# In the recommended order: implicit TLS before STARTTLS (RFC 8314 3).
 _RECEIVING: Final = ("imaps", "pop3s", "imap", "pop3")
 _SENDING: Final = ("submissions", "submission", "smtp")
 _IMPLICIT_TLS: Final = ("imaps", "pop3s", "submissions")
-#: How a customer's own host names begin that are for one kind of server, and those that are for all.
+#: First labels of a customer's host names for one kind of server, and for all kinds.
 _PREFIXES: Final = {"imap": "imap", "pop3": "pop", "smtp": "smtp"}
 _COMMON_PREFIX: Final = "mail"
-#: Base64 in lines of 76 characters and CRLF carries 57 bytes in 78 (RFC 2045 6.8).
+#: Base64 lines of 76 characters and CRLF carry 57 bytes in 78 (RFC 2045 6.8).
 _BASE64: Final = (57, 78)
 
 
 @dataclass(frozen=True)
 class Service:
-    """One line to type into a mail program."""
+    """One server, as the user enters it in a mail program."""
 
     protocol: str  # a plan's name of the port
     kind: str  # imap, pop3 or smtp
     server: str
     port: int
     security: str  # tls, starttls, or starttls_or_none
-    authentication: str  # password, pop_before_smtp, either, or either_by_tls where a password is taken under TLS only
+    authentication: str  # password, pop_before_smtp, either, or either_by_tls: the password only under TLS
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """All that one account's owner has to know.  Sizes are bytes, None is no limit."""
+    """All that an account's owner has to know.  Sizes are bytes; None: no limit."""
 
     address: str
     login: str
@@ -52,18 +52,18 @@ class Sheet:
     message_limit: int | None
     receiving: tuple[Service, ...]
     sending: tuple[Service, ...]
-    pop_before_smtp: int | None = None  # seconds that a POP login lets its address send
+    pop_before_smtp: int | None = None  # seconds for which the address may send after a POP login
     legacy_auth: bool = False  # whether APOP and CRAM-MD5 work
     challenge_auth: str = "everywhere"  # where SMTP offers CRAM-MD5: before_tls or everywhere
 
     @property
     def attachment_limit(self) -> int | None:
-        """Bytes of files that fit into the largest mail, as they are before they are encoded."""
+        """Bytes of files, before encoding, that fit into the largest mail."""
         return None if self.message_limit is None else self.message_limit * _BASE64[0] // _BASE64[1]
 
     @property
     def percent_login(self) -> str:
-        """The login for programs that know no @ in one."""
+        """The login for programs that accept no @ in it."""
         return self.login.replace("@", "%")
 
     @property
@@ -72,10 +72,10 @@ class Sheet:
 
     @property
     def other_mechanisms(self) -> str:
-        """What a program may send in place of the password, with the kinds of servers that take it."""
+        """Mechanisms that a program may use instead of the password, with the kinds of servers that offer them."""
         services = self.receiving + self.sending if self.legacy_auth else ()
         kinds = {service.kind for service in services if service.authentication != "pop_before_smtp"}
-        # A way that ends with TLS is none to advise.
+        # The sheet recommends no mechanism that ends once TLS begins.
         challenged = ("imap", "smtp") if self.challenge_auth == "everywhere" else ("imap",)
         offers = (("APOP", ("pop3",)), ("CRAM-MD5", challenged))
         by_name = ((name, [kind.upper() for kind in servers if kind in kinds]) for name, servers in offers)
@@ -83,7 +83,7 @@ class Sheet:
 
     @property
     def cleartext(self) -> bool:
-        """Whether some line lets the password or mail travel without TLS."""
+        """Whether a service on the sheet lets the password or mail travel without TLS."""
         return any(service.security == "starttls_or_none" for service in self.receiving + self.sending)
 
 
@@ -91,14 +91,14 @@ class Sheet:
 class Host:
     """What is the same for all accounts of the host."""
 
-    name: str  # the shared name, in whose certificate it stands
+    name: str  # the shared name, which the shared certificate has
     message_size_limit: int | None = None
-    tls_names: str = "shared"  # which name the ports with TLS from the first byte get: shared or own
+    tls_names: str = "shared"  # names on the ports with implicit TLS: shared or own
     challenge_auth: str = "everywhere"  # where SMTP offers CRAM-MD5: before_tls or everywhere
 
 
 def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *, with_password: bool) -> Sheet:
-    """The sheet of `account`; `plan` is the tenant's effective one."""
+    """The sheet of `account`; `plan` is the tenant's effective plan."""
     names = _hostnames(tenant, account)
     window = relay_seconds(plan) or None
     limits = [limit for limit in (host.message_size_limit, plan.get("max_message_size")) if limit]
@@ -111,14 +111,14 @@ def sheet(tenant: Tenant, account: Account, plan: dict[str, Any], host: Host, *,
         receiving=tuple(_service(name, names, plan, host) for name in _RECEIVING if name in plan["protocols"]),
         sending=tuple(_service(name, names, plan, host) for name in _SENDING if _may_send(name, plan)),
         pop_before_smtp=window,
-        # Of a hash that somebody brought no secret is known.
+        # Of a hash that was brought along the host has no secret.
         legacy_auth=plan["legacy_auth"] and account.password_hash is None,
         challenge_auth=host.challenge_auth,
     )
 
 
 def obstacle(tenant: Tenant, account: Account, plan: dict[str, Any]) -> str | None:
-    """Why the account gets no sheet: nobody can log in with it."""
+    """Why the account gets no sheet (its login cannot work); None if it gets one."""
     if tenant.state != "active":
         return f"its tenant {tenant.name} has the state {tenant.state}, so nobody can log in"
     if account.state != "active":
@@ -129,9 +129,9 @@ def obstacle(tenant: Tenant, account: Account, plan: dict[str, Any]) -> str | No
 
 
 def server_name(protocol: str, hostnames: Sequence[Sequence[str]], host: Host) -> str:
-    """The name for a port: a fitting one of `hostnames`, groups in the order of preference, or the shared one.
+    """The name for a port: a matching one of `hostnames` (groups in the order of preference), or the shared one.
 
-    Fitting is a name that begins with pop, imap or smtp as the port's protocol does, or else with mail.
+    A name matches if its first label begins with the port's protocol (pop, imap, smtp), or else with mail.
     """
     if protocol in _IMPLICIT_TLS and host.tls_names == "shared":
         return host.name
@@ -144,7 +144,7 @@ def server_name(protocol: str, hostnames: Sequence[Sequence[str]], host: Host) -
 
 
 def _hostnames(tenant: Tenant, account: Account) -> tuple[tuple[str, ...], ...]:
-    """The tenant's own host names: those of the account's domain first."""
+    """The tenant's own host names, in groups: those of the account's domain first."""
     own = tenant.domains[account.domain].hostnames
     others = (domain.hostnames for domain in tenant.domains.values() if domain.name != account.domain)
     return (own, *others)
@@ -173,7 +173,7 @@ def _may_send(protocol: str, plan: dict[str, Any]) -> bool:
 def _security(protocol: str, plan: dict[str, Any]) -> str:
     if protocol in _IMPLICIT_TLS:
         return "tls"
-    # Who logged in by POP sends on port 25 without a password.
+    # After a POP login the client may send on port 25 without a password.
     optional = plan["cleartext_auth"] or (protocol == "smtp" and relay_seconds(plan))
     return "starttls_or_none" if optional else "starttls"
 

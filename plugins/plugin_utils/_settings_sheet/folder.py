@@ -1,14 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder with the sheets: what is in it, what shall be, and the way from one to the other.
+"""The folder with the sheets: compares what it has with what is wanted, and writes the differences.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-`FOLDER/TENANT/ADDRESS.LANGUAGE.html` and `.pdf`; folders have mode 0700, files 0600.  Only sheets
-of the accounts that a run is about are touched.  Of these, one in a language or format that was not
-asked for stays while it is right, and goes once it is outdated.  Those of accounts that a tenant no
-longer has go too: they may bear passwords.
+`FOLDER/TENANT/ADDRESS.LANGUAGE.html` and `.pdf`; folders have mode 0700, files 0600.  A run changes only sheets of the
+accounts that it is about.  One in a language or format that the run does not ask for stays while it is right, and is
+removed once it is outdated.  Sheets of accounts that a tenant no longer has are removed too: they may have passwords.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ FORMATS: Final = ("html", "pdf")
 _NAME: Final = re.compile(rf"(.+@.+)\.[A-Za-z0-9-]+\.(?:{'|'.join(FORMATS)})\Z")
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
-# Passwords do not belong in a repository, and an inventory is often in one.
+# Passwords do not belong in a repository, and inventories often lie in one.
 _IGNORE: Final = {".gitignore": "*\n"}
 
 
 class FolderError(Exception):
-    """The folder cannot be used; the text says why and what to do."""
+    """The folder cannot be used; the message has the reason and the cure."""
 
 
 @dataclass
@@ -43,8 +42,8 @@ class Change:
     """One file to write, or to remove."""
 
     path: str  # relative to the folder
-    before: str | None  # the page that is there; None for a PDF and where there is none
-    html: str | None  # the page to write, or to make the PDF of; None: to be removed
+    before: str | None  # the page that exists; None for a PDF or if there is none
+    html: str | None  # the page to write or to make the PDF of; None: remove the file
 
     @property
     def is_pdf(self) -> bool:
@@ -53,10 +52,10 @@ class Change:
 
 @dataclass
 class Plan:
-    """What a run will do."""
+    """The changes of a run."""
 
     changes: list[Change] = field(default_factory=list)
-    unchanged: int = 0  # accounts all of whose sheets are as they should be
+    unchanged: int = 0  # accounts whose sheets are all up to date
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,10 @@ class Wanted:
 
 
 def check(folder: str) -> None:
-    """FolderError unless `folder` is missing, or a folder that is its user's alone."""
+    """Check that `folder` is missing, or that only its user can open it.
+
+    Raises: FolderError otherwise.
+    """
     try:
         status = os.stat(folder)
     except FileNotFoundError:
@@ -82,7 +84,7 @@ def check(folder: str) -> None:
         raise FolderError(f"{folder} belongs to another user; name a folder that does not exist yet")
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
-        # Never narrowed here: it may be a folder that others need, named by mistake.
+        # Its mode is not changed here: by mistake it may be a folder that others use.
         raise FolderError(
             f"{folder} is open to others (mode {mode:04o}); name a folder that does not exist yet, "
             f"or say chmod 0700 {folder}"
@@ -104,7 +106,7 @@ def compare(folder: str, wanted: Iterable[Wanted], pages: page.Pages, formats: C
 
 
 def left_over(folder: str, tenants: Iterable[str], addresses: Collection[str]) -> Iterator[Change]:
-    """The removal of every sheet of `tenants` that is of none of `addresses`."""
+    """The removal of every sheet of `tenants` that belongs to none of `addresses`."""
     for tenant in tenants:
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(os.path.join(folder, tenant))):
@@ -116,14 +118,17 @@ def left_over(folder: str, tenants: Iterable[str], addresses: Collection[str]) -
 
 
 def apply(folder: str, changes: Collection[Change]) -> None:
-    """Write and remove files.  FolderError or pdf.PdfError at the first that fails; those before it are done."""
+    """Write and remove files, up to the first failure.
+
+    Raises: FolderError or pdf.PdfError; changes before that are done.
+    """
     _make_folder(folder)
     for name, content in _IGNORE.items():
         with contextlib.suppress(FileExistsError):
             create_file(os.path.join(folder, name), content.encode(), _FILE_MODE, sync=False)
     for subfolder in sorted({os.path.dirname(change.path) for change in changes}):
         _make_folder(os.path.join(folder, subfolder))
-    # WeasyPrint takes half a second for each, nearly all of it in a process of its own.
+    # WeasyPrint takes half a second for each, mostly in a process of its own.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for done in [pool.submit(_apply_one, folder, change) for change in changes]:
             try:

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A sheet as a page of HTML, in a language.
+"""A sheet as a page of HTML in one language.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The template is `sheet.html.j2`, the texts of a language are `LANGUAGE.yml`.  A folder of the
-operator's own may replace the template, replace single texts, and add languages.
+The template is `sheet.html.j2`, the texts of a language are `LANGUAGE.yml`.  In a folder of its own the operator may
+replace the template, replace single texts, and add languages.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .content import Sheet
 
 _DEFAULTS: Final = os.path.join(os.path.dirname(__file__), "defaults")
 _TEMPLATE: Final = "sheet.html.j2"
-_COMPLETE: Final = "en"  # the language that has every text
-_LANGUAGE: Final = re.compile(r"([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\.yml\Z")  # BCP 47, as far as we need it
+_COMPLETE: Final = "en"  # has every text
+_LANGUAGE: Final = re.compile(r"([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\.yml\Z")  # BCP 47, without its rare forms
 
-# Whatever the template, the password stands in such an element; escaped, it cannot end it.
+# The password is in this element in every template; escaped, it cannot close it.
 _SECRET: Final = Markup("<span data-secret>{}</span>")
 _SECRET_CONTENT: Final = re.compile(r"(<span data-secret>)[^<]*(</span>)")
 _STYLE: Final = re.compile(r"<style>.*?</style>", re.DOTALL)
@@ -38,7 +38,7 @@ _UNITS: Final = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 
 
 def environment(folders: Sequence[str]) -> Environment:
-    """Where templates of pages in `folders` are rendered: whatever is put in is text, and has to be there."""
+    """The templates in `folders`: every value is escaped, and a missing one is an error."""
     return Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
@@ -50,14 +50,14 @@ def environment(folders: Sequence[str]) -> Environment:
 
 
 class PageError(Exception):
-    """Something is wrong with a template or with texts; names the file."""
+    """A fault in a template or in texts; the message names the file."""
 
 
 class Pages:
     """Makes pages for one provider."""
 
     def __init__(self, folder: str | None, provider: str, support: list[str]) -> None:
-        """`folder` is the operator's own; `support` are lines that say how to get help."""
+        """`folder` is the operator's own; `support` are lines about how to get help."""
         folders = [folder, _DEFAULTS] if folder else [_DEFAULTS]
         self._texts = _texts(folders)
         pages = environment(folders)
@@ -73,24 +73,24 @@ class Pages:
         return tuple(sorted(self._texts))
 
     def html(self, sheet: Sheet, language: str) -> str:
-        """The page, secret if the sheet has a password."""
+        """The page; it is secret if the sheet has a password."""
         shown: Any = sheet
         if sheet.password is not None:
             shown = replace(sheet, password=_SECRET.format(escape(sheet.password)))
         try:
             return self._template.render(sheet=shown, language=language, texts=self._texts[language], **self._provider)
         except (TemplateError, LookupError, TypeError, ValueError) as error:
-            # Not the error's own words alone: which file to mend is what helps.
+            # With the file to correct: the error's own text lacks it.
             raise PageError(f"{_TEMPLATE} with {language}.yml: {type(error).__name__}: {error}") from None
 
 
 def masked(html: str) -> str:
-    """A page as others may see it."""
+    """The page without its password."""
     return _SECRET_CONTENT.sub(rf"\g<1>{_MASK}\g<2>", html)
 
 
 def unstyled(html: str) -> str:
-    """A page without its style sheet, for who reads what it says."""
+    """The page without its style sheet, for a diff."""
     return _STYLE.sub("<style>…</style>", html)
 
 
@@ -104,7 +104,7 @@ def size(number: int) -> str:
 
 
 def _texts(folders: list[str]) -> dict[str, dict[str, Any]]:
-    """The texts by language; the folders named first win."""
+    """The texts by language; earlier folders win."""
     found: dict[str, dict[str, Any]] = {}
     for folder in reversed(folders):
         for name in sorted(os.listdir(folder)):
@@ -122,7 +122,7 @@ def _texts(folders: list[str]) -> dict[str, dict[str, Any]]:
 def _loaded(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            texts = yaml.load(file, yaml.BaseLoader)  # noqa: S506 - it makes nothing but texts: `no` is one
+            texts = yaml.load(file, yaml.BaseLoader)  # noqa: S506 - it makes only texts: `no` is one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PageError(f"{path}: {error}") from None
     if not isinstance(texts, dict):

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A page of HTML as PDF, by WeasyPrint's program.
+"""A page of HTML as PDF, by the program of WeasyPrint.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-The program and not the library: Ansible often lives in a virtual environment that does not see
-Debian's Python packages.  The page goes in by a pipe, so that no password is an argument or a file.
+The program, not the library: Ansible often lives in a virtual environment that lacks Debian's Python packages.  The
+page passes by a pipe, so that no password is in an argument or a file.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Final
 
 _PROGRAM: Final = "weasyprint"
 _SECONDS: Final = 120
-# The same page makes the same PDF: fonts would carry the time of day, and sets their order of chance.
+# The same page makes the same PDF: otherwise fonts have the time of day, and sets a random order.
 _ALWAYS: Final = {"SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0"}
 
 
 class PdfError(Exception):
-    """No PDF could be made; the text says why and what to do."""
+    """No PDF can be made; the message has the reason and the cure."""
 
 
 def program() -> str | None:
-    """WeasyPrint's program: in PATH, or beside the Python that runs Ansible."""
+    """WeasyPrint's program, from PATH or beside the Python that runs Ansible."""
     return shutil.which(_PROGRAM) or shutil.which(_PROGRAM, path=os.path.dirname(sys.executable))
 
 
 def obstacle(languages: Collection[str]) -> str | None:
-    """What this machine lacks to make PDFs in these languages, and what to install."""
+    """What this machine lacks for PDFs in these languages and what to install; None if nothing."""
     if program() is None:
         return "the program weasyprint is not installed (Debian's package weasyprint, or PyPI's)"
     for language in sorted(languages):
@@ -46,7 +46,7 @@ def obstacle(languages: Collection[str]) -> str | None:
 
 
 def identifier(html: str) -> str:
-    """What a PDF made of this page carries as its file identifier (ISO 32000 14.4)."""
+    """The file identifier (ISO 32000 14.4) of a PDF made from this page."""
     return hashlib.sha256(html.encode()).hexdigest()
 
 
@@ -55,7 +55,10 @@ def is_made_of(pdf: bytes, html: str) -> bool:
 
 
 def make(html: str) -> bytes:
-    """The PDF of a page.  PdfError says why not."""
+    """The PDF of a page.
+
+    Raises: PdfError with the reason.
+    """
     command = [program() or _PROGRAM, "--encoding", "utf-8", "--pdf-identifier", identifier(html), "-", "-"]
     try:
         done = subprocess.run(
@@ -71,7 +74,7 @@ def make(html: str) -> bytes:
 
 
 def _has_font(language: str) -> bool:
-    """Whether fontconfig knows a font with the language's letters; True where it cannot be asked."""
+    """Whether fontconfig knows a font with the language's letters; True without fontconfig."""
     asker = shutil.which("fc-list")
     if asker is None:
         return True

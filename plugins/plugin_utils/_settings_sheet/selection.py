@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which accounts get a sheet.
+"""Selects the accounts that get a sheet.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -29,11 +29,11 @@ class Chosen:
 
 @dataclass
 class Selection:
-    """What was asked for.  With any problem in it, no sheet is to be written."""
+    """The accounts that were asked for.  If it has problems, no sheet may be written."""
 
     accounts: list[Chosen] = field(default_factory=list)
-    tenants: list[str] = field(default_factory=list)  # those all of whose accounts are meant
-    without: list[str] = field(default_factory=list)  # addresses nobody can log in with
+    tenants: list[str] = field(default_factory=list)  # those whose accounts are all selected
+    without: list[str] = field(default_factory=list)  # addresses whose login cannot work
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -62,7 +62,7 @@ def select(desired: Desired, addresses: Collection[str], tenants: Collection[str
 
 
 def without_password(accounts: Collection[Chosen], secrets: str) -> list[Problem]:
-    """One problem for each account whose password is not known; `secrets` is the folder as messages name it."""
+    """One problem for each account without a known password; `secrets` is the folder as messages name it."""
     problems = []
     for chosen in accounts:
         tenant, account = chosen.tenant, chosen.account
@@ -82,7 +82,7 @@ def without_password(accounts: Collection[Chosen], secrets: str) -> list[Problem
 def _tenants(
     desired: Desired, addresses: Collection[str], tenants: Collection[str], problems: list[Problem]
 ) -> list[Tenant]:
-    """The tenants all of whose accounts are meant."""
+    """The tenants whose accounts are all selected."""
     if not tenants:
         everybody = [] if addresses else desired.tenants.values()
         return [tenant for tenant in everybody if tenant.addresses_managed_by != "panel"]

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a folder's files were read to, kept between runs and found again by their content.
+"""A cache of parsed files, between runs; the key is a file's content.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-One file for each folder of tenants or addresses, below a folder that only its owner can write to.
-It holds no password, nothing that was encrypted, and of a password hash only where in the tenant's
-file it stands.  Whatever is wrong with it, the tenants' files are read again.
+One cache file for each folder of tenants or addresses, in a folder that only its owner can write to.  It has no
+password and nothing that was encrypted, and of a password hash only its place in the tenant's file.  If the cache is
+damaged, the tenants' files are read again.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _SEAL_LENGTH: Final = 32
 
 
 class Entry(NamedTuple):
-    """One file: its text and what it was read to."""
+    """One file: its text and the parsed result."""
 
     text: str
     tenant: Tenant
 
 
 def digest(text: str) -> str:
-    """What tells one content from another."""
+    """A digest of a content."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class FolderCache:
     """The cache of one folder's files; without a `directory` it is always empty.
 
-    `reading` is whatever else decides what a file is read to, its time zone say.
+    `reading` is all else that the parsed result depends on, such as the time zone.
     """
 
     def __init__(self, directory: str | None, folder: str, reading: str = "UTC") -> None:
@@ -59,7 +59,7 @@ class FolderCache:
             self._load(self._path)
 
     def get(self, name: str, text: str) -> Tenant | None:
-        """What a file of this name and content was read to, if it was.  Asked once for each file."""
+        """The parsed result for a file of this name and content, if cached.  Asked once for each file."""
         if self._digests.get(name) != digest(text):
             return None
         tenant = self._tenants[name]
@@ -70,7 +70,7 @@ class FolderCache:
         return tenant
 
     def store(self, entries: Mapping[str, Entry]) -> None:
-        """Keep `entries` and nothing else; a cache that cannot be written is done without."""
+        """Keep `entries` and nothing else; a cache that cannot be written is ignored."""
         digests = {name: digest(entry.text) for name, entry in entries.items()}
         if self._path is None or digests == self._digests:
             return
@@ -99,7 +99,7 @@ def _without_hashes(entry: Entry) -> Tenant | None:
         if account.password_hash is None:
             accounts[address] = account
             continue
-        # Accounts are in the order of the file, so the search goes over it once.
+        # Accounts are in the order of the file, so one pass finds all.
         begin = entry.text.find(account.password_hash, begin)
         if begin < 0:  # written with YAML's escapes
             return None
@@ -108,7 +108,7 @@ def _without_hashes(entry: Entry) -> Tenant | None:
 
 
 def _read(path: str) -> bytes | None:
-    """The content of a file that we wrote with this version of the code."""
+    """The content of a cache file that this version of the code wrote; else None."""
     if not _is_ours(os.lstat(os.path.dirname(path)), stat.S_ISDIR):
         return None
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
@@ -120,7 +120,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _write(path: str, body: bytes) -> None:
-    """Write a file that only we can read, whole or not at all."""
+    """Write a file as a whole or not at all; only its owner can read it."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     if not _is_ours(os.lstat(directory), stat.S_ISDIR):
@@ -140,7 +140,7 @@ def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
 
 
 def _seal(body: bytes) -> bytes:
-    """A checksum that also changes with the code that makes or reads the body."""
+    """A checksum of the body that also depends on the code that makes and reads it."""
     return hashlib.blake2b(body, digest_size=_SEAL_LENGTH, key=_code_version()).digest()
 
 

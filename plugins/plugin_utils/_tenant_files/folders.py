@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folders of tenants, addresses and secrets, read into one checked `Desired`.
+"""Reads the folders of tenants, addresses and secrets into one checked `Desired`.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 """
@@ -24,7 +24,7 @@ from .cache import Entry, FolderCache
 from .vault import HEADER, NOT_GIVEN, NOT_OPENED
 
 _SUFFIX: Final = ".yml"
-_SUFFIXES: Final = (_SUFFIX, ".yaml", ".json")  # Ansible reads the others elsewhere, so somebody will try them
+_SUFFIXES: Final = (_SUFFIX, ".yaml", ".json")  # Ansible reads the others elsewhere, so users try them here
 
 _Result = TypeVar("_Result")
 _ReadNode: TypeAlias = Callable[[schema.Report, str, located_yaml.Node | None], Tenant | None]
@@ -32,17 +32,17 @@ _ReadNode: TypeAlias = Callable[[schema.Report, str, located_yaml.Node | None], 
 
 @dataclass(frozen=True)
 class Folders:
-    """Absolute paths on the controller; None for a folder that the operator does not have."""
+    """Absolute paths on the controller; None: the operator has no such folder."""
 
     tenants: str | None = None
     addresses: str | None = None
     secrets: str | None = None
-    cache: str | None = None  # may vanish at any time
+    cache: str | None = None  # may be deleted at any time
 
 
 @dataclass
 class Inventory:
-    """What was read.  With any problem in it, `desired` is not to be used."""
+    """The result.  If it has problems, `desired` must not be used."""
 
     desired: Desired
     problems: list[Problem] = field(default_factory=list)
@@ -58,22 +58,23 @@ def read(
     time_zone: str = "UTC",
     lenient: frozenset[str] = frozenset(syntax.LENIENT_DOMAINS),
 ) -> Inventory:
-    """Read and check every file.  `only` limits to these tenants what is declared, and which secrets are opened.
+    """Read and check every file.  `only`: declare these tenants alone, and open only their secrets.
 
-    A date is a day in `time_zone`; ValueError if there is none of this name.  Dots stand anywhere in addresses of
-    `lenient` domains.
+    A date is a day in `time_zone`.  In addresses of `lenient` domains dots may stand anywhere.
+
+    Raises: ValueError if there is no time zone of this name.
     """
     return _Reader(folders, decrypt, time_zone, lenient).read(plans, only)
 
 
 def label(path: str) -> str:
-    """A path as messages name it: from the working directory if it is below it."""
+    """A path as messages show it: relative to the working directory if it is below it."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 
 
 class _Folder(NamedTuple):
-    """What in a folder may be a tenant's file, by name."""
+    """The entries of a folder that may be tenants' files, by name."""
 
     path: str
     entries: list[os.DirEntry[str]]
@@ -86,7 +87,7 @@ class _File(NamedTuple):
 
 
 class _Reader:
-    """One reading of all folders; gathers problems and warnings."""
+    """Reads all folders once; collects problems and warnings."""
 
     def __init__(self, folders: Folders, decrypt: schema.Decrypt, time_zone: str, lenient: frozenset[str]) -> None:
         self._folders = folders
@@ -102,7 +103,7 @@ class _Reader:
         of_tenants = self._listed("tenants_dir", places.tenants)
         of_addresses = self._listed("addresses_dir", places.addresses)
         of_secrets = self._listed("secrets_dir", places.secrets)
-        if self._problems:  # without a folder, everything that hangs on it would be called wrong too
+        if self._problems:  # without one of the folders, each of its references would be reported too
             return Inventory(Desired(), self._problems)
         if places.tenants and not of_tenants.entries:
             self._warnings.append(f"{label(places.tenants)} has no tenant's file: nothing is declared")
@@ -138,7 +139,7 @@ class _Reader:
         return _Folder(path or "", sorted(found, key=lambda entry: entry.name))
 
     def _tenants(self, folder: _Folder, read_node: _ReadNode) -> dict[str, Tenant | None]:
-        """The folder's files by tenant; None for one that could not be read at all."""
+        """The folder's files by tenant; None for a file that cannot be read at all."""
         cache = FolderCache(self._folders.cache, folder.path, self._reading)
         found: dict[str, Tenant | None] = {}
         entries: dict[str, Entry] = {}
@@ -162,7 +163,7 @@ class _Reader:
         return found
 
     def _merge(self, desired: Desired, tenants: dict[str, Tenant | None], parts: dict[str, Tenant | None]) -> None:
-        """Give each tenant the addresses that its file may declare."""
+        """Add to each tenant the addresses that its addresses file may declare."""
         owners = rules_of_items.owners_of_domains(desired)
         for name, part in parts.items():
             if name not in tenants:
@@ -188,7 +189,7 @@ class _Reader:
         self._add(file, 1, "", f"there is no {os.path.join(folder, name + _SUFFIX)} for it to belong to")
 
     def _secrets(self, file: _File, tenant: Tenant | None) -> None:
-        """Give the tenant's accounts their passwords; without a tenant only the file itself is checked."""
+        """Add passwords to the tenant's accounts; without a tenant only check the file itself."""
         text, _vaulted = self._text(file)
         if text is None:
             return
@@ -238,7 +239,7 @@ class _Reader:
                 yield file
 
     def _text(self, file: _File) -> tuple[str | None, bool]:
-        """The file's text, decrypted if it is a vault, and whether it was one; None if it cannot be read."""
+        """The file's text, decrypted if it is a vault, and whether it is one; None if it cannot be read."""
         try:
             with open(file.path, "rb") as stream:
                 raw = stream.read()
@@ -257,21 +258,21 @@ class _Reader:
 
 
 def _not_a_tenants_file(entry: os.DirEntry[str], name: str, folder: str) -> str:
-    """Why a file in a folder of tenants cannot be one of theirs; nothing if it can."""
+    """Why an entry in a folder of tenants cannot be a tenant's file; empty if it can."""
     if name == entry.name:
         return f"is not read: the name of a tenant's file ends in {_SUFFIX}"
     try:
         syntax.tenant_name(name)
     except ValueError as error:
         return str(error)
-    # A customer who owns one folder must not have a file of another one read.
+    # A customer who owns one folder must not make us read a file of another one.
     if entry.is_symlink() and os.path.dirname(os.path.realpath(entry.path)) != os.path.realpath(folder):
         return "is a symbolic link out of its folder"
     return "" if entry.is_file() else "is not a file"
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
-    """The problems, with one line alone where a vault password is missing or wrong in many places."""
+    """The problems, with one line for a vault password that is missing or wrong in many places."""
     result = []
     places = Counter(problem.message for problem in problems)
     for problem in sorted(problems):

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""YAML in which every value knows its line and nothing is guessed.
+"""YAML whose values have line numbers and no guessed types.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-A key is the text that was written (`no`, `001` and `12:30` stay what they are).  A value is the text
-that was written too; `native` gives it a type by YAML 1.2's JSON schema, and only where a caller asks.
-Anchors, aliases, tags (but `!vault`) and a second document are refused: no tenant's file needs them.
+A key or a value is the text as written (`no`, `001` and `12:30` stay texts).  `native` gives a value its type by YAML
+1.2's JSON schema, where a caller asks for it.  Anchors, aliases, tags (but `!vault`) and a second document are errors:
+no tenant's file needs them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import yaml
 LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _VAULT_TAG: Final = "!vault"
-_DEPTH: Final = 10  # three more than the deepest place in any of the files
+_DEPTH: Final = 10  # three levels more than any of the files needs
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
 class BrokenYamlError(Exception):
-    """Text that is no YAML, or more than the files need; ends the reading of its file."""
+    """Text that is not YAML, or that uses more of YAML than the files need; ends the reading of its file."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class BrokenYamlError(Exception):
 
 @dataclass(slots=True)
 class Scalar:
-    """One text.  `plain` without quotes, so that `native` may give it another type."""
+    """One text.  `plain`: without quotes, so `native` may give it another type."""
 
     text: str
     line: int
@@ -74,7 +74,10 @@ Node: TypeAlias = Scalar | Mapping | Sequence
 
 
 def parse(text: str, loader: Any = LOADER) -> Node | None:
-    """The one document in `text`; None if there is none.  Raises BrokenYamlError."""
+    """The one document in `text`; None if it is empty.
+
+    Raises: BrokenYamlError with the line and the fault.
+    """
     try:
         return _build(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
@@ -87,12 +90,12 @@ def parse(text: str, loader: Any = LOADER) -> Node | None:
 
 
 class _Builder:
-    """Puts nodes together without recursion: a hostile file is as deep as it likes."""
+    """Builds nodes without recursion: a hostile file may be nested to any depth."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
         self._open: list[Mapping | Sequence] = []
-        self._keys: list[Scalar | None] = []  # for each open node the key that waits for its value
+        self._keys: list[Scalar | None] = []  # for each open node, the key without a value yet
 
     def add(self, node: Node) -> None:
         if not self._open:
@@ -145,7 +148,7 @@ def _build(events: Iterator[Any]) -> Node | None:
 
 
 def _line(event: Any) -> int:
-    """The line of an event that may carry an anchor or a tag, and must not."""
+    """The line of an event, which must carry no anchor and no tag."""
     line: int = event.start_mark.line + 1
     if event.anchor is not None:
         raise BrokenYamlError(line, "an anchor (&name) is not allowed: quote the value if it is a text")

@@ -1,13 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may stand in a tenant's three files, and in the variable with the plans.
+"""The grammar of a tenant's three files, and of the variable with the plans.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Each reader takes one file's parsed YAML and returns what is good in it; everything else is in the
-problems of its `Report`.  An addresses file is read into a `Tenant` that has addresses only; its
-domains are the file's sections with their lines.
+Each reader takes one file's parsed YAML and returns the valid part; the problems of its `Report` have the rest.  An
+addresses file is read into a `Tenant` that has addresses only; its domains are the file's sections with their lines.
 """
 
 from __future__ import annotations
@@ -37,29 +36,29 @@ from ...module_utils._directory.model import (
 from ...module_utils._directory.problems import Problem
 from . import located_yaml as located
 
-#: From the text of an inline `!vault` value to the text in it; ValueError says why not.
+#: From the text of an inline `!vault` value to the plain text; raises ValueError with the reason.
 Decrypt: TypeAlias = Callable[[str], str]
 Node: TypeAlias = located.Node
-#: From a node at a key path to its value; ValueError says what is wrong with the node itself.
+#: From a node at a key path to its value; raises ValueError with the fault of the node itself.
 Convert: TypeAlias = Callable[[Node, str], Any]
 
 
 @dataclass
 class Report:
-    """What is found in one file."""
+    """The findings in one file."""
 
     file: str
     decrypt: Decrypt
     problems: list[Problem] = field(default_factory=list)
-    decrypted: bool = False  # an inline value was; such a file is never cached
-    zone: tzinfo = UTC  # in which a date is a day
-    lenient: frozenset[str] = frozenset(syntax.LENIENT_DOMAINS)  # where dots stand anywhere in local parts
+    decrypted: bool = False  # an inline value was decrypted: such a file is never cached
+    zone: tzinfo = UTC  # the zone of dates
+    lenient: frozenset[str] = frozenset(syntax.LENIENT_DOMAINS)  # dots may stand anywhere in their local parts
 
     def add(self, line: int, path: str, message: str) -> None:
         self.problems.append(Problem(self.file, line, path, message))
 
     def entries(self, node: Node | None, path: str) -> Iterator[tuple[located.Scalar, str, Node]]:
-        """Keys, their paths and values of a mapping or of nothing; a duplicate key is a problem."""
+        """Keys, their paths and values of a mapping or of null; a duplicate key is a problem."""
         if node is None or _is_null(node):
             return
         if not isinstance(node, located.Mapping):
@@ -77,9 +76,9 @@ class Report:
     def fields(
         self, node: Node | None, path: str, known: Mapping[str, Convert], former: Mapping[str, Convert] | None = None
     ) -> dict[str, Any]:
-        """The values of a mapping whose keys are given; those that are wrong are left out.
+        """The values of a mapping with known keys; wrong ones become problems and are left out.
 
-        `former`: keys of earlier releases, with what says so.
+        `former`: readers of former names, which report the present name.
         """
         values = {}
         converts = {**known, **(former or {})}
@@ -96,7 +95,7 @@ class Report:
     def named(
         self, node: Node | None, path: str, name: Callable[[str], str]
     ) -> Iterator[tuple[str, located.Scalar, str, Node]]:
-        """The entries of a mapping whose keys name something, with the names' normal forms."""
+        """The entries of a mapping whose keys are names, with the normal form of each name."""
         first: dict[str, int] = {}
         for key, key_path, value in self.entries(node, path):
             try:
@@ -111,7 +110,7 @@ class Report:
                 yield normal, key, key_path, value
 
     def texts(self, node: Node, path: str, convert: Callable[[str], str]) -> tuple[str, ...]:
-        """The normal forms of one text or a list of texts, each once; those that are wrong are left out."""
+        """The normal forms of one text or a list of texts, each once; wrong ones become problems and are left out."""
         if not isinstance(node, located.Sequence):
             return (convert(_text(node)),)
         found: dict[str, None] = {}
@@ -128,7 +127,7 @@ class Report:
         return tuple(found)
 
     def secret(self, node: Node) -> str:
-        """The text of a password or a hash, decrypted if it is a vault's."""
+        """The text of a password or a hash, decrypted if it is a vault."""
         if isinstance(node, located.Scalar) and node.encrypted:
             self.decrypted = True
             return self.decrypt(node.text)
@@ -138,7 +137,7 @@ class Report:
 
 
 def tenant(report: Report, name: str, node: Node | None) -> Tenant | None:
-    """The operator's file; None without a plan, because nothing can be said about such a tenant."""
+    """The operator's file; None if it has no plan, because nothing else can be checked then."""
     contact = _written(partial(syntax.target, lenient=report.lenient))
     known: dict[str, Convert] = {
         "plan": lambda node, _: (_text(node), node.line),
@@ -182,7 +181,7 @@ def addresses(report: Report, name: str, node: Node | None) -> Tenant:
 
 
 def _section(text: str) -> str:
-    """A domain; a customer who tries what is the operator's is told so."""
+    """A domain; a key of the operator's file gets a message of its own."""
     if text in _OPERATORS_KEYS or text in PLAN_DEFAULTS:
         raise ValueError("is not said here but by the operator, in the tenant's own file; domains stand here")
     return syntax.domain(text)
@@ -215,7 +214,7 @@ def secrets(report: Report, node: Node | None) -> dict[str, tuple[str, int]]:
 def plans(
     value: object, origin: Callable[[object], tuple[str, int]]
 ) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    """The variable mail_plans with normal values.  `origin` says in which file and line a key or value was written."""
+    """The variable mail_plans with normal values.  `origin` returns the file and line of a key or value."""
     result: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
 
@@ -331,14 +330,14 @@ def _target(domain: str, lenient: frozenset[str], text: str) -> str:
 
 
 def _text(node: Node) -> str:
-    """The text as it was written."""
+    """The text as written."""
     if isinstance(node, located.Scalar):
         return _open(node).text
     raise ValueError(f"{_kind(node)} is not a text")
 
 
 def _native(node: Node) -> object:
-    """The value with the type that it looks like."""
+    """The value with the type that its text has in YAML."""
     if isinstance(node, located.Sequence):
         return [_native(item) for item in node.items]
     if isinstance(node, located.Mapping):
@@ -357,7 +356,7 @@ def _is_null(node: Node) -> bool:
 
 
 def _kind(node: Node) -> str:
-    """What a node is, and not its value: a text in the wrong place may well be a password."""
+    """The type of a node, without its value: a text in the wrong place may be a password."""
     return {located.Scalar: "a text", located.Sequence: "a list", located.Mapping: "a mapping"}[type(node)]
 
 

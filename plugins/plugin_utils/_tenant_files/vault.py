@@ -19,14 +19,17 @@ NOT_OPENED: Final = "encrypted, and none of the given vault passwords opens it"
 
 
 class Vault:
-    """Decrypts in memory; what it returns is on no disk."""
+    """Decrypts in memory; no plain text reaches a disk."""
 
     def __init__(self, secrets: list[tuple[str, VaultSecret]]) -> None:
         self._secrets = secrets
         self._library = VaultLib(secrets)
 
     def decrypt(self, ciphertext: str) -> str:
-        """The text in `ciphertext`; ValueError, with nothing secret in it, says why there is none."""
+        """The plain text of `ciphertext`.
+
+        Raises: ValueError with the reason and nothing secret.
+        """
         if not self._secrets:
             raise ValueError(NOT_GIVEN)
         try:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Charts as SVG that stands in a page.
+"""Charts as inline SVG.
 
 PRIVATE to the collection: it can have breaking changes at any time.
 
-Colours and lines are the page's style; here is only where things are, in units of the viewBox.
+The page's style has colours and line widths; this module has positions, in units of the viewBox.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Values = Sequence[int | None]
 
 _WIDTH, _HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 8, 12, 28
-_WIDEST = 40  # bar
+_WIDEST = 40  # a bar
 _CHART: Final = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
 _GRID: Final = 4  # lines above the base
-_LABELS: Final = 8  # days below it, about
+_LABELS: Final = 8  # days with a label below the base, about
 
 
 class Series(NamedTuple):
-    """What is drawn in one colour."""
+    """Values drawn in one colour."""
 
     name: str
     css_class: str
@@ -36,7 +36,7 @@ class Series(NamedTuple):
 
 
 def area(days: Sequence[date], series: Series, show: Callable[[int], str], binary: bool = False) -> Markup:
-    """A line over an area; days of which nothing is known are gaps.  `binary`: steps are powers of 1024."""
+    """A line over an area; days without a value are gaps.  `binary`: steps are powers of 1024."""
     frame = _Frame(days, [series.values], binary)
     body = []
     for run in _runs(series.values):
@@ -76,7 +76,7 @@ def bars(days: Sequence[date], name: str, group: Sequence[Series], show: Callabl
 
 
 def sparkline(values: Values) -> Markup:
-    """A line of a word's height, without numbers; empty where nothing is known."""
+    """A line as high as a word, without numbers; empty without values."""
     top = max((value for value in values if value), default=0) or 1
     step = 96 / max(1, len(values) - 1)
     lines = []
@@ -89,7 +89,7 @@ def sparkline(values: Values) -> Markup:
 
 
 class _Frame:
-    """Where days and values are."""
+    """The positions of days and values."""
 
     base: Final = _HEIGHT - _BOTTOM
 
@@ -107,7 +107,7 @@ class _Frame:
         return self.base - (self.base - _TOP) * value / (self._tick * _GRID)
 
     def tip(self, number: int, text: str) -> str:
-        """What a pointer over the day is told."""
+        """The tooltip of a day."""
         return (
             f'<rect class="tip" x="{self.x(number) - self.step / 2:.1f}" y="{_TOP}" width="{self.step:.1f}" '
             f'height="{self.base - _TOP}"><title>{escape(text)}</title></rect>'
@@ -124,13 +124,13 @@ class _Frame:
         for number in range(0, len(self._days), every):
             day = self._days[number]
             lines.append(f'<text class="day" x="{self.x(number):.1f}" y="{_HEIGHT - 6}">{day.month}/{day.day}</text>')
-        # All of it is made here, and texts are escaped.
+        # Texts are escaped, and all else is made here.
         inside = Markup("".join(lines) + body)  # noqa: S704
         return _CHART.format(_WIDTH, _HEIGHT, name, inside)
 
 
 def tick(highest: int, binary: bool) -> int:
-    """The distance of two grid lines, a round number: 1, 2 or 5 times a power of ten, of the fitting unit if binary."""
+    """The distance of two grid lines: 1, 2 or 5 times a power of ten, in a binary unit if `binary`."""
     unit = 1
     while binary and highest >= unit * 1024 and unit < 1 << 40:
         unit *= 1024

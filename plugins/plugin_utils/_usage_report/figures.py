@@ -20,11 +20,11 @@ Row = Mapping[str, Any]
 
 @dataclass
 class Line:
-    """One tenant over the days, or all tenants together.  None: not known."""
+    """One tenant over the days, or all tenants together.  None: unknown."""
 
     tenant: str
-    name: str  # as people call it
-    addresses: int | None = None  # on the last day of which it is known
+    name: str  # for people
+    addresses: int | None = None  # on the last day with a value
     billed: int | None = None
     bytes: int | None = None
     pool: int | None = None  # bytes that it may have now
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows."""
+    """The content of a page."""
 
     first: date
     last: date
@@ -48,12 +48,12 @@ class Report:
 
     @property
     def days(self) -> list[date]:
-        """Every day, also those of which nothing is known."""
+        """Every day, also those without values."""
         return [self.first + timedelta(days=number) for number in range((self.last - self.first).days + 1)]
 
 
 def report(usage: Mapping[str, Any], names: Mapping[str, str]) -> Report:
-    """The report of what mail_usage_info returned; `names` are tenants' names as people know them."""
+    """The report of the result of mail_usage_info; `names` are tenants' names for people."""
     now: Mapping[str, Row] = usage["now"]
     lines: dict[str, Line] = {}
     for row in usage["days"]:
@@ -83,7 +83,7 @@ def _total(lines: list[Line]) -> Line:
     for day in sorted({day for line in lines for day in line.by_day}):
         rows = [line.by_day[day] for line in lines if day in line.by_day]
         keys = ("addresses", "billed", "bytes", *COUNTERS)
-        # The highest of all together: the tenants' own peaks were not at the same time.
+        # The peak of the sum: the tenants' own peaks were at different times.
         total.by_day[day] = {key: _sum(row[key] for row in rows) for key in keys}
     _finish(total)
     total.peak_bytes = _most(value for _day, value in total.series("bytes"))

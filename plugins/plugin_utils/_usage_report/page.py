@@ -30,7 +30,7 @@ _COLUMNS: Final = ("addresses", "billed", "bytes", "peak_bytes", *COUNTERS)
 
 
 def html(report: Report, language: str, title: Mapping[str, str]) -> str:
-    """The page; `title` has the texts `provider` and `host`.  Nothing in it comes from elsewhere."""
+    """The page; `title` has the texts `provider` and `host`.  It loads nothing from elsewhere."""
     pages = environment([_DEFAULTS])
     pages.filters["size"] = lambda value: "–" if value is None else size(value)
     pages.filters["number"] = lambda value: "–" if value is None else f"{value:,}"
@@ -63,7 +63,7 @@ def _number(value: int) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A row for each day and tenant.  With the mark by which spreadsheets know UTF-8."""
+    """A row for each day and tenant, after a byte order mark, by which spreadsheets recognize UTF-8."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(["day", "tenant", "name", *_COLUMNS])
@@ -76,12 +76,12 @@ def as_csv(report: Report) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
+    """A text that no spreadsheet evaluates as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def as_json(report: Report, usage: Mapping[str, Any]) -> str:
-    """What mail_usage_info returned, and the sums of each tenant."""
+    """The result of mail_usage_info, and the sums of each tenant."""
     tenants = [
         {
             "tenant": line.tenant,

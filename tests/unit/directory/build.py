@@ -24,7 +24,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.rows 
     DomainRow,
     TenantRow,
     forward_value,
-    nobody,
+    new_account_row,
 )
 
 MEBIBYTE = 1 << 20
@@ -109,7 +109,7 @@ def current_of(wanted: Desired, origin: str = "inventory", first_id: int = 1) ->
 def account_row(number: int, tenant_name: str, declared: Account, origin: str) -> AccountRow:
     goes_to = declared.forward if isinstance(declared.forward, Forward) else None
     file = origin == "inventory"
-    return nobody(declared.local_part, declared.domain)._replace(
+    return new_account_row(declared.local_part, declared.domain)._replace(
         id=number,
         tenant=tenant_name,
         state=declared.state,
