@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail programs, as far as the tests need one."""
+"""Mail programs, with what the tests need of one."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ class User(NamedTuple):
 
 
 class LoginRefusedError(Exception):
-    """The server did not let a login in; the text is what it said."""
+    """The server rejected a login; the text is its reply."""
 
 
 def reachable(server: Server, port: int) -> bool:
-    """Whether it takes a connection on this port within three seconds."""
+    """Whether it accepts a connection on this port within three seconds."""
     with contextlib.suppress(OSError), socket.create_connection((server.address, port), timeout=3):
         return True
     return False
 
 
 def log_in(server: Server, protocol: str, user: User) -> None:
-    """Log in by any protocol, and leave.  LoginRefusedError with the server's words if it says no."""
+    """Log in by any protocol, and leave.
+
+    Raises: LoginRefusedError with the server's reply if it rejects the login.
+    """
     try:
         if protocol.startswith("pop3"):
             with contextlib.closing(protocols.pop3(server, protocol)) as maildrop:
@@ -63,7 +66,7 @@ def log_in(server: Server, protocol: str, user: User) -> None:
 
 
 def mechanisms(server: Server, protocol: str, *, tls: bool = True) -> set[str]:
-    """What SMTP on the port of `protocol` offers to log in by; without `tls` before STARTTLS."""
+    """SASL mechanisms that SMTP offers on the port of `protocol`; without `tls` before STARTTLS."""
     place = server.address, protocols.PORTS[protocol]
     with protocols.smtp(server, protocol) if tls else smtplib.SMTP(*place, timeout=server.timeout) as session:
         if tls and protocol == "smtp":
@@ -85,18 +88,21 @@ class ManageSieve:
         self._ask(self._stream, b"")
 
     def login(self, user: User) -> None:
-        """LoginRefusedError with the server's words if it says no."""
+        """Log in.
+
+        Raises: LoginRefusedError with the server's reply if it rejects the login.
+        """
         token = base64.b64encode(f"\0{user.address}\0{user.password}".encode())
         answer = self._ask(self._stream, b'AUTHENTICATE "PLAIN" "' + token + b'"\r\n')
         if not answer.startswith("OK"):
             raise LoginRefusedError(answer)
 
     def noop(self) -> str:
-        """What the server says; nothing if it has hung up."""
+        """The server's reply; empty if it has hung up."""
         return self._ask(self._stream, b"NOOP\r\n")
 
     def put(self, name: str, script: bytes) -> str:
-        """What the server says to a filter of this name."""
+        """The server's reply to a filter of this name."""
         return self._ask(self._stream, b'PUTSCRIPT "%s" {%d+}\r\n%s\r\n' % (name.encode(), len(script), script))
 
     def close(self) -> None:
@@ -121,7 +127,7 @@ def may_log_in(server: Server, protocol: str, user: User) -> bool:
 
 
 def at_once(call: Callable[..., T], *arguments: tuple[Any, ...]) -> list[T]:
-    """What each call answers, in order.  A wrong password takes two seconds, and several take no more."""
+    """The result of each call, in order.  A wrong password takes two seconds, and several at once take no more."""
     with ThreadPoolExecutor(len(arguments)) as pool:
         return list(pool.map(lambda each: call(*each), arguments))
 
@@ -145,7 +151,7 @@ def message(sender: str, recipient: str, size: int = 0) -> EmailMessage:
 
 
 def octets(size: int) -> bytes:
-    """A mail of exactly `size` octets, header and the line ends included."""
+    """A mail of exactly `size` octets, with header and line ends."""
     header = b"From: a@outside.example\r\nSubject:no space before it\r\nX-Folded: one\r\n  two\r\n\r\n"
     line = b"y" * 76 + b"\r\n"
     lines, rest = divmod(size - len(header) - len(line), len(line))
@@ -153,7 +159,7 @@ def octets(size: int) -> bytes:
 
 
 def send(server: Server, user: User, *recipients: str, size: int = 0, sender: str | None = None) -> str:
-    """Submit one mail; its subject."""
+    """Submit one mail; returns its subject."""
     made = message(sender or user.address, recipients[0], size)
     with submission(server, user) as session:
         session.send_message(made, from_addr=sender or user.address, to_addrs=list(recipients))
@@ -161,7 +167,7 @@ def send(server: Server, user: User, *recipients: str, size: int = 0, sender: st
 
 
 def receive(server: Server, sender: str, *recipients: str, size: int = 0) -> str:
-    """Hand one mail in on port 25 as a stranger; its subject."""
+    """Send one mail to port 25 as a stranger; returns its subject."""
     made = message(sender or "mailer-daemon@outside.example", recipients[0], size)
     with protocols.smtp(server, "smtp") as session:
         session.send_message(made, from_addr=sender, to_addrs=list(recipients))
@@ -169,7 +175,7 @@ def receive(server: Server, sender: str, *recipients: str, size: int = 0) -> str
 
 
 def size_limit(server: Server, user: User, most: int) -> None:
-    """Fails unless a stranger and the user may say that a mail has `most` octets, and not one more (RFC 1870)."""
+    """Assert that a stranger and the user may declare a mail of `most` octets, and of no more (RFC 1870)."""
     for sender, session in (
         ("stranger@outside.example", protocols.smtp(server, "smtp")),
         (user.address, submission(server, user)),
@@ -202,7 +208,7 @@ def subjects(server: Server, user: User) -> list[str]:
 
 
 def fetched(session: imaplib.IMAP4, number: str, what: str) -> bytes:
-    """The text that FETCH answers for `what` of one mail."""
+    """The text of FETCH's answer for `what` of one mail."""
     item = session.fetch(number, what)[1][0]
     assert isinstance(item, tuple)
     return item[1]
@@ -214,7 +220,7 @@ def arrived(server: Server, user: User, subject: str, timeout: float = 20) -> bo
 
 
 def until(true: Callable[[], bool], timeout: float = 20) -> bool:
-    """Whether `true()` becomes so within `timeout` seconds."""
+    """Whether `true()` becomes true within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not true():
         if time.monotonic() > deadline:
@@ -225,7 +231,7 @@ def until(true: Callable[[], bool], timeout: float = 20) -> bool:
 
 @contextlib.contextmanager
 def staying_logged_in(server: Server, user: User) -> Iterator[None]:
-    """Sessions by IMAP, POP3 and submission that must still be there at the end."""
+    """Sessions by IMAP, POP3 and submission that must still be open at the end."""
     with protocols.imap(server, "imaps") as mailbox, protocols.smtp(server, "submission") as submission:
         mailbox.login(user.address, user.password)
         submission.login(user.address, user.password)
@@ -241,7 +247,7 @@ def staying_logged_in(server: Server, user: User) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_sessions(server: Server, user: User) -> Iterator[Callable[[], dict[str, bool]]]:
-    """Sessions of `user`, logged in; what is yielded tells which of them are still there."""
+    """Sessions of `user`, logged in; the yielded function tells which of them are still open."""
     with contextlib.ExitStack() as ends:
         mailbox = protocols.imap(server, "imaps")
         ends.callback(mailbox.shutdown)
@@ -272,10 +278,10 @@ def _answered(noop: Callable[[], bool]) -> bool:
 
 
 def valkey_cli(user: str | None) -> str:
-    """The command, for root's shell, that asks the host's Valkey as a user of its access list, or as none of them."""
+    """The shell command for root that talks to the host's Valkey, as a user of its access list or as none (None)."""
     command = "valkey-cli -s /run/valkey/valkey.sock"
     if user is None:
         return command
-    # A user without a file has no password and takes any.
+    # A user without a file has no password, so any will do.
     password = f"$(cat /etc/mailhosting/valkey/{user} 2>/dev/null || echo none)"
     return f"REDISCLI_AUTH={password} {command} --user {user} --no-auth-warning"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every end-to-end test needs: a live host, its users, and clients that talk to it.
+"""Fixtures of all end-to-end tests: a live host, its users, and clients that talk to it.
 
 MAIL_TEST_INVENTORY names the inventories of the host under test, separated by colons.
 """
@@ -37,11 +37,11 @@ CHECKOUT = HERE.parents[1]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A folder here is for the inventory with that name in its path: its tests run against no other."""
+    """A folder here belongs to the inventory with that name in its path: its tests run against no other."""
     given = os.environ.get("MAIL_TEST_INVENTORY", "").partition(":")[0]
     if not given:
         return
-    # As it is called: a scenario may have the inventory of another.
+    # As given: a scenario may have a link to another one's inventory.
     inventory = Path(given).absolute()
     names = inventory.relative_to(CHECKOUT).parts if inventory.is_relative_to(CHECKOUT) else inventory.parts
     folders = {HERE, *(HERE / name for name in names)}
@@ -50,8 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=others)
 
 
-#: Marks of tests whose clients are hung up on: one of the standard library that had no greeting yet leaves its socket
-#: to the garbage collector.
+#: Marks for tests in which the host hangs up on clients: the standard library leaves the socket of a client that has
+#: had no greeting to the garbage collector.
 HUNG_UP_ON = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -61,7 +61,7 @@ HUNG_UP_ON = [
 
 @pytest.fixture
 def sockets_collected() -> Iterator[None]:
-    """Here, where that is no fault, and not in the next test."""
+    """Collect here, where that is no fault, instead of in the next test."""
     yield
     gc.collect()
 
@@ -91,7 +91,7 @@ def by_ssh(variables: dict[str, Any], folder: Path) -> testinfra.host.Host:
 
 @pytest.fixture(scope="session")
 def host(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> testinfra.host.Host:
-    """The host, by ssh as root: for looking inside, never for what a client could see."""
+    """The host, by ssh as root: for its internal state, never for what a client can see."""
     return by_ssh(variables, tmp_path_factory.mktemp("ssh"))
 
 
@@ -105,7 +105,7 @@ def ca_file(host: testinfra.host.Host, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def server(variables: dict[str, Any], ca_file: str) -> Server:
     context = TLSContext(variables["mail_hostname"], Path(ca_file).read_text())
-    # Dovecot makes an address wait for up to 15 s after failed logins.
+    # After failed logins Dovecot makes an address wait for up to 15 s.
     return Server(variables["ansible_host"], context, timeout=30)
 
 
@@ -115,14 +115,14 @@ def device_to(server: Server) -> str:
 
 
 def first(question: list[str]) -> dict[str, Any]:
-    """The first thing that ip(8) knows of what it is asked."""
+    """The first object in ip(8)'s answer."""
     found: list[dict[str, Any]] = json.loads(subprocess.check_output(["ip", "-json", "-4", *question], text=True))
     return found[0]
 
 
 @pytest.fixture
 def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Server]:
-    """The mail host by an address of a network that this machine and the host share for one test."""
+    """The mail host by an IPv6 network that this machine and the host share for one test."""
     network = f"fd00:e2e:{server.address.rpartition('.')[2]}:"
     there = json.loads(host.check_output(f"ip -json -4 address show to {server.address}"))[0]["ifname"]
     ours = ["ip", "address", "replace", f"{network}:1/64", "dev", device_to(server), "nodad"]
@@ -138,11 +138,11 @@ def server_over_ipv6(server: Server, host: testinfra.host.Host) -> Iterator[Serv
 
 @pytest.fixture
 def no_failures_yet(server: Server) -> Iterator[None]:
-    """The host sees this test come from an address it never saw, to which it holds no failed logins of others."""
+    """Give this test a new client address, so that the host has no failed logins of it."""
     device = device_to(server)
     ours = next(each for each in first(["address", "show", "dev", device])["addr_info"] if each["family"] == "inet")
     network = ipaddress.ip_interface(f"{ours['local']}/{ours['prefixlen']}").network
-    # Hosts get addresses from the beginning of the network on.
+    # Hosts have addresses from the beginning of the network.
     address = str(network[-2 - secrets.randbelow(network.num_addresses // 2)])
     route = [f"{server.address}/32", "dev", device, "src", address]
     subprocess.run(["ip", "address", "add", f"{address}/32", "dev", device], check=True)
@@ -154,13 +154,13 @@ def no_failures_yet(server: Server) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tried(host: testinfra.host.Host) -> Callable[[str], sandbox.Tried]:
-    """What came of all acts in the sandbox of a unit."""
+    """`tried(unit)`: the answers to all acts in the sandbox of a unit."""
     return functools.cache(lambda unit: sandbox.tried(host, unit, SANDBOXES[unit]))
 
 
 @pytest.fixture(scope="module")
 def files(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's tenants, and room for one more."""
+    """The demo's tenants' files, to which a test may add one."""
     folder = tmp_path_factory.mktemp("files")
     for name in ("tenants", "addresses", "secrets"):
         shutil.copytree(Path(inventories[0]).parent / name, folder / name)
@@ -184,31 +184,31 @@ def bill() -> User:
 
 @pytest.fixture(scope="session")
 def beth() -> User:
-    """May receive, may not log in."""
+    """Receives mail, but may not log in."""
     return User("beth@bolt.example", "not allowed in yet")
 
 
 @pytest.fixture(scope="session")
 def control(inventories: list[str]) -> Iterator[Control]:
-    """An operator's hands: modules and playbooks against the host."""
+    """An operator: runs modules and playbooks against the host."""
     with contextlib.closing(Control(inventories)) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def tenant(control: Control) -> Iterator[Control]:
-    """A tenant `e2e` with the domain e2e.example, made by modules and taken away again."""
+    """A tenant `e2e` with the domain e2e.example, created by modules and removed at the end."""
     control.module("mail_tenant", name="e2e", plan="basic", domains=[{"name": "e2e.example"}])
     yield control
     tenants = control.module("mail_info", gather_subset=["tenants"])["tenants"]
-    # Many accounts are closed only if it is said how many.
+    # Closing many accounts needs their number.
     left = tenants["e2e"]["accounts"] if "e2e" in tenants else 0
     control.module("mail_tenant", name="e2e", state="absent", grace="0s", expect_closed=left)
 
 
 @pytest.fixture(scope="module")
 def outside(host: testinfra.host.Host) -> Iterator[Outside]:
-    """All mail for outside goes to this server on the controller: test hosts have no DNS."""
+    """A server on the controller that gets all mail to external addresses: test hosts have no DNS."""
     with Outside() as server:
         controller = host.check_output("echo $SSH_CONNECTION").split()[0]
         host.check_output("cp -p /etc/postfix/main.cf /etc/postfix/main.cf.e2e")

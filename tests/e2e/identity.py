@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes a host itself: no other has it, and it stays for as long as there is the host."""
+"""What identifies a host: no other host has it, and it stays as long as the host."""
 
 from __future__ import annotations
 
 import testinfra
 
-#: Made by Debian, by Debian's packages, and by the collection.
+#: Created by Debian, by Debian's packages, and by the collection.
 FILES = (
     "/etc/machine-id",
     "/etc/ssh/ssh_host_ecdsa_key",
@@ -26,13 +26,13 @@ FILES = (
     "/etc/mailhosting/valkey/policy",
     "/etc/mailhosting/valkey/usage",
 )
-#: PostgreSQL's number for its data.
+#: PostgreSQL's system identifier.
 CLUSTER = "cluster"
 CLUSTER_ID = 'runuser -u postgres -- psql -Atc "SELECT system_identifier FROM pg_control_system()"'
 
 
 def of(host: testinfra.host.Host) -> dict[str, str]:
-    """A digest of each of `FILES`, all of which there are, by its path, and the number of `CLUSTER`."""
+    """A digest of each of `FILES` by its path, and the number of `CLUSTER`; fails if a file is missing."""
     lines = host.check_output(f"cd / && sha256sum {' '.join(FILES)}").splitlines()
     digests = dict(reversed(line.split("  ", 1)) for line in lines)
     return {**digests, CLUSTER: str(host.check_output(f"cd / && {CLUSTER_ID}"))}

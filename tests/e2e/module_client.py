@@ -2,9 +2,9 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On the host under test: runs standard input as a program, in a process of module_server's if that is there."""
+"""On the host under test: runs standard input as a program, in a child of module_server if that is running."""
 
-import _socket  # socket itself takes ten times as long to import
+import _socket  # ten times as fast to import as socket
 import os
 import sys
 from array import array

@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the collection's modules on the mail host, one after another: `python module_runner.py INVENTORY…`.
 
-A line of standard input, `{"module": NAME, "options": {…}}`, is answered by a line `{"failed": …, "result": {…}}`,
-where `result` is what `ansible --become` prints. Each call is a task of a play, run as a play's worker does.
+It reads lines `{"module": NAME, "options": {…}}` from standard input and answers each with a line
+`{"failed": …, "result": {…}}`, where `result` is what `ansible --become` prints. Each call runs like a task of a play.
 
-It is one process, because `ansible` takes a second of the processor to start and to build a module; and on the host the
-second call of a module, which has then been proven to bring all it imports, is run by a Python that has imported it.
+It is one process because `ansible` takes a second of the processor to start and to build a module. The first call of a
+module proves that it brings all it imports; later calls run in a Python on the host that has already imported that.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from ansible.plugins import loader as plugins
 from ansible.plugins.callback import CallbackBase
 
 HERE = Path(__file__).parent
-#: On the host.
+#: Folder on the host.
 FOLDER = "/run/e2e-modules"
 COLLECTION = "ansible_collections/mailhosting/stack/plugins"
-#: Begins anew with what was sent to it.
+#: Restarts the server with the library in standard input.
 START = f"""
 systemctl stop e2e-modules; rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && cd {FOLDER} && base64 -d | tar -xz
 systemd-run --quiet --collect --unit=e2e-modules --setenv=HOME=/root --working-directory=/root \\
@@ -46,7 +46,7 @@ systemd-run --quiet --collect --unit=e2e-modules --setenv=HOME=/root --working-d
 
 
 def library() -> str:
-    """What modules import and what runs them, as an archive in base64."""
+    """The modules' imports and the code that runs them, as an archive in base64."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
 
@@ -54,7 +54,7 @@ def library() -> str:
             for file in folder.rglob("*.py"):
                 archive.add(file, f"library/{name}/{file.relative_to(folder)}")
 
-        # As in what Ansible sends, there is nothing of its own in the package.
+        # As in Ansible's own archives, the package itself is empty.
         archive.addfile(tarfile.TarInfo("library/ansible/__init__.py"))
         add(Path(ansible.module_utils.__path__[0]), "ansible/module_utils")
         for kind in "modules", "module_utils":
@@ -65,7 +65,7 @@ def library() -> str:
 
 
 class Host:
-    """The mail host, by Ansible."""
+    """The mail host, through Ansible."""
 
     def __init__(self, inventories: list[str]) -> None:
         command = AdHocCLI(["ansible", "mail", "--become", *(f"--inventory={path}" for path in inventories)])
@@ -73,7 +73,7 @@ class Host:
         plugins.init_plugin_loader()
         self._loader, inventory, self._variables = command._play_prereqs()
         (self._host,) = inventory.get_hosts("mail")
-        # What connection plugins lock, of which there is one at a time.
+        # Connection plugins lock a file; one descriptor serves all, one at a time.
         self._lock = os.memfd_create("lock")
         self._queue, self._printer = FinalQueue(), CallbackBase()
 
@@ -92,7 +92,7 @@ class Host:
 
 
 def answers(host: Host) -> Iterator[dict[str, Any]]:
-    """One for each line of standard input."""
+    """One answer for each line of standard input."""
     proven: set[str] = set()
     quick: dict[str, str] = {}
     for line in sys.stdin:
@@ -106,7 +106,7 @@ def answers(host: Host) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    # Whatever else Ansible prints is no answer.
+    # Standard output carries answers alone; Ansible's own output goes to standard error.
     with os.fdopen(os.dup(1), "w") as told:
         os.dup2(2, 1)
         for answer in answers(Host(sys.argv[1:])):

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On the host under test: a Python that has imported what modules import, and runs each in a process of its own.
+"""On the host under test: a Python with all imports of the modules, which runs each module in a child process.
 
-A module that a new Python runs takes most of a second to compile what it imports.  `python3 module_server.py LIBRARY
-SOCKET NAME…` imports the names from the folder, then runs whatever program a client's standard input is, with all three
-of the client's streams, and answers its exit status.
+A new Python takes most of a second to compile a module's imports.  `python3 module_server.py LIBRARY SOCKET NAME…`
+imports the names from the folder.  Then it runs the program in each client's standard input, with all three streams of
+the client, and answers with the exit status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IDLE = 600
 
 
 def run(streams: list[int]) -> int:
-    """Run the program that the first of `streams` is; its exit status."""
+    """Run the program in the first of `streams`; returns its exit status."""
     for stream, descriptor in enumerate(streams):
         os.dup2(descriptor, stream)
         os.close(descriptor)
@@ -37,7 +37,7 @@ def run(streams: list[int]) -> int:
 
 
 def answer(client: socket.socket) -> None:
-    """Serve a client, in a process that ends with it."""
+    """Serve a client in a child process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _message, streams, _flags, _address = socket.recv_fds(client, 1, 3)
     status = run(streams)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rest of the Internet, as the host under test sees it: one mail server that takes everything."""
+"""The rest of the Internet for the host under test: one mail server that accepts everything."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _Session(socketserver.StreamRequestHandler):
 
 @dataclass(eq=False)
 class Outside(socketserver.ThreadingTCPServer):
-    """Listens on a port of its own while it is entered."""
+    """Listens on a port of its own inside a `with` block."""
 
     mails: list[Delivered] = field(default_factory=list)
     daemon_threads = True
@@ -96,6 +96,6 @@ class Outside(socketserver.ThreadingTCPServer):
         return [mail for mail in list(self.mails) if recipient in mail.recipients]
 
     def mail_to(self, recipient: str, timeout: float = 20) -> Delivered:
-        """The first mail to `recipient`, waited for."""
+        """Wait for the first mail to `recipient`; returns it."""
         assert until(lambda: bool(self.mails_to(recipient)), timeout), f"nothing came to {recipient}"
         return self.mails_to(recipient)[0]

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How acts are tried in a unit's sandbox: all of a unit at once, outside of it and inside.
+"""Tries acts in a unit's sandbox: all acts of a unit at once, outside of it and inside.
 
-A failure inside proves nothing if the unit is down, the file is not there or the command is misspelt. So each act has
-to succeed outside, or as much of it as does no harm, and something innocent has to succeed inside.
+A failure inside proves nothing if the unit is down, a file is missing or a command has a typo.  So each act, or its
+harmless part, must succeed outside, and an innocent act must succeed inside.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
-#: What a sandbox says.
+#: Errors by which a sandbox forbids an act.
 REFUSALS: Final = (
     *("Read-only", "denied", "not permitted", "No such file", "unreachable", "refused", "not supported"),
     "InsufficientPrivilege",
 )
-#: The unit that is like another and tries acts in its place.
+#: A copy of another unit, which tries acts in its place.
 TRIED: Final = "sandbox-tried.service"
-#: What is run in a sandbox, and what it says there.
+#: The script that runs in the sandbox, and its output.
 _SCRIPT, _SAID = "/run/e2e-script", "/run/e2e-said"
-#: Sections of TRIED: the acts are all that is run, once; nothing of the other unit's is prepared or taken away.
+#: Sections of TRIED: it runs the acts alone, once, without the other unit's preparations.
 _ONCE: Final = f"""
 [Service]
 Type=oneshot
@@ -46,26 +46,26 @@ BindReadOnlyPaths={_SCRIPT}
 
 
 class Act(NamedTuple):
-    """Commands, as a shell takes them: the forbidden one, and what can be done outside; empty: the same."""
+    """Shell commands: the forbidden one, and its variant for outside; empty: the same."""
 
     command: str
     outside: str = ""
-    code: str = ""  # the forbidden one in Python, for where no command can be run
+    code: str = ""  # the forbidden one in Python, for sandboxes without any command
 
 
 def writing(path: str) -> Act:
-    """Adding a line to `path`, a file that may be new, in a folder that is there."""
+    """Appends a line to `path`, a file in a folder that exists."""
     return Act(f"echo x >> {path}", f"test -d {PurePosixPath(path).parent}", f'open("{path}", "a").write("x")')
 
 
 class Answer(NamedTuple):
-    """How an act ended, and what it said to standard error."""
+    """The exit code of an act, and its standard error."""
 
     code: int
     said: str
 
 
-#: What `systemctl show` says of the sandbox of a program's unit; of the system calls it may do those of CALLS.
+#: systemd's properties of the sandbox of a program's unit; of the allowed system calls only those of CALLS.
 PROGRAM: Final = {
     "UMask": "0077",
     "ProtectSystem": "strict",
@@ -102,22 +102,22 @@ PROGRAM: Final = {
 }
 CALLS: Final = frozenset(("chown", "mount", "read", "sched_setscheduler", "setresuid"))
 
-#: Tries commands by name in the sandbox of a unit.
+#: Tries named acts in the sandbox of a unit.
 Way = Callable[[Any, str, Mapping[str, Act]], dict[str, Answer]]
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a unit must not be able to do, and something that it must be."""
+    """Acts that a unit must not be able to do, and one that it must be."""
 
     forbidden: Mapping[str, Act]
     allowed: Act
     way: Way
-    #: Outside is the unit's user, not root: nothing but the sandbox forbids it.
+    #: Outside is the unit's user, not root: only the sandbox forbids the acts.
     as_its_user: bool = False
-    #: An act ends with one of REFUSALS; elsewhere some are killed, or find nothing.
+    #: A forbidden act ends with one of REFUSALS; otherwise it may be killed, or find nothing.
     says_why: bool = True
-    #: What systemd shows of the unit where it is not as PROGRAM, words in any order; None: none of that is compared.
+    #: Properties that differ from PROGRAM, words in any order; None: do not compare any.
     excepted: Mapping[str, str] | None = None
 
 
@@ -141,7 +141,7 @@ def tried(host: Any, unit: str, sandbox: Sandbox) -> Tried:
 
 
 def refused(sandbox: Sandbox, answers: Tried, name: str) -> None:
-    """Fails unless an act was refused inside, and there only."""
+    """Assert that an act failed inside, and only there."""
     assert answers.outside[name].code == 0, answers.outside[name].said
     assert answers.inside[_ALLOWED].code == 0, answers.inside[_ALLOWED].said
     inside = answers.inside[name]
@@ -150,7 +150,7 @@ def refused(sandbox: Sandbox, answers: Tried, name: str) -> None:
 
 
 def in_its_place(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
-    """As a unit with all the settings of `unit` would do its own work."""
+    """In a unit with all settings of `unit`, in place of its own work."""
     file = f"/run/systemd/system/{TRIED}"
     dynamic = host.check_output(f"systemctl show --value --property=DynamicUser {unit}") == "yes"
     user = f"User={unit.partition('.')[0]}\n" if dynamic else ""
@@ -164,7 +164,7 @@ def in_its_place(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Ans
 
 
 def in_its_namespaces(namespaces: str = "--mount --net --ipc", by: str = "") -> Way:
-    """Inside the namespaces of the unit's main process, as root with all capabilities, or `by` what takes some away."""
+    """Inside the namespaces of the unit's main process, as root with all capabilities, or by the command `by`."""
 
     def way(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
         _write(host, _SCRIPT, _script({name: act.command for name, act in acts.items()}))
@@ -175,7 +175,7 @@ def in_its_namespaces(namespaces: str = "--mount --net --ipc", by: str = "") -> 
 
 
 def by_code(host: Any, unit: str, acts: Mapping[str, Act]) -> dict[str, Answer]:
-    """The same where no command can be run: a process goes inside and does the acts itself."""
+    """Likewise where no command can run: a process enters and does the acts itself."""
     program = f"""
 import os, socket
 os.setns(os.pidfd_open({_process(host, unit)}), os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC)
@@ -190,7 +190,7 @@ for name, code in {[(name, act.code) for name, act in acts.items()]}:
 
 
 def shown(host: Any, unit: str) -> dict[str, set[str]]:
-    """What systemd shows of a unit's sandbox: words by the names that PROGRAM has."""
+    """The properties of a unit's sandbox in systemd: words by the names that PROGRAM has."""
     found = host.check_output(f"systemctl show --property=LoadState,{','.join(PROGRAM)} {unit}")
     shows = {name: set(value.split()) for name, _is, value in (line.partition("=") for line in found.splitlines())}
     assert shows.pop("LoadState") == {"loaded"}, unit
@@ -198,13 +198,13 @@ def shown(host: Any, unit: str) -> dict[str, set[str]]:
 
 
 def expected(sandbox: Sandbox) -> dict[str, set[str]]:
-    """What is to be shown of a program's unit."""
+    """The expected properties of a program's unit."""
     assert sandbox.excepted is not None
     return {name: set(value.split()) for name, value in {**PROGRAM, **sandbox.excepted}.items()}
 
 
 def is_strict(host: Any, unit: str, most: float = 2.0) -> None:
-    """Fails unless systemd finds `unit` no more exposed than that, of 10."""
+    """Assert that systemd's exposure of `unit` is at most `most`, of 10."""
     verdict = host.run(f"systemd-analyze security --no-pager {unit}").stdout.splitlines()[-1]
     assert float(verdict.rpartition(": ")[2].split()[0]) <= most, verdict
 
@@ -216,7 +216,7 @@ def _process(host: Any, unit: str) -> str:
 
 
 def _script(commands: Mapping[str, str]) -> str:
-    """A shell script that says how each of its commands ended: the code, the name and what was said."""
+    """A shell script that prints how each of its commands ended: exit code, name and standard error."""
     lines = [
         f"said=$(sh -c {shlex.quote(command)} 2>&1 >/dev/null); printf '%s\\t%s\\t' $? {shlex.quote(name)}; echo $said"
         for name, command in commands.items()
@@ -225,7 +225,7 @@ def _script(commands: Mapping[str, str]) -> str:
 
 
 def _answers(lines: str) -> dict[str, Answer]:
-    """What such a script has said."""
+    """The answers in such a script's output."""
     parts = (line.split("\t", 2) for line in lines.splitlines())
     return {name: Answer(int(code), said) for code, name, said in parts}
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each unit must not be able to do.  The tests of each inventory take the units that it brings."""
+"""Acts that each unit must not be able to do.  The tests of each inventory take the units that it installs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READING_DOVECOT: Final = Act("cat /etc/dovecot/dovecot.conf")
 REACHING_DOVECOT: Final = Act("ls /run/dovecot/auth-client")
 REACHING_THE_DIRECTORY: Final = Act("ls /run/postgresql/.s.*")
 SEEING_PROCESSES: Final = Act("ls /proc/1/status")
-#: For a user who may not write there anyway.
+#: For a user without write access there anyway.
 WRITING: Final = {
     "write a system file": writing("/usr/bin/intruder"),
     "write the configuration": writing("/etc/passwd"),
@@ -44,21 +44,21 @@ AS_ROOT: Final = {
     "write code to run": MAKING_CODE,
     "be root of a namespace": MAKING_A_NAMESPACE,
 }
-#: For what has to do with the directory alone, and perhaps with mailboxes.
+#: For programs that use the directory alone, and perhaps mailboxes.
 _ELSEWHERE: Final = {
     "read the queue": Act("ls /var/spool/postfix/."),
     "read the directory's files": Act("ls /var/lib/postgresql/."),
     "talk to the network": OPENING_A_SOCKET,
     "see other processes": SEEING_PROCESSES,
 }
-#: For what is done at night with mailboxes.
+#: For nightly work on mailboxes.
 _AT_NIGHT: Final = {
     **WRITING,
     **_ELSEWHERE,
     "read a key": Act("ls /etc/mailhosting/tls"),
     "become root": Act("setpriv --reuid=0 true || su root -c true"),
 }
-#: What no program sees but those that work with mailboxes, and what systemd shows of these.
+#: Folders that only programs working with mailboxes see, and the properties of these programs.
 _SHUT: Final = PROGRAM["InaccessiblePaths"]
 _AMONG_MAILBOXES: Final = {
     "ReadWritePaths": "-/var/vmail",
@@ -67,7 +67,7 @@ _AMONG_MAILBOXES: Final = {
     "SystemCallFilter": "read setresuid",
 }
 QUEUE: Final = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
-#: A file in each of them and among the mailboxes, whose name Postfix leaves alone.
+#: A file in each of these folders and among the mailboxes, with a name that Postfix ignores.
 NO_MAIL: Final = "no-mail"
 _INNOCENT: Final = Act("test -e /proc/self && echo x >> /dev/null", code='open("/dev/null", "a").write("x")')
 _REMOVING: Final = Act("touch /var/vmail/e2e && rm /var/vmail/e2e")
@@ -78,7 +78,7 @@ def _in_python(code: str, outside: str) -> Act:
 
 
 def _asking(query: str) -> Act:
-    """The gate's user asks the directory."""
+    """A query of the gate's user to the directory."""
     code = f"__import__('psycopg').connect('dbname=mailhosting user=mailhosting-gate').execute('{query}')"
     return _in_python(code, f"runuser -u postgres -- psql --quiet --dbname=mailhosting --command='{query}'")
 
@@ -310,7 +310,7 @@ SANDBOXES: Final = {
 }
 
 
-#: Units of programs that any host has.
+#: Units of programs that every host has.
 PROGRAMS: Final = sorted(
     unit for unit, sandbox in SANDBOXES.items() if sandbox.excepted is not None and unit != "mailhosting-policy.service"
 )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addresses nobody declares one by one: roles, all@, a catch-all, what a renamed account was called."""
+"""Addresses without a declaration: roles, all@, a catch-all, former names of accounts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_domain_without_a_contact_has_the_host_s_postmaster(
 
 
 def test_a_mailbox_is_told_which_address_a_mail_came_for(server: Server, roles: Control) -> None:
-    """Where that is told to nobody else: who is in Bcc of a mail for several stays unknown to the others."""
+    """The header must not reveal other recipients: one in Bcc of a mail for several stays hidden."""
     declare(roles, catch_all="ben")
     told = {
         ("Whoever+box@roles.example",): "whoever+box@roles.example",
@@ -118,9 +118,9 @@ def test_all_reaches_every_account_of_the_domain_once(
         assert arrived(server, user, subject)
         assert subjects(server, user).count(subject) == 1
     log = host.check_output(f"journalctl -t postfix/lmtp --since=@{int(since)} -o cat")
-    # In capitals where a name had a holder before.
+    # In capitals if the name had a holder before.
     delivered = set(re.findall(r"(?i)to=<(\w+)@roles\.example\.mailbox\.invalid>, orig_to=<all@roles\.example>", log))
-    # The suspended account is none of them; another test may have made a third that is.
+    # Without the suspended account; another test may have created a third member.
     assert {"ann", "ben"} <= delivered <= {"ann", "ben", "married"}
 
 

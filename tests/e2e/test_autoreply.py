@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Automatic replies: who gets one, how often, and what it looks like."""
+"""Automatic replies: to whom, how often, and in which form."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def replies(tenant: Control) -> Replies:
 
 @pytest.fixture(scope="module", autouse=True)
 def away(tenant: Control, replies: Replies) -> Replies:
-    """USER answers with a subject and a text of its own; OTHER does not."""
+    """USER replies with a subject and a text; OTHER does not reply."""
     for user in (USER, OTHER):
         tenant.module("mail_account", address=user.address, password=user.password)
     replies.set(USER.address, SUBJECT, BODY)
@@ -55,7 +55,7 @@ def away(tenant: Control, replies: Replies) -> Replies:
 
 
 SUBJECT = "不在のお知らせ: 十一月末まで休みます。その間のご連絡は同僚の鈴木までお願いいたします"
-# What an escape, a quote, a variable or a file's name could spoil on its way through SQL, userdb and Sieve.
+# Escapes, quotes, variables and file names that SQL, userdb or Sieve could misread.
 BODY = (
     '</etc/passwd\nいま休みです。\n\n.\n"引用" \\ %{user} %u ${subject} $x\tタブ\n'
     + "長い行" * 100
@@ -68,7 +68,7 @@ def somebody() -> str:
 
 
 def write_to(server: Server, sender: str, recipient: str, **headers: str) -> EmailMessage:
-    """Hand a mail in as a stranger."""
+    """Send a mail as a stranger."""
     mail = message(sender or "mailer-daemon@outside.example", recipient)
     for name, value in headers.items():
         del mail[name]
@@ -83,7 +83,7 @@ def text(reply: EmailMessage) -> str:
 
 
 def no_reply(server: Server, outside: Outside, *senders: str) -> bool:
-    """Whether nobody of `senders` was answered, once somebody who wrote later was."""
+    """Whether none of `senders` got a reply by the time a later sender got one."""
     later = somebody()
     write_to(server, later, USER.address)
     outside.mail_to(later)
@@ -168,8 +168,8 @@ def test_the_command_says_what_it_cannot_do(host: testinfra.host.Host, arguments
 
 @pytest.fixture
 def short_period(host: testinfra.host.Host) -> Iterator[None]:
-    """A period of a second in place of days."""
-    # Postfix may have a connection to the Dovecot of before, and a mail that is sent over it waits for minutes.
+    """A period of a second instead of days."""
+    # Postfix may keep a connection to the old Dovecot, and a mail sent over that waits for minutes.
     reload = "systemctl reload dovecot postfix"
     host.check_output(f"cp -p {SETTINGS} {SETTINGS}.e2e")
     host.check_output(f"sed -i 's/^sieve_vacation_[a-z]*_period = .*/{PERIOD}/' {SETTINGS} && {reload}")
@@ -250,7 +250,7 @@ def test_no_reply_to_itself(server: Server, outside: Outside) -> None:
 
 
 def test_the_reply_goes_to_the_envelope_sender_and_nowhere_else(server: Server, outside: Outside) -> None:
-    """A forged header gets nobody a mail, and a reply that cannot be delivered is not answered."""
+    """A forged header sends mail to nobody, and a reply that bounces gets no reply."""
     sender, claimed = somebody(), somebody()
     write_to(server, sender, USER.address, From=claimed, Reply_To=claimed)
     assert outside.mail_to(sender).recipients == [sender]
@@ -262,7 +262,7 @@ def test_the_reply_goes_to_the_envelope_sender_and_nowhere_else(server: Server, 
 
 
 def test_a_forged_sender_of_ours_gets_one_reply_at_most(server: Server, outside: Outside) -> None:
-    """As anybody's mail program would: the owner of the address sees it, outside does not."""
+    """A reply to a forged sender of ours reaches the owner of that address, once."""
     seen = len(outside.mails)
     subject = receive(server, OTHER.address, USER.address)
     assert arrived(server, USER, subject)

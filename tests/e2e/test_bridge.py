@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way from this machine to a test host: what happens to other hosts must not interrupt its connections."""
+"""The network between this machine and a test host: events of other hosts must not interrupt its connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 
 from .conftest import device_to
 
-#: NET_ADDR_SET of linux/netdevice.h: Linux does not choose another address when hosts come and go.
+#: NET_ADDR_SET of linux/netdevice.h: Linux keeps the address when hosts come and go.
 SET = 3
 
 

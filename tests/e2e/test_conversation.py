@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sending: who may, as whom, to whom, and what everybody else is told."""
+"""Sending: who may, as whom, to whom, and the replies to all others."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_sender_must_belong_to_the_login(server: Server, taro: User, bill: U
 
 
 def test_a_user_may_send_what_has_no_sender(server: Server, taro: User, bill: User) -> None:
-    """RFC 8098: a disposition notification, which a mail program sends when a mail was read."""
+    """RFC 8098: a mail program sends a disposition notification when a mail is read."""
     with submission(server, taro) as session:
         session.mail("")
         assert session.rcpt(bill.address)[0] == 250
@@ -173,7 +173,7 @@ def test_a_senseless_helo_is_refused(server: Server, name: str) -> None:
 
 
 def test_a_bare_newline_ends_no_message(server: Server, bill: User) -> None:
-    """SMTP smuggling: what a non-standard end of data would let through never becomes a second mail."""
+    """SMTP smuggling: a non-standard end of data never makes a second mail."""
     subject, smuggled = (message("a@outside.example", bill.address)["Subject"] for _ in range(2))
     body = (
         f"Subject: {subject}\r\n\r\nx\n.\nMAIL FROM:<forged@acme.example>\r\nRCPT TO:<{bill.address}>\r\nDATA\r\n"

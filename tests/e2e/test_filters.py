@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users' own filters that send mail: as whom, how much, and what they may not."""
+"""Users' filters that send mail: with which sender, how much, and what is forbidden."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Activate = Callable[[User, str], None]
 
 
 def somebody() -> str:
-    """An address outside that no other test uses."""
+    """An external address that no other test uses."""
     return f"{uuid.uuid4().hex}@outside.example"
 
 
 @pytest.fixture
 def activate(tenant: Control, host: testinfra.host.Host, no_failures_yet: None) -> Iterator[Activate]:  # noqa: ARG001
-    """Makes a script a user's filter, for one test."""
+    """`activate(…)`: makes a script a user's filter for one test."""
     for user in (USER, OTHER):
         tenant.module("mail_account", address=user.address, password=user.password)
 

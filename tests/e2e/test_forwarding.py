@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forwarding to outside: the sender that outside sees, the way back for bounces, and who may use that way."""
+"""Forwarding to external addresses: the envelope sender there, the way back for bounces, and who may use it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ USER = User("forwards@e2e.example", "sends it on")
 
 
 def somebody() -> str:
-    """An address outside that no other test uses."""
+    """An external address that no other test uses."""
     return f"{uuid.uuid4().hex}@outside.example"
 
 
 @pytest.fixture
 def target(tenant: Control) -> str:
-    """Where USER's mail is forwarded to, without a copy."""
+    """The address to which USER's mail is forwarded, without a copy."""
     address = somebody()
     forward(tenant, address, keep=False)
     return address
@@ -45,14 +45,14 @@ def body(content: bytes) -> bytes:
 
 
 def rcpt(server: Server, recipient: str, sender: str = "") -> tuple[int, bytes]:
-    """What a stranger's RCPT on port 25 is answered."""
+    """Port 25's reply to a stranger's RCPT."""
     with protocols.smtp(server, "smtp") as session:
         session.mail(sender)
         return session.rcpt(recipient)
 
 
 def srs_sender(server: Server, outside: Outside, target: str, sender: str) -> str:
-    """The sender that `outside` sees of a mail of `sender` that was forwarded."""
+    """The envelope sender that `outside` gets for a forwarded mail of `sender`."""
     receive(server, sender, USER.address)
     return outside.mail_to(target).sender
 
@@ -109,7 +109,7 @@ def test_a_bounce_reaches_senders_that_want_quotes(
         session.docmd("MAIL", "FROM:<>")
         assert session.docmd("RCPT", f"TO:<{rewritten}>")[0] == 250
         assert session.data(b"Subject: bounce\r\n\r\nx\r\n")[0] == 250
-    # On the wire it is quoted, however it came.
+    # Quoted on the wire, whatever the file had.
     local_part, _at, domain = sender.rpartition("@")
     plain = domain.startswith("[") or local_part.startswith('"')
     outside.mail_to(sender if plain else f'"{local_part}"@{domain}')
@@ -121,7 +121,7 @@ def test_a_forward_leads_to_an_address_that_a_carrier_let_be(
 ) -> None:
     forward(tenant, f"{written}@docomo.ne.jp", keep=False)
     receive(server, somebody(), USER.address)
-    # RFC 5321 4.1.2: it is no dot-string.
+    # RFC 5321 4.1.2: not a dot-string.
     outside.mail_to(f'"{written}"@docomo.ne.jp')
 
 
@@ -135,7 +135,7 @@ def test_what_outside_refuses_is_told_to_the_original_sender(server: Server, out
 
 
 def test_senders_of_any_length_and_case_come_back_as_they_were(server: Server, outside: Outside, target: str) -> None:
-    # Long enough for hashes with every character that there is.
+    # Enough senders that the hashes have every character.
     senders = [f"Bounces+{number}-AbC=x.example@{'long-' * 6}name.example" for number in range(12)]
     for sender in senders:
         receive(server, sender, USER.address)
@@ -164,7 +164,7 @@ def test_a_forged_or_expired_address_is_refused_at_rcpt(
 
 
 def test_an_address_expires(server: Server, host: testinfra.host.Host, variables: dict[str, Any]) -> None:
-    """Signed by the host's own secret, 30 days ago: postsrsd lets go of it after 21."""
+    """Signed with the host's own secret, 30 days ago: postsrsd accepts it for 21."""
     code = (
         "import base64, hashlib, hmac, time;"
         " base = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'; day = int(time.time() // 86400) - {age};"
@@ -198,7 +198,7 @@ def test_a_bounce_that_is_forwarded_stays_one(server: Server, outside: Outside, 
 
 
 def test_a_loop_between_hosts_ends(server: Server, outside: Outside, target: str) -> None:
-    """Outside forwards everything back, until there are too many Received lines; then the sender is told."""
+    """The other host forwards all back until there are too many Received lines; then the sender gets a bounce."""
     sender = somebody()
     mail = message(sender, USER.address).as_bytes()
 
@@ -255,7 +255,7 @@ def queued(host: testinfra.host.Host) -> str:
 @pytest.mark.parametrize("port", [10025, 10026, 10027, 10028])
 @pytest.mark.parametrize("user", ["nobody", "root"])
 def test_nobody_on_the_host_sends_by_the_listeners_on_loopback(host: testinfra.host.Host, port: int, user: str) -> None:
-    """Without the key there is no session, whoever asks from wherever."""
+    """Without the key nobody gets a session, from whatever address."""
     dialogue = f"""
 import smtplib, ssl
 context = ssl._create_unverified_context()

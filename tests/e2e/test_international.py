@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail with letters that are not ASCII's: what is taken arrives, and what cannot arrive is not taken."""
+"""Mail with letters beyond ASCII: what the host accepts arrives, and it rejects what cannot arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .control import Control
 
 OUTSIDE = "someone@outside.example"
 NIHONGO = "xn--wgv71a119e.example"  # 日本語.example
-#: A domain whose letters have two forms, as people write it and as the directory has it.
+#: A domain whose letters have two Unicode forms: as U-labels, and as A-labels in the directory.
 GAKKOU, STORED = "がっこう.example", "xn--p8jlv7d.example"
 DOMAINS = [{"name": "e2e.example"}, {"name": NIHONGO}, {"name": GAKKOU}]
 
@@ -40,7 +40,7 @@ def sensei(tenant: Control) -> User:
 
 
 def as_typed(user: User) -> list[User]:
-    """A user as programs may send the login: composed or not, as an input method leaves it, and as it is stored."""
+    """Forms in which programs may send the login: composed, decomposed, from an input method, and as A-labels."""
     forms = [unicodedata.normalize("NFC", user.address), unicodedata.normalize("NFD", user.address)]
     wide = f"ｓｅｎｓｅｉ＠{GAKKOU.replace('.', '。')}"
     return [User(name, user.password) for name in (*forms, wide, f"sensei@{STORED}")]
@@ -68,7 +68,7 @@ def test_who_logs_in_by_either_spelling_owns_the_sender(
             assert session.mail(bill.address)[0] == 250
             assert session.rcpt(bill.address)[0] == 553
             session.rset()
-            # As a sender people's spelling would want SMTPUTF8.
+            # U-labels in a sender would need SMTPUTF8.
             session.send(f"MAIL FROM:<{sensei.address}>\r\n".encode())
             assert session.getreply()[0] == 501
             assert session.sendmail(f"sensei@{STORED}", [bill.address], "Subject: spelled\r\n\r\nx") == {}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change in the directory is in force at once, and only where it was meant."""
+"""A change in the directory applies at once, and to nothing else."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_suspended_account_is_told_apart_from_an_unknown_one(server: Server, t
     assert kept in subjects(server, USER)
 
 
-#: What is changed, what undoes it, and what a session on 587 is told then.
+#: A change, its undoing, and the reply that a session on 587 gets after the change.
 ENDED = (421, b"4.7.0 This login has ended, please log in again")
 ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, bytes]]] = {
     "no_login": ({"state": "no_login"}, {"state": "active"}, ENDED),
@@ -161,7 +161,7 @@ def test_a_hold_stops_just_what_it_says(server: Server, tenant: Control, bill: U
         assert logs_in is (scope != "login")
         assert may_receive is (scope != "receive")
         assert may_send is (scope == "receive")
-        # No run of a playbook or module lifts a hold.
+        # Neither a playbook nor a module lifts a hold unasked.
         tenant.module("mail_account", address=USER.address, state="active")
         assert may_log_in(server, "pop3s", USER) is logs_in
     finally:
@@ -202,7 +202,7 @@ def test_ten_targets_where_the_plan_has_ten(server: Server, tenant: Control, bil
 
 @pytest.mark.requirement("OM-1")
 def test_a_protocol_the_plan_lacks_is_refused_with_the_reason(server: Server, tenant: Control) -> None:
-    """facts: the right password is told why, a wrong one is told nothing."""
+    """facts: only the right password gets the reason."""
     tenant.module("mail_tenant", name="e2e", plan="pop", domains=[{"name": "e2e.example"}])
     try:
         for protocol in ("imap", "imaps"):
@@ -285,6 +285,6 @@ def test_files_of_a_closed_account_go_after_its_grace_and_no_others(
     host.check_output(nightly)
     assert not host.file(homes[gone]).exists
     assert host.file(homes[USER]).is_directory
-    # Nothing is kept, so there is nothing to restore and nothing to ask.
+    # The host keeps no mail, so there is nothing to restore and no question.
     tenant.module("mail_account", address=gone.address, password=gone.password)
     assert subjects(server, gone) == []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators' command locks an account that was phished, and unlocks it."""
+"""The operators' command locks a phished account, and unlocks it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def waiting(host: testinfra.host.Host) -> list[dict[str, Any]]:
 
 @contextmanager
 def mailboxes_away(host: testinfra.host.Host) -> Iterator[None]:
-    """Mail for mailboxes waits in the queue, as Postfix may not reach Dovecot."""
+    """Mail for mailboxes waits in the queue because Postfix may not reach Dovecot."""
     socket = "/var/spool/postfix/private/dovecot-lmtp"
     mode = host.check_output(f"stat --format=%a {socket}")
     host.check_output(f"chmod 000 {socket}")
@@ -76,7 +76,7 @@ def test_an_account_is_locked_and_unlocked(
     assert not may_log_in(server, "submission", USER)
     again = asked("lock", USER.address, "--reason", "another")
     assert (again["placed"], again["held"], again["reason"]) == ([], [], "フィッシング 被害 4711")
-    # Whatever else is said of the account, it is locked.
+    # Other changes of the account do not unlock it.
     assert not tenant.module("mail_account", address=USER.address, password=USER.password)["changed"]
     assert not may_log_in(server, "imaps", USER)
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operators' command tells who is shut out, and lets them in again."""
+"""The operators' command shows who is locked out, and unlocks them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .control import Control
 from .logins.guessing import banned, guess, limit
 
 USER = User("shut-out@e2e.example", "not for guessing at all")
-#: A documentation address: nobody who tests here has it.
+#: A documentation address, which no test client has.
 CLIENT = "192.0.2.9"
 
 
@@ -54,7 +54,7 @@ def test_who_is_shut_out_is_told_why_and_let_in_again(
 
     lifted = host.check_output(f"mailhosting locked-out {USER.address} --lift")
     assert "can log in again" in lifted
-    # What somebody decided stays.
+    # An operator's own hold stays.
     assert f"{USER.address} cannot send: hold by operator: it was phished" in lifted
     assert until(lambda: may_log_in(server, "imaps", USER), 5)
     assert [each["kind"] for each in asked(CLIENT, "--lift")["lifted"]] == ["mail-address"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was accepted arrives at the account it was accepted for, whatever was renamed while Dovecot was away."""
+"""Accepted mail is delivered to the account it was accepted for, despite renames while Dovecot was away."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSWORD = "what was promised"
 STRANGER = "somebody@outside.example"
 SOCKET = "/var/spool/postfix/private/dovecot-lmtp"
 
-#: Recipients, and who has to have the mail in the end; None: its sender, back.
+#: Recipients, and the user who must get the mail in the end; None: it bounces.
 RECIPIENTS = {
     "old@names.example": "new@names.example",
     "old+box@names.example": "new@names.example",
@@ -89,14 +89,14 @@ after.example: {accounts: {nao: }}
 
 
 class Held(NamedTuple):
-    """The subjects of what was accepted while Dovecot was away, by recipient, and then for the name's new holder."""
+    """Subjects of mail accepted while Dovecot was away, by recipient; then those for the name's new holder."""
 
     subjects: dict[str, str]
     for_new: str
 
 
 def write(files: Path, contents: dict[str, str]) -> None:
-    """Tenants' files, with one password for all."""
+    """Write tenants' files, with one password for all accounts."""
     for name, text in contents.items():
         (files / name).write_text(text)
         folder, _slash, file = name.partition("/")
@@ -116,15 +116,15 @@ def dovecot_takes_no_mail(host: testinfra.host.Host) -> Iterator[None]:
 
 
 def queued(host: testinfra.host.Host) -> dict[str, str]:
-    """The ids of mails that wait, and are not just being tried, by recipient."""
+    """Ids of mails in the deferred queue, by recipient."""
     mails = map(json.loads, host.check_output("postqueue -j").splitlines())
     waiting = [mail for mail in mails if mail["queue_name"] == "deferred"]
-    # Capitals: a name that had a holder before.
+    # Capitals: a name with a former holder.
     return {recipient["address"].lower(): mail["queue_id"] for mail in waiting for recipient in mail["recipients"]}
 
 
 def waits_too_long(host: testinfra.host.Host, recipient: str) -> bool:
-    """Have the queue give up what it has for `recipient`; whether it did."""
+    """Make the queue give up its mail for `recipient`; returns whether it did."""
     queue_id = queued(host)[f"{recipient}.mailbox.invalid"]
     host.check_output(f"postsuper -e {queue_id} && postqueue -i {queue_id}")
     return until(lambda: queue_id not in host.check_output("postqueue -j"))
@@ -137,7 +137,7 @@ def held(server: Server, control: Control, files: Path, host: testinfra.host.Hos
     control.module("mail_account", address="gone@names.example")
     with dovecot_takes_no_mail(host):
         found = {recipient: receive(server, bill.address, recipient) for recipient in RECIPIENTS}
-        # Mail for several of them is for the same mailbox.
+        # One mail has several recipients in the same mailbox.
         assert until(lambda: len(found) - 2 <= len(queued(host)))
         assert waits_too_long(host, "late@names.example")
         control.module("mail_account", address="gone@names.example", state="absent", grace="0s")
@@ -156,7 +156,7 @@ def held(server: Server, control: Control, files: Path, host: testinfra.host.Hos
         for folder in ("addresses", "secrets"):
             (files / folder / f"{name}.yml").unlink()
     tenants(control, files, tenants_grace="0s", tenants_expect_closed=11)
-    # Nothing is left that a purge of another test would find.
+    # Leave nothing for a purge of another test.
     host.check_output("systemctl start mailhosting-remove-mailboxes.service")
     for name in ("way", "else"):
         (files / "tenants" / f"{name}.yml").unlink()
@@ -174,7 +174,7 @@ def mail(server: Server, user: User, subject: str) -> Message:
 def test_it_arrives_where_it_was_accepted_for(server: Server, held: Held, recipient: str) -> None:
     user = User(str(RECIPIENTS[recipient]), PASSWORD)
     assert arrived(server, user, held.subjects[recipient])
-    # Dovecot says no address of what is for several.
+    # For a mail to several recipients Dovecot names no address.
     if recipient not in ("alias@names.example", "nobody@names.example", "keep@names.example"):
         assert mail(server, user, held.subjects[recipient])["Delivered-To"].lower() == recipient
 

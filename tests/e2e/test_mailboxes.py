@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mail program finds in a mailbox, makes of it and can still do when it is full; and how much there may be."""
+"""Mailboxes in mail programs: which exist at first, what can be done with a full one, and their limits."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_who_is_full_can_delete_by_moving_to_trash(server: Server, tenant: Contr
         full.create(trash)
         before = kib(full)
         assert before > 150
-        # Copies first, as old programs delete: all that is there, at once.
+        # Old programs delete by copying first: here all mails at once.
         assert full.copy("1:*", trash)[0] == "OK"
         assert kib(full) >= 2 * before - 2
-        # It is in use, so that nothing else can be put anywhere.
+        # They count, so nothing else fits anywhere.
         assert full.append("Sent", None, None, b"Subject: x\r\n\r\nx")[0] == "NO"
         assert full.store("1:*", "+FLAGS", r"(\Deleted)")[0] == "OK"
         assert full.expunge()[0] == "OK"
@@ -92,7 +92,7 @@ def test_who_is_full_can_delete_by_moving_to_trash(server: Server, tenant: Contr
         assert full.expunge()[0] == "OK"
 
         def emptied() -> bool:
-            """The host may have written meanwhile, that the mailbox is full: that is deleted, too."""
+            """The host's notice that the mailbox is full may have arrived meanwhile; it is deleted too."""
             full.select("INBOX")
             if notices := full.search(None, "ALL")[1][0].decode().replace(" ", ","):
                 full.store(notices, "+FLAGS", r"(\Deleted)")
@@ -123,7 +123,7 @@ def test_filters_have_a_number_and_a_size(server: Server, user: User) -> None:
     answers = [filters.put(f"f{number}", b"keep;") for number in range(20)]
     assert [answer[:2] for answer in answers] == ["OK"] * 19 + ["NO"]
     assert "QUOTA/MAXSCRIPTS" in answers[-1]
-    # What is there can still be changed, and mail goes on.
+    # Existing filters can still be changed, and mail arrives.
     assert filters.put("small", b"discard;").startswith("OK")
     filters.close()
     receive(server, "someone@outside.example", user.address)
@@ -134,13 +134,13 @@ def test_a_plan_bounds_what_its_quota_does_not_count(server: Server, tenant: Con
     tenant.module("mail_tenant", name="e2e", overrides=bounds)
     try:
         with inbox(server, user) as session, contextlib.closing(ManageSieve(server)) as filters:
-            # However few bytes: a file each.
+            # Their number counts, not their bytes: each is a file.
             added = [session.append("INBOX", None, None, b"a:b") for _ in range(4)]
             assert [status for status, _said in added] == ["OK"] * 3 + ["NO"]
             assert b"OVERQUOTA" in added[-1][1][0]
             assert session.select("INBOX")[1] == [b"3"]
             assert arrived(server, user, receive(server, "someone@outside.example", user.address))
-            # As to bytes there is room in Trash for as many again, so that who is full can delete by copies.
+            # By bytes Trash has room for as many again, so that a full mailbox can be emptied by copies.
             assert session.copy("1:3", "Trash")[0] == "NO"
             session.store("1", "+FLAGS", r"(\Deleted)")
             session.expunge()
@@ -159,11 +159,11 @@ def test_a_plan_bounds_what_its_quota_does_not_count(server: Server, tenant: Con
 
 
 def test_nobody_is_promised_a_special_use_of_his_own(session: imaplib.IMAP4) -> None:
-    """Dovecot 2.4 keeps none that CREATE or SETMETADATA gives, and its METADATA would have no bound."""
+    """Dovecot 2.4 stores no special use of CREATE or SETMETADATA, and its METADATA would have no limit."""
     capabilities = set(session.capability()[1][0].split())
     assert b"SPECIAL-USE" in capabilities
     assert not capabilities & {b"CREATE-SPECIAL-USE", b"METADATA", b"METADATA-SERVER"}
-    # It reads USE, RFC 6154's or not, and makes a mailbox like any other.
+    # It parses USE, of RFC 6154 or not, and creates an ordinary mailbox.
     assert session.xatom("CREATE", "Gesendet", r"(USE (\Sent))")[0] == "OK"
     session.xatom("LIST", "(SPECIAL-USE)", '""', '"*"')
     assert "Gesendet" not in names(session.response("LIST")[1])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Notices on any host: a mailbox filled and emptied by IMAP, and those about limits."""
+"""Notices on every host: about a mailbox filled and emptied by IMAP, and about limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_filled_and_emptied_by_imap(server: Server, tenant: Control) -> None:
         made = message("someone@outside.example", user.address, 960_000)
         assert session.append("INBOX", None, None, made.as_bytes())[0] == "OK"
     assert arrived(server, user, WARNING)
-    # IMAP itself puts nothing beyond the quota; mail may go there.
+    # IMAP stores nothing beyond the quota; a delivery may exceed it.
     receive(server, "someone@outside.example", user.address, size=120_000)
     assert arrived(server, user, EXCEEDED)
     with inbox(server, user) as session:
@@ -43,7 +43,7 @@ def test_filled_and_emptied_by_imap(server: Server, tenant: Control) -> None:
 
 
 def queue(host: testinfra.host.Host, kind: str, tenant: str, once: str, **facts: Any) -> None:
-    """Have a notice sent, as the programs that find a reason do."""
+    """Queue a notice, as the programs that find its reason do."""
     number = f"(SELECT id FROM directory.tenant WHERE name = '{tenant}')"  # noqa: S608 - of this file
     statement = f"SELECT v1.add_notice('{kind}', {number}, NULL, '{json.dumps(facts)}', '{once}')"
     host.check_output(f"runuser -u postgres -- psql --quiet --dbname=mailhosting --command={shlex.quote(statement)}")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What daemons see of the directory, and what happens when one dies."""
+"""The daemons' view of the directory, and what happens when a daemon dies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .clients import User, arrived, reachable, receive, subjects, until
 
 
 def answers(server: Server, user: User) -> bool:
-    """Whether a mail handed in on port 25 can be read by IMAP."""
+    """Whether a mail sent to port 25 can be read by IMAP."""
     try:
         return arrived(server, user, receive(server, "someone@outside.example", user.address), 5)
     except (OSError, smtplib.SMTPException, imaplib.IMAP4.error):
@@ -28,8 +28,8 @@ def answers(server: Server, user: User) -> bool:
 
 @contextlib.contextmanager
 def slow_deliveries(host: testinfra.host.Host, user: User) -> Iterator[Callable[[], bool]]:
-    """What is delivered to `user` is in the mailbox, but not answered for until the end; whether one waits so."""
-    # Dovecot writes sizes under it, after it has put the mail in place.
+    """Deliveries to `user` reach the mailbox but get no reply until the end; yields whether one waits so."""
+    # Dovecot writes sizes under this lock, after it has stored the mail.
     lock = host.check_output(f"doveadm mailbox path -u {user.address} INBOX") + "/dovecot-vsize.lock"
     host.check_output(f"install -o vmail -g vmail -m 0600 /dev/null {lock}")
     inode = host.check_output(f"stat --format=%i {lock}")
@@ -84,7 +84,7 @@ def test_a_mail_that_is_being_delivered_when_dovecot_is_stopped_comes_once(
         subject = receive(server, "someone@outside.example", bill.address)
         assert until(one_waits)
         host.check_output("systemctl stop --no-block dovecot")
-        # It waits for that, and goes on with all else; what does not wait is let end.
+        # Dovecot finishes the delivery before it stops; everything else may end at once.
         goes_on = not until(lambda: not reachable(server, 993), 3)
         assert goes_on or until(is_stopped)
     try:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading: by every protocol, as the plan says, and never without a right password."""
+"""Reading: by every protocol of the plan, and never without the right password."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_imap_asks_for_no_password_without_tls(server: Server, bill: User) -> No
 
 
 def test_managesieve_takes_and_runs_a_script(server: Server, bill: User) -> None:
-    """RFC 5804: STARTTLS, AUTHENTICATE, PUTSCRIPT, SETACTIVE; the next mail is filed by it."""
+    """RFC 5804: STARTTLS, AUTHENTICATE, PUTSCRIPT, SETACTIVE; then the script files the next mail."""
 
     def answer(stream: io.BufferedRWPair) -> str:
         while True:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A customer changes its name: the mail stays, the logins change, and who writes to the old name is not lost."""
+"""A customer's domain is renamed: the mail stays, the logins change, and mail for the old name arrives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER = User("eri@after.example", PASSWORD)
 
 
 def write(files: Path, domain: str, renamed_from: str = "", overrides: str = "{}") -> None:
-    """The customer's three files; `renamed_from` in braces of its domain."""
+    """Write the customer's three files; `renamed_from` in braces of its domain."""
     (files / "tenants" / "moving.yml").write_text(
         f"plan: basic\noverrides: {overrides}\n"
         f"contacts: {{technical: nao@{domain}}}\ndomains:\n  {domain}: {{{renamed_from}}}\n"
@@ -37,7 +37,7 @@ def write(files: Path, domain: str, renamed_from: str = "", overrides: str = "{}
 
 @pytest.fixture(scope="module")
 def renamed(server: Server, control: Control, files: Path) -> Iterator[str]:
-    """The subject of a mail that was there before the rename, which purges what no file declares."""
+    """The subject of a mail from before the rename, whose run purges undeclared accounts."""
     write(files, "before.example")
     tenants(control, files)
     old = receive(server, "somebody@outside.example", BEFORE.address)
@@ -91,7 +91,7 @@ def test_the_old_name_ends(server: Server, control: Control, files: Path, host: 
         with protocols.smtp(server, "smtp") as session:
             session.ehlo()
             session.mail("somebody@outside.example")
-            # An smtpd that has seen the domain takes it for ours until it ends: 550 instead of 554.
+            # An smtpd that has looked the domain up treats it as ours until it ends: 550 instead of 554.
             return session.rcpt(BEFORE.address)[0] in (550, 554)
 
     assert until(refused)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail goes when its plan says, and not before: nights of many days, one after the other, on a live host."""
+"""Mail is removed when its plan says, and not before: nights of many days, one after the other, on a live host."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OUTSIDE = "someone@outside.example"
 
 
 class Nights:
-    """Runs of the program, each as if it were so many days from today, with a memory of their own."""
+    """Runs of the program, each as if so many days from today, with a memory of their own."""
 
     def __init__(self, host: Any) -> None:
         self._host = host
         self.state = host.check_output("runuser -u vmail -- mktemp -d /tmp/retention.XXXXXX")
 
     def until(self, last: int, first: int | None = None, do: str = "run") -> str:
-        """The nights from day `first` (default: that one only) to day `last`; what the last one said."""
+        """Run the nights from day `first` (default: only `last`) to `last`; returns the last output."""
         start = datetime.now(tz=UTC).date()
         days = [start + timedelta(days=day) for day in range(last if first is None else first, last + 1)]
         command = f"{PROGRAM} {do} --state={self.state} --today=$day"
@@ -64,7 +64,7 @@ def user(tenant: Control) -> User:
 
 
 def keep(tenant: Control, **rules: str) -> None:
-    """The tenant's rules."""
+    """Set the tenant's rules."""
     tenant.module(
         "mail_tenant",
         name="e2e",
@@ -81,7 +81,7 @@ def delivered(server: Server, user: User, size: int = 0) -> str:
 
 
 def put(server: Server, user: User, mailbox: str, days_ago: int, flags: str = "", sender: str = OUTSIDE) -> str:
-    """A mail of so many days ago, as a migration brings it."""
+    """Store a mail that is so many days old, as a migration does."""
     made = message(sender, user.address)
     when = imaplib.Time2Internaldate(datetime.now(tz=UTC) - timedelta(days=days_ago))
     with inbox(server, user) as session:
@@ -104,7 +104,7 @@ def move(server: Server, user: User, subject: str, mailbox: str) -> None:
 
 
 def there(server: Server, user: User, mailbox: str) -> int:
-    """Mails in the mailbox."""
+    """The number of mails in the mailbox."""
     with inbox(server, user) as session:
         (count,) = session.select(mailbox, readonly=True)[1]
     assert count is not None
@@ -112,7 +112,7 @@ def there(server: Server, user: User, mailbox: str) -> int:
 
 
 def pop_read(server: Server, user: User, subject: str, *, whole: bool) -> None:
-    """RETR a mail, or TOP of it only."""
+    """RETR a mail, or only TOP of it."""
     with contextlib.closing(protocols.pop3(server, "pop3s")) as maildrop:
         maildrop.user(user.address)
         maildrop.pass_(user.password)
@@ -184,7 +184,7 @@ def test_a_rename_between_two_nights_prolongs_nothing(
 
 
 def test_what_a_user_does_to_a_read_mail(server: Server, tenant: Control, user: User, nights: Nights) -> None:
-    """A move and other flags prolong nothing; unread again is unread; what one wrote oneself stays."""
+    """A move and other flags prolong nothing; unread again is unread; mail of the owner's own stays."""
     keep(tenant, read="14d")
     moved, flagged, again = (delivered(server, user) for _ in range(3))
     for mailbox in ("Sent", "Drafts", '"Sent Items"', "&kAFP4W4IMH8-"):
@@ -322,7 +322,7 @@ def test_a_dry_run_removes_and_remembers_nothing_and_both_report_the_same(
         ]
     )
     assert (dry[-1]["dry_run"], wet[-1]["dry_run"], wet[-1]["errors"]) == (True, False, [])
-    # A dry run that saw a mail read for the first time leaves that to the next run.
+    # A dry run that finds a mail read for the first time does not remember it.
     flag(server, user, mails[2], "+FLAGS")
     nights.until(15, do="dry-run")
     nights.until(16)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of mail that is sent as scanners and scripts send it: hardly a header, any lines."""
+"""Mail that scanners and scripts submit: hardly a header, any lines."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from .clients import User, arrived, inbox, receive, subjects, submission, until
 from .control import Control
 
-#: How a user's computer calls itself, and what it writes.
+#: A user's computer in EHLO, and the Message-ID that it writes.
 HELO = "den.home.example"
 TEXT = b"y" * 5000 + b"\r\n.\r\nend\r\n"
 
 
 def delivered(server: Server, user: User, subject: str) -> bytes:
-    """The mail with this subject as it lies in the inbox."""
+    """The mail with this subject as stored in the inbox."""
     assert arrived(server, user, subject)
     with inbox(server, user) as session:
         (numbers,) = session.search(None, "SUBJECT", subject)[1]
@@ -42,7 +42,7 @@ def header(content: bytes) -> EmailMessage:
 
 @pytest.fixture(scope="module")
 def scanned(server: Server, taro: User, hanako: User) -> bytes:
-    """A mail with nothing but a subject and long lines, submitted by taro, in hanako's mailbox."""
+    """A mail with only a subject and long lines, submitted by taro, in hanako's mailbox."""
     subject = uuid.uuid4().hex
     with submission(server, taro) as session:
         session.ehlo(HELO)
@@ -65,7 +65,7 @@ def test_lines_arrive_as_long_as_they_were(scanned: bytes) -> None:
 
 def test_where_a_user_sits_stands_in_the_log_alone(scanned: bytes, host: testinfra.host.Host) -> None:
     _by_lmtp, trace = header(scanned).get_all("Received", [])
-    # RFC 5321 4.4: from, by, with, id, for; a semicolon and when.
+    # RFC 5321 4.4: from, by, with, id, for; a semicolon and the time.
     form = (
         r"from localhost \(localhost \[127\.0\.0\.1\]\)\s.*\sby \S+ \(Postfix\) with ESMTPSA id (\w+)\s.*;\s+\w{3}, .*"
     )
@@ -101,7 +101,7 @@ def test_a_script_on_the_host_may_leave_out_as_much(
 def test_one_refused_recipient_of_a_script_s_mail_is_nobody_else_s_matter(
     server: Server, host: testinfra.host.Host, tenant: Control, hanako: User, bill: User
 ) -> None:
-    """The gate puts one recipient's copy off and refuses another's, as it would by SMTP."""
+    """The gate defers one recipient's copy and rejects another's, as it does by SMTP."""
     full = User("full@e2e.example", "no room in here")
     tenant.module("mail_account", address=full.address, password=full.password, quota="2K")
     assert arrived(server, full, receive(server, "x@outside.example", full.address, size=3000))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TLS: the right certificate for each name, nothing old, and renewal nobody notices."""
+"""TLS: the right certificate for each name, no outdated version, and renewal without interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .control import Control, RunFailedError
 
 PORTS = {**protocols.PORTS, "sieve": 4190}
 IMPLICIT = ("submissions", "imaps", "pop3s")
-#: What a client says before TLS begins on the ports that begin in clear (RFC 3207, RFC 2595, RFC 5804).
+#: What a client sends before TLS on the ports that begin in clear (RFC 3207, RFC 2595, RFC 5804).
 UPGRADES = {
     "smtp": [b"EHLO client.example", b"STARTTLS"],
     "submission": [b"EHLO client.example", b"STARTTLS"],
@@ -37,7 +37,7 @@ def handshake(server: Server, protocol: str, name: str | None, context: ssl.SSLC
     plain = socket.create_connection((server.address, PORTS[protocol]), timeout=10)
     stream = plain.makefile("rwb", buffering=0)
     if protocol in UPGRADES:
-        # ManageSieve greets with a list of capabilities.
+        # ManageSieve's greeting is a list of capabilities.
         while protocol == "sieve" and not stream.readline().startswith(b"OK"):
             pass
         if protocol != "sieve":
@@ -99,14 +99,14 @@ def test_a_renewed_certificate_is_served_and_no_session_ends(
     watched = [(protocol, name) for protocol in ("imaps", "submissions") for name in (shared, "mail.acme.example")]
     before = {key: served_serial(server, *key, ca_file) for key in watched}
     with staying_logged_in(server, bill):
-        # As if they had expired: the next run has to make them anew.
+        # As if they had expired: the next run must issue new ones.
         host.check_output("rm -r /etc/mailhosting/tls/shared /etc/mailhosting/tls/names/mail.acme.example")
         control.playbook("site")
         after = {key: served_serial(server, *key, ca_file) for key in watched}
         assert all(after[key] != before[key] for key in watched)
 
 
-#: A small key, and a chain of files without their last end of line, from a CA that is in the chain.
+#: A CA that makes a small key, and files of a chain without final newlines that includes the CA.
 SUPPLIER = """
 set -e
 cd "$(mktemp --directory)"
@@ -141,7 +141,7 @@ def test_what_daemons_cannot_use_is_refused_and_what_can_be_mended_is_served(
     assert control.module("mail_tls", **asked)["ok"]
     try:
         bring_files("joined")
-        assert not control.module("mail_tls", **asked)["ok"]  # nobody has told the daemons
+        assert not control.module("mail_tls", **asked)["ok"]  # the daemons have not reloaded
         host.check_output(" && ".join(DEFAULTS["tls_commands"]))
         assert control.module("mail_tls", patience=20, **asked)["faults"] == []
     finally:

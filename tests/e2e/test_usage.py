@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bytes in use are known within seconds whatever happens, and what tenants have and use is kept for billing."""
+"""Bytes in use are known within seconds whatever happens, and usage is stored for billing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .control import Control
 
 OUTSIDE = "someone@outside.example"
 ACL = "/etc/valkey/users.acl"
-#: Seconds in which every number is to be right.
+#: Seconds until every number must be right.
 SOON = 15
 
 pytestmark = pytest.mark.usefixtures("valkey")
 
 
 class Valkey:
-    """Valkey on the host, by a user who may do everything."""
+    """Valkey on the host, as a user with all rights."""
 
     def __init__(self, host: Any) -> None:
         self.host = host
@@ -42,7 +42,7 @@ class Valkey:
         return str(self.host.check_output(f"{valkey_cli(user)} {words}"))
 
     def empty(self) -> None:
-        """Everything is lost, as with the disk."""
+        """Delete everything, as a lost disk would."""
         self.host.check_output(
             "systemctl stop valkey-server && rm -r /var/lib/valkey/* && systemctl start valkey-server"
         )
@@ -66,7 +66,7 @@ def user(tenant: Control) -> Iterator[User]:
 
 @pytest.fixture(scope="module", autouse=True)
 def many(tenant: Control) -> None:
-    """No limit of accounts."""
+    """No limit on the number of accounts."""
     tenant.module(
         "mail_tenant",
         name="e2e",
@@ -77,7 +77,7 @@ def many(tenant: Control) -> None:
 
 
 def number(host: Any, user: User) -> str:
-    """The account's number, which is its mailbox's."""
+    """The account's id, which its mailbox has too."""
     return str(host.check_output(f"doveadm user -f home {user.address}").rpartition("/")[2])
 
 
@@ -86,12 +86,12 @@ def key(host: Any, user: User) -> str:
 
 
 def known(valkey: Valkey, user: User) -> str:
-    """Bytes in use as Valkey has them; empty where it has none."""
+    """Bytes in use in Valkey; empty if it has none."""
     return valkey("GET", key(valkey.host, user)).strip()
 
 
 def real(valkey: Valkey, user: User) -> str:
-    """Bytes in use as they are."""
+    """The real bytes in use."""
     listed = valkey.host.check_output(f"cd / && doveadm -f tab mailbox status -u {user.address} -t vsize '*'")
     return str(listed.split()[-1])
 
@@ -111,7 +111,7 @@ def complete(valkey: Valkey) -> bool:
 
 
 def said(host: Any, text: str) -> bool:
-    """Whether the service said so since it was started."""
+    """Whether the service has logged this since its start."""
     life = host.check_output("systemctl show --value --property=InvocationID mailhosting-usage")
     return text in host.check_output(f"journalctl _SYSTEMD_INVOCATION_ID={life} --output=cat --quiet")
 
@@ -119,7 +119,7 @@ def said(host: Any, text: str) -> bool:
 def test_a_delivery(server: Server, user: User, valkey: Valkey) -> None:
     delivered(server, user)
     assert becomes_exact(valkey, user)
-    # The service may have filled that in.
+    # The service may have filled it in before.
     delivered(server, user)
     assert becomes_exact(valkey, user)
     assert int(known(valkey, user)) > 14_000
@@ -182,7 +182,7 @@ def test_it_is_not_complete_before_all_is_known(server: Server, user: User, valk
         assert not complete(valkey)
     finally:
         host.check_output("systemctl reset-failed dovecot; systemctl start dovecot")
-    # It tries again after half a minute.
+    # The service tries again after half a minute.
     assert until(lambda: complete(valkey), 60)
     assert known(valkey, user) == real(valkey, user)
 
@@ -246,7 +246,7 @@ def test_what_is_wrong_is_corrected_and_what_is_gone_removed(
     delivered(server, user)
     valkey("SET", key(host, user), 123)
 
-    # As every night.
+    # As each night.
     host.check_output("systemctl restart mailhosting-usage")
     assert until(lambda: said(host, "compared"), SOON)
     assert known(valkey, user) == real(valkey, user)
@@ -287,11 +287,11 @@ def test_nobody_may_do_more_than_needed(valkey: Valkey, user_name: str, command:
     assert "NOPERM" in valkey(*command, user=user_name)
 
 
-# What is kept.
+# Stored figures.
 
 
 def collect(host: Any) -> None:
-    """Now, and not within minutes."""
+    """Collect now instead of within minutes."""
     host.check_output("systemctl reset-failed mailhosting-usage; systemctl restart mailhosting-usage")
     assert until(lambda: said(host, "collected"), SOON)
 
@@ -308,7 +308,7 @@ def row(tenant: Control, day: str) -> dict[str, Any]:
 
 @pytest.fixture
 def account(tenant: Control) -> Iterator[Callable[..., None]]:
-    """Makes accounts, and takes them away again."""
+    """Creates accounts, and removes them at the end."""
     made = []
 
     def make(address: str, **options: str) -> None:
@@ -322,7 +322,7 @@ def account(tenant: Control) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def alias(tenant: Control, account: Callable[..., None]) -> Iterator[Callable[[str], None]]:
-    """Makes aliases of one account, and takes them away again."""
+    """Creates aliases of one account, and removes them at the end."""
     made = []
     target = f"target{uuid.uuid4().hex[:6]}@e2e.example"
     account(target)
@@ -340,7 +340,7 @@ def alias(tenant: Control, account: Callable[..., None]) -> Iterator[Callable[[s
 def test_addresses_that_are_billed(
     tenant: Control, valkey: Valkey, account: Callable[..., None], alias: Callable[[str], None]
 ) -> None:
-    """Aliases and suspended addresses count, postmaster and all@ do not; in steps of three."""
+    """Aliases and suspended addresses count, postmaster and all@ do not; rounded up to steps of three."""
     collect(valkey.host)
     before = row(tenant, today())["addresses"]
     account("active@e2e.example")
@@ -352,7 +352,7 @@ def test_addresses_that_are_billed(
     assert stored["addresses"] == stored["now"]["addresses"] == before + 3
     assert stored["billed"] == stored["now"]["billed"] == -(-stored["addresses"] // 3) * 3
 
-    # One more than a whole step is the next step.
+    # One address above a whole step counts as the next step.
     for number in range(3 - (stored["addresses"] - 1) % 3):
         alias(f"more{number}@e2e.example")
     collect(valkey.host)

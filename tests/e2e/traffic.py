@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail programs and servers that go on while the host is worked on, and what they are told."""
+"""Mail programs and servers that keep working while the host changes, and the replies they get."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from .clients import LoginRefusedError
 
-#: Seconds between one act's begin and the next one's, unless it is said otherwise.
+#: Seconds from the begin of one act to the next, by default.
 PACE = 0.3
-#: What an error may carry that asks a client to come again (RFC 5530, RFC 3206, RFC 5804), or with which a server that
-#: is being stopped hangs up.
+#: Words in an error by which a server asks a client to come again (RFC 5530, RFC 3206, RFC 5804), or with which a
+#: server hangs up when it stops.
 COME_AGAIN = (
     "[UNAVAILABLE]",
     "[INUSE]",
@@ -34,11 +34,11 @@ COME_AGAIN = (
 
 
 class UnknownOutcomeError(Exception):
-    """The connection was lost between a mail's last line and its answer: it may have been accepted."""
+    """The connection broke between a mail's last line and the reply: the host may have accepted it."""
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether a client that is told this tries again and its user notices nothing."""
+    """Whether a client tries again after this error, unnoticed by its user."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(400 <= code < 500 for code, _text in error.recipients.values())
     if isinstance(error, smtplib.SMTPResponseException):
@@ -46,14 +46,14 @@ def is_temporary(error: Exception) -> bool:
     if isinstance(error, LoginRefusedError | imaplib.IMAP4.error | poplib.error_proto) and not isinstance(
         error, imaplib.IMAP4.abort
     ):
-        # Without a word it has hung up.
+        # An empty reply: the server hung up.
         return not str(error) or any(sign in str(error) for sign in COME_AGAIN)
-    return True  # nobody there, or a connection that was lost
+    return True  # no listener, or a broken connection
 
 
 @dataclass
 class Client:
-    """Somebody who does one act again and again."""
+    """A client that repeats one act."""
 
     name: str
     act: Callable[[], None]
@@ -64,7 +64,7 @@ class Client:
     longest: float = 0.0  # seconds from one success to the next
 
     def run(self, over: threading.Event) -> None:
-        """Act until it is over, and once more."""
+        """Repeat the act until `over`, and once more."""
         last = time.monotonic()
         while not over.is_set():
             began = time.monotonic()
@@ -97,7 +97,7 @@ class Client:
 
 @contextmanager
 def going_on(clients: list[Client]) -> Iterator[None]:
-    """All of them act while the block runs."""
+    """All of them act during the block."""
     over = threading.Event()
     threads = [threading.Thread(target=client.run, args=(over,), name=client.name) for client in clients]
     for thread in threads:

@@ -4,12 +4,12 @@
 """Starts commands of Ansible for the unit tests, each in a process of its own: `ansible_starter.py DESCRIPTOR`.
 
 Half of a short `ansible-playbook` is imports, and the tests run it some 150 times. Here each command is a fork of
-a process that has imported Ansible already. Ansible reads its settings while it is imported, so that process is
-one of the same environment and folder; it is itself a fork of this one, which has imported libraries only.
+a process that has already imported Ansible. Ansible reads its settings during import, so there is one such process for
+each environment and folder. It is itself a fork of this process, which has imported only libraries.
 
-`Ansible` of conftest.py asks, over sockets with packets of JSON: this process, over DESCRIPTOR, for one of certain
-{"environment", "folder"}, and sends it a socket; over that, for the command {"arguments"}, and sends stdin, stdout
-and stderr; the answer is the command's return code. Whoever is asked ends when the other side is closed.
+`Ansible` of conftest.py sends requests over sockets, as packets of JSON. Over DESCRIPTOR it sends this process
+{"environment", "folder"} and a socket. Over that socket it sends {"arguments"} of a command, with stdin, stdout and
+stderr; the answer is the command's return code. A process ends when the other side closes its socket.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: Where the commands are, by name.
+#: Modules of the commands, by name.
 COMMANDS = {"ansible": "ansible.cli.adhoc", "ansible-playbook": "ansible.cli.playbook"}
-#: What they import of Ansible's while they run.
+#: Modules of Ansible that commands import only while they run.
 PLUGINS = ("ansible.plugins.callback.default", "ansible.plugins.connection.local", "ansible.plugins.strategy.linear")
 
 
@@ -37,7 +37,7 @@ def import_ansible() -> None:
 
 
 def libraries() -> list[str]:
-    """The modules that Ansible imports, but for its own: found out by a process that is gone then."""
+    """The modules outside of Ansible that it imports; a process of its own finds them and ends."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         import_ansible()
@@ -52,7 +52,7 @@ def libraries() -> list[str]:
 
 
 def requests(asking: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
-    """What is asked for, and the descriptors that came with it."""
+    """Each request, with the descriptors that came with it."""
     while True:
         message, files, _flags, _address = socket.recv_fds(asking, 1 << 20, 3)
         if not message:
@@ -65,7 +65,7 @@ def run(arguments: list[str], files: list[int]) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    # Made by the import, and removed by the command before this one.
+    # The import created it, and the previous command removed it.
     Path(sys.modules["ansible.constants"].DEFAULT_LOCAL_TMP).mkdir(mode=0o700, exist_ok=True)
     sys.argv = arguments
     sys.exit(sys.modules[COMMANDS[arguments[0]]].main(arguments))
@@ -77,7 +77,7 @@ def start_commands(environment: dict[str, str], folder: str, asking: socket.sock
     os.environ.update(environment)
     os.chdir(folder)
     import_ansible()
-    gc.freeze()  # what is never looked at is never copied
+    gc.freeze()  # the collector must not touch, and so copy, these pages
     for request, files in requests(asking):
         child = os.fork()
         if child == 0:
@@ -93,7 +93,7 @@ def start_commands(environment: dict[str, str], folder: str, asking: socket.sock
 def main() -> None:
     """Start a process for each kind of settings, one after the other."""
     for name in libraries():
-        with suppress(ImportError):  # what a library had made up
+        with suppress(ImportError):  # names that a library made up
             importlib.import_module(name)
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as asking:

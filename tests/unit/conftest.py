@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a test run has of its own: a PostgreSQL on a unix socket in a temporary folder, and a starter of Ansible."""
+"""Resources of one test run: PostgreSQL on a unix socket in a temporary folder, and a starter of Ansible."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn
 
-# No compiled copies of programs are left, which would be shipped to hosts.
+# No compiled copies of programs: roles would install them on hosts.
 sys.dont_write_bytecode = True
 
 SUPERUSER = "postgres"
-#: Where files are in memory; making and removing those of a cluster is a third of what it costs.
+#: A file system in memory: creating and removing a cluster's files is a third of its cost.
 _MEMORY = Path("/dev/shm")  # noqa: S108  mkdtemp makes a folder of its own there
-#: Bytes that a cluster may need there.
+#: Free bytes that a cluster may need there.
 _ROOM = 2 << 30
 _TEMPLATE = "directory_template"
 
 
 def _programs() -> Path:
-    """Debian keeps the server's programs out of PATH, one folder a major version."""
+    """The folder of the server's programs: Debian has one for each major version, outside PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
     if found:
         return found[-1].parent
@@ -49,7 +49,7 @@ def _programs() -> Path:
 
 
 def _unprivileged() -> dict[str, Any]:
-    """How to start PostgreSQL, which refuses to run as root."""
+    """Options to start PostgreSQL with, which refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody")
@@ -58,7 +58,7 @@ def _unprivileged() -> dict[str, Any]:
 
 @contextmanager
 def _running_cluster() -> Iterator[str]:
-    """A new cluster; its socket directory, where everybody may be `postgres`."""
+    """A new cluster; yields its socket directory, where every user may connect as `postgres`."""
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
     folder = Path(mkdtemp(prefix="mhpg", dir=_MEMORY if in_memory else None))
     try:
@@ -82,7 +82,7 @@ def _running_cluster() -> Iterator[str]:
                 _wait(folder, server)
                 yield str(folder)
             finally:
-                server.send_signal(signal.SIGINT)  # "fast": ends sessions, then itself
+                server.send_signal(signal.SIGINT)  # "fast": disconnects sessions, then stops
                 server.wait(60)
     finally:
         shutil.rmtree(folder)
@@ -111,15 +111,15 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def bare_cluster() -> Iterator[str]:
-    """The socket directory of a cluster where nothing of ours was ever done."""
+    """The socket directory of a cluster without anything of ours."""
     with _running_cluster() as host:
         yield host
 
 
 class _Directories:
-    """Databases of this release, handed out empty: making one takes thirty times as long as emptying it.
+    """Databases of this release, handed out empty: creating one takes thirty times as long as emptying it.
 
-    What was only looked at is empty still.  That is so if the cluster has written nothing to its log since.
+    A database that a test only read is still empty.  That is known from the cluster's log, which has not grown.
     """
 
     def __init__(self, host: str) -> None:
@@ -139,7 +139,7 @@ class _Directories:
         return self.unused.pop()
 
     def give_back(self, name: str) -> None:
-        """Have it emptied for the next test, or dropped if it differs from the template in more than its rows."""
+        """Empty it for the next test, or drop it if it differs from the template in more than its rows."""
         self.server.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
         if self._position() == self.written:
             self.unused.append(name)
@@ -154,19 +154,19 @@ class _Directories:
 
     @cached_property
     def definition(self) -> str:
-        """What the template is, but for rows."""
+        """The template's definition, without rows."""
         with self._connection(_TEMPLATE) as connection:
             return self._definition(connection)
 
     @cached_property
     def tables(self) -> str:
-        """The tables whose rows are a test's, with commas between them."""
+        """The tables that hold a test's rows, separated by commas."""
         with self._connection(_TEMPLATE) as connection:
             rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'directory'").fetchall()
         return ", ".join(f"directory.{name}" for (name,) in rows if name not in ("migration", "view_text"))
 
     def _position(self) -> str:
-        """How far the cluster has written its log."""
+        """The position in the cluster's write-ahead log."""
         row = self.server.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         return str(row)
 
@@ -178,7 +178,7 @@ class _Directories:
         return psycopg.connect(host=self.host, user=SUPERUSER, dbname=name, autocommit=True)
 
 
-# Statistics too: what ANALYZE has found out changes plans, and some tests look at those.
+# Statistics too: ANALYZE changes plans, and some tests check those.
 _DEFINITION = """
 SELECT (SELECT md5(string_agg(c::text, '')) FROM (
             SELECT oid, relname, relowner, relacl, reloptions FROM pg_class WHERE oid >= 16384 ORDER BY oid) c),
@@ -209,7 +209,7 @@ def place(directories: _Directories) -> Iterator[Dsn]:
 
 
 class Ansible:
-    """Commands of Ansible as a shell would run them, but quicker: ansible_starter.py says how."""
+    """Commands of Ansible as from a shell, but faster; see ansible_starter.py."""
 
     def __init__(self, starter: socket.socket) -> None:
         self._starter = starter
@@ -235,7 +235,7 @@ class Ansible:
             return subprocess.CompletedProcess(command, int(answer), out.read(), err.read())
 
     def close(self) -> None:
-        """End what waits for more commands of the same settings."""
+        """End the processes that wait for commands."""
         if self._commands is not None:
             self._commands.close()
             self._commands = None

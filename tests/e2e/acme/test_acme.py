@@ -88,13 +88,13 @@ def test_a_renewal_reloads_once_and_ends_no_session(
     before, reloaded = serials(server, ca_file), reloads(host)
     with staying_logged_in(server, bill):
         host.check_output("touch /etc/mailhosting/tls/renew")
-        # What the timer starts; it ends in failure because of the name that cannot be certified.
+        # The timer's unit.  It fails because one name cannot be certified.
         said = host.run(f"systemctl start {UNIT}; journalctl --unit={UNIT} --lines=5 --output=cat").stdout
         why = host.check_output("journalctl --unit=mailhosting-acme-order --lines=20 --output=cat")
         assert f"No fresh certificate by ACME for {UNREACHABLE}." in said, why
         after = serials(server, ca_file)
         assert [key for key in before if after[key] == before[key]] == []
-    # Postfix last: its processes would keep their connections to the Dovecot of before.
+    # Postfix last: its processes would keep their connections to the Dovecot that ends.
     assert reloads(host) == [*reloaded, "dovecot", "postfix"]
     host.run(f"systemctl start {UNIT}")
     assert reloads(host) == [*reloaded, "dovecot", "postfix"]

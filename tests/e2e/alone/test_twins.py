@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts of the image `converged`, which other scenarios begin with, are nobody's twins."""
+"""Two hosts of the image `converged`, with which other scenarios begin, share nothing that identifies a host."""
 
 from __future__ import annotations
 

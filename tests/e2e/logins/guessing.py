@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guesses of passwords, and what fail2ban makes of them."""
+"""Guesses of passwords, and fail2ban's reaction to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def limit(host: Any, jail: str) -> int:
 
 
 def banned(host: Any, jail: str) -> list[str]:
-    """What the jail holds, as fail2ban names it."""
+    """The entries of the jail, as fail2ban names them."""
     jails = json.loads(host.check_output("fail2ban-client banned").replace("'", '"'))
     return next(found[jail] for found in jails if jail in found)
 
@@ -29,13 +29,13 @@ def banned(host: Any, jail: str) -> list[str]:
 def guess(
     server: Server, protocol: str, logins: Sequence[str], way: Callable[[Server, str, User], None] = log_in
 ) -> None:
-    """Try each login with a password of its own, all at once: each wrong one takes two seconds.
+    """Try each login with another wrong password, all at once: each takes two seconds.
 
-    `way` logs in by a protocol, or raises LoginRefusedError.
+    `way` logs in by a protocol; it raises LoginRefusedError if the server rejects the login.
     """
 
     def wrong(number: int) -> None:
-        # Not for a reason of another kind, such as a server that is busy: that is no guess.
+        # Only a wrong password is a guess, and not for example a busy server.
         with pytest.raises(LoginRefusedError, match=r"535 |(?i:authentication failed)"):
             way(server, protocol, User(logins[number], f"wrong {number}"))
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guessing passwords: stopped for that login from that client, or for the client; never for its neighbours."""
+"""Guessing passwords: fail2ban blocks that login from that client, or the client; never its neighbours."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def protected(host: testinfra.host.Host, no_failures_yet: None) -> Iterator[None
 
 
 def guess_and_be_shut_out(server: Server, login: str) -> None:
-    """The one guess too much: the answer comes, but not the one to QUIT."""
+    """Make the last allowed guess: its reply comes, but none to QUIT."""
     guess(replace(server, timeout=10), "submission", [login])
 
 
 def may_log_in_from(host: testinfra.host.Host, address: str, user: User) -> bool:
-    """Whether Dovecot would let `user` in from there."""
+    """Whether Dovecot would accept a login of `user` from this address."""
     asked = ["doveadm", "auth", "test", "-x", f"rip={address}", "-x", "service=imap", *user]
     return bool(host.run(shlex.join(asked)).rc == 0)
 
 
 def told(host: testinfra.host.Host) -> str:
-    """What the jails made of the failed logins, for whoever looks at a failed test."""
+    """The jails' view of the failed logins, for the message of a failed test."""
     jails = "for jail in mail-tried mail-address; do fail2ban-client status $jail; done"
     return str(
         host.check_output(f"{jails}; journalctl --unit=dovecot --unit=fail2ban --since=-3min --output=short-precise")
@@ -75,7 +75,7 @@ def test_a_pause_holds_for_every_protocol_and_ends_by_itself(
     try:
         guess(server, "imaps", [bill.address] * limit(host, "mail-login"))
         assert until(lambda: not may_log_in(server, "imaps", bill), 5)
-        # With the right password, and oftener than a wrong one may be tried: that must not prolong it.
+        # With the right password, and oftener than a wrong one is allowed: that must not prolong the block.
         tries = PROTOCOLS * 2
         with ThreadPoolExecutor(len(tries)) as pool:
             assert not any(pool.map(lambda protocol: may_log_in(server, protocol, bill), tries))
@@ -87,7 +87,7 @@ def test_a_pause_holds_for_every_protocol_and_ends_by_itself(
 
 
 def test_a_long_login_is_counted_too(server: Server, host: testinfra.host.Host, tenant: Control) -> None:
-    """Dovecot's log shortens it."""
+    """Dovecot's log shortens a long login."""
     user = User(f"{'long.' * 11}login@e2e.example", "as long as it is broad")
     tenant.module("mail_account", address=user.address, password=user.password)
     assert may_log_in(server, "imaps", user)
@@ -96,7 +96,7 @@ def test_a_long_login_is_counted_too(server: Server, host: testinfra.host.Host, 
 
 
 def test_a_login_is_counted_however_it_is_written(server: Server, host: testinfra.host.Host, bill: User) -> None:
-    """An input method may leave letters wide; who guesses gets no more tries by it."""
+    """An input method may leave letters wide; that gives a guesser no further tries."""
     wide = bill._replace(address="ｂｉｌｌ＠ｂｏｌｔ。ｅｘａｍｐｌｅ")
     assert may_log_in(server, "imaps", wide)
     tries = limit(host, "mail-login")
@@ -122,12 +122,12 @@ def test_guessing_many_logins_shuts_the_client_out_of_mail_and_nothing_else(
 ) -> None:
     logins = [f"guess-{number}@acme.example" for number in range(limit(host, "mail-address"))]
     guess(server, "imaps", logins[:-1])
-    # The same login again is no other login.
+    # Guesses of one login count once.
     guess(server, "submission", logins[:5])
     assert not until(lambda: not reachable(server, 993), 2)
 
     guess_and_be_shut_out(server, logins[-1])
-    # fail2ban reads its own log for this, after all that Dovecot's says.
+    # fail2ban reads its own log for this, after Dovecot's.
     assert until(lambda: not reachable(server, 993)), told(host)
     assert not any(reachable(server, port) for port in (25, 110, 143, 465, 587, 995, 4190))
     assert reachable(server, 22)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A directory that is away, or was, makes no right password wrong: logins wait for it, or are put off."""
+"""While the directory is away, or after that, no right password is called wrong: logins wait or fail temporarily."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BREAK = (
     "runuser -u postgres -- psql --quiet --command='SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE pid <> pg_backend_pid()'"
 )
-#: What mail programs take for a wrong password.
+#: Words that mail programs take for a wrong password.
 WRONG = ("(535", "AUTHENTICATIONFAILED", "[AUTH]", "Authentication failed")
 
 
 def said(log_in_once: Callable[[], None]) -> str:
-    """What a login comes to: nothing, or the words that refuse it."""
+    """The result of a login: empty, or the words of its rejection."""
     try:
         log_in_once()
     except (LoginRefusedError, OSError, smtplib.SMTPException) as error:
@@ -43,7 +43,7 @@ def said(log_in_once: Callable[[], None]) -> str:
 
 
 def refusals(server: Server, user: User, each: int) -> list[str]:
-    """What so many logins by every protocol come to, all at the same time; those that succeed are left out."""
+    """The rejections among so many logins by every protocol at the same time."""
     names = LOGINS * each
     with ThreadPoolExecutor(len(names)) as clients:
         words = list(clients.map(lambda name: said(partial(log_in, server, name, user)), names))
@@ -60,7 +60,7 @@ def test_who_is_wrong_is_told_so_in_these_words(server: Server) -> None:
 def test_no_right_password_is_refused_after_connections_to_the_directory_broke(
     server: Server, host: testinfra.host.Host, bill: User
 ) -> None:
-    """Dovecot's processes have more connections that are broken after each time."""
+    """Each time more connections of Dovecot's processes are broken."""
     for breaks in (RESTART, BREAK):
         assert refusals(server, bill, 2) == []
         host.check_output(breaks)
@@ -90,7 +90,7 @@ def test_whoever_logs_in_during_a_restart_is_let_in_or_put_off(
 def test_without_the_directory_no_password_is_said_to_be_wrong(
     server: Server, host: testinfra.host.Host, bill: User
 ) -> None:
-    """Whoever has connected before is put off, in any protocol's words; and it is over when the directory is back."""
+    """A connected client gets a temporary error of its protocol; logins work again once the directory is back."""
     token = base64.b64encode(f"\0{bill.address}\0{bill.password}".encode()).decode()
     with protocols.smtp(server, "submission") as session, ThreadPoolExecutor(3) as clients:
         host.check_output("systemctl stop postgresql@17-main")

@@ -34,17 +34,17 @@ LEGACY = {
     "protocols": ["pop3", "pop3s", "imap", "smtp", "submission", "submissions"],
 }
 SHA = User("sha@legacy.example", "tanstaaf {PLAIN}%{user}")
-#: Whose password is set again and again.
+#: A user whose password several tests set.
 NEW = User("new@legacy.example", "tsugi no aikotoba")
 HASH_ONLY = User("imported@legacy.example", "a hash is all there is")
 KEYS = "/etc/mailhosting/legacy.keys"
-#: As the login is written where @ is not allowed (VM-4), and by somebody who shouts.
+#: The login as where @ is not allowed (VM-4), and in capitals.
 NAMES = ["sha@legacy.example", "sha%legacy.example", "SHA%Legacy.Example"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host, files: Path) -> Iterator[None]:
-    # Another tenant's files have the daemons offer it: a run over files alone does what site.yml would do here.
+    # The daemons offer it because of another tenant: a run over the files alone changes what site.yml would change.
     declared = {"plan": "basic", "overrides": LEGACY, "domains": {"old.example": None}}
     file = files / "tenants" / "old.yml"
     file.write_text(json.dumps(declared))
@@ -64,7 +64,7 @@ def tenant_with_legacy_auth(control: Control, host: testinfra.host.Host, files: 
 
 @pytest.fixture(autouse=True)
 def fresh(no_failures_yet: None) -> None:
-    """No failed login is remembered."""
+    """The host has no failed logins of this client."""
 
 
 def apop(server: Server, user: User, protocol: str = "pop3") -> None:
@@ -78,14 +78,14 @@ def apop(server: Server, user: User, protocol: str = "pop3") -> None:
 
 
 def smtp_in_clear(server: Server, protocol: str) -> smtplib.SMTP:
-    """A session on 25 or 587 that has greeted, and never begins TLS."""
+    """A session on 25 or 587 after EHLO, without TLS."""
     session = smtplib.SMTP(server.address, protocols.PORTS[protocol], timeout=server.timeout)
     session.ehlo()
     return session
 
 
 def cram_md5(server: Server, user: User, protocol: str) -> None:
-    """By SMTP before TLS, where it is offered."""
+    """Log in by SMTP before TLS, where CRAM-MD5 is offered."""
     try:
         if protocol.startswith("imap"):
             with protocols.imap(server, protocol) as mailbox:
@@ -122,7 +122,7 @@ def test_a_login_with_wide_letters_has_its_secret(server: Server) -> None:
 
 
 def test_smtp_offers_under_tls_what_everybody_can_use(server: Server, taro: User) -> None:
-    """Programs such as PHPMailer take CRAM-MD5 where they see it, and nothing else then; most have no secret for it."""
+    """Programs such as PHPMailer prefer CRAM-MD5 and try nothing else; most accounts have no secret for it."""
     for protocol in ("submission", "submissions", "smtp"):
         assert mechanisms(server, protocol) == {"PLAIN", "LOGIN"}, protocol
     for protocol in ("submission", "smtp"):
@@ -186,7 +186,7 @@ def test_whoever_fails_is_told_the_same(server: Server, user: User) -> None:
 
 @pytest.mark.timing
 def test_a_hash_serves_plain_and_nobody_waits_for_having_tried_more(server: Server, taro: User) -> None:
-    """smtplib.login tries CRAM-MD5 first.  Before TLS taro's plan takes no password."""
+    """smtplib.login tries CRAM-MD5 first.  Before TLS taro's plan allows no password."""
     for _ in range(3):
         with smtp_in_clear(server, "submission") as session:
             assert b"CRAM-MD5" in session.ehlo()[1]
@@ -209,7 +209,10 @@ def test_guessing_a_secret_is_slow(server: Server) -> None:
 
 
 def by_any_way(server: Server, way: str, user: User) -> None:
-    """Log in by a mechanism and a protocol, or LoginRefusedError."""
+    """Log in by a mechanism and a protocol.
+
+    Raises: LoginRefusedError if the server rejects the login.
+    """
     mechanism, _space, protocol = way.partition(" ")
     if mechanism == "APOP":
         apop(server, user, protocol)
@@ -223,7 +226,7 @@ def by_any_way(server: Server, way: str, user: User) -> None:
 def test_a_guessed_login_is_refused_to_this_client_by_every_way(
     server: Server, host: testinfra.host.Host, bill: User, way: str
 ) -> None:
-    """By APOP a connection is one guess, however many it makes."""
+    """With APOP a connection counts as one guess, however many it makes."""
     ways = [way, "APOP pop3s", "CRAM-MD5 submission", "PLAIN smtp", "PLAIN imap"]
     most = limit(host, "mail-login")
 
@@ -281,7 +284,7 @@ def may_log_in_by(server: Server, way: str, user: User) -> bool:
 def test_the_plan_and_the_state_hold_for_apop_too(
     server: Server, control: Control, account: dict[str, Any], overrides: dict[str, Any], password: str
 ) -> None:
-    """The reason is not told: these mechanisms look at the password last, so a guess would be told it too."""
+    """The reply has no reason: these mechanisms check the password last, so a guess would get the reason too."""
     domains = [{"name": "legacy.example"}]
     control.module("mail_account", address=SHA.address, **account)
     control.module("mail_tenant", name="legacy", plan="basic", overrides=LEGACY | overrides, domains=domains)
@@ -322,7 +325,7 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
         set_password(host, user)
         apop(server, user)
 
-    # Postfix's processes keep their connections to Dovecot from one client to the next.
+    # Postfix's processes keep their connections to Dovecot from client to client.
     clients = [
         Client("APOP", lambda: apop(server, SHA), pace=0.1),
         Client("CRAM-MD5", lambda: cram_md5(server, SHA, "submission"), pace=0.1),
@@ -333,7 +336,7 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
     for client, least in zip(clients, (50, 50, 10), strict=True):
         assert client.refused == [], client
         assert client.done > least, client
-        # A reload hangs up on whoever has not logged in yet; the same goes for every other login.
+        # A reload hangs up on clients that have not logged in yet, in every protocol.
         assert len(client.put_off) <= 2, client
         answered = [told for told in client.put_off if told.startswith("LoginRefusedError")]
         assert all("shutting down" in told or "EOF" in told for told in answered), client
@@ -354,7 +357,7 @@ def test_a_rotation_that_breaks_off_refuses_nobody(server: Server, control: Cont
         apop(server, user)
         apop(server, SHA)
         host.check_output("systemctl reload dovecot")
-    # Nor does it begin anew: the key that was promoted is the one that stays.
+    # An interrupted rotation continues: the promoted key stays.
     promoted = host.file(KEYS).content_string.split()[0]
     control.playbook("rotate_legacy_key")
     assert host.file(KEYS).content_string.split()[0::2] == [promoted]
@@ -397,7 +400,7 @@ def test_with_another_key_only_apop_fails_and_it_is_said_whose(
 def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(
     server: Server, control: Control, host: testinfra.host.Host
 ) -> None:
-    """Dovecot knows the key until the next run of site."""
+    """Dovecot has the key until the next run of site."""
     host.check_output(f"mv {KEYS} {KEYS}.kept")
     try:
         control.playbook("tenants")
@@ -414,7 +417,7 @@ def test_after_the_key_is_lost_only_apop_waits_for_new_passwords(
         log_in(server, "pop3s", HASH_ONLY)
         set_password(host, NEW)
         apop(server, NEW)
-        # What files and modules enforce needs no other password.
+        # Passwords that files or modules enforce need not be changed.
         assert control.module("mail_account", address=SHA.address, password=SHA.password, update_password="always")[
             "changed"
         ]

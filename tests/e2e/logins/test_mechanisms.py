@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host offers of which no plan has legacy_auth."""
+"""Mechanisms of a host on which no plan has legacy_auth."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def test_no_cram_md5_by_smtp(server: Server, protocol: str) -> None:
     with protocols.smtp(server, protocol) as session:
         session.ehlo()
         assert sorted(session.esmtp_features["auth"].split()) == ["LOGIN", "PLAIN"]
-        # Without a challenge, which would be a 334.
+        # Without a challenge (334).
         assert session.docmd("AUTH", "CRAM-MD5")[0] == 535

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An operator's day: a customer's files arrive, are wrong, are mended, and the daemons know."""
+"""An operator's day: a customer's files arrive with mistakes, are corrected, and the daemons apply them."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_a_customer_with_a_host_name_and_old_clients(
     )
     reloaded = reloads(host)
     output = tenants(onboard, files, "--diff")
-    # Once each, and Postfix last: its processes would keep their connections to the Dovecot of before.
+    # Once each, and Postfix last: its processes would keep their connections to the Dovecot that ends.
     assert reloads(host) == [*reloaded, "dovecot", "postfix"]
     assert CARA.password not in output
     assert "pop3.corp.example" in names(server, "pop3s", "pop3.corp.example", ca_file)
     assert "pop3.corp.example" in names(server, "submissions", "pop3.corp.example", ca_file)
     for protocol in ("pop3", "pop3s", "submission"):
         log_in(server, protocol, CARA)
-    # A password without TLS: for this customer, and for nobody else.
+    # A password without TLS works for this customer alone.
     in_clear(server, CARA)
     with pytest.raises(poplib.error_proto, match="TLS"):
         in_clear(server, bill)
@@ -113,7 +113,7 @@ def in_clear(server: Server, user: User) -> None:
 def test_names_that_look_like_something_else_are_names(server: Server) -> None:
     for user in (User("12:30@corp.example", "lunch"), User("no@corp.example", "means no")):
         log_in(server, "pop3s", user)
-    # RFC 5321, 4.1.2: a colon is no atext, so the local part is a quoted string on the wire.
+    # RFC 5321 4.1.2: a colon is no atext, so the local part is a quoted string on the wire.
     assert pop3_arrived(server, CARA, receive(server, "someone@outside.example", '"12:30"@corp.example'))
 
 
@@ -168,7 +168,7 @@ def test_check_mode_says_what_would_be_and_does_nothing(server: Server, onboard:
 def test_verification_fails_when_something_is_off(
     control: Control, host: testinfra.host.Host, server: Server, bill: User
 ) -> None:
-    # Not what the tests before have broken on purpose.
+    # Without the errors that earlier tests caused on purpose.
     assert "All is well." in control.playbook("verify", verify_since="now")
     assert "no conversation: --check" in control.playbook("verify", "--check", "--diff", verify_since="now")
     host.check_output("systemctl stop dovecot")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service that sets passwords: who may ask, what it answers, what it cannot do."""
+"""The service that changes passwords: its users, its replies, and its forbidden acts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..control import Control
 
 USER = User("own@e2e.example", "the first password")
 NEXT = User(USER.address, "the user's own next one")
-#: Hands standard input to the socket and prints what comes back.
+#: Sends standard input to the socket and prints the reply.
 CLIENT = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as service:
@@ -42,7 +42,7 @@ def account(tenant: Control, no_failures_yet: None) -> None:  # noqa: ARG001
 
 @pytest.fixture(scope="module", autouse=True)
 def client(host: testinfra.host.Host) -> Iterator[None]:
-    """A user of the host who may ask, as webmail will be."""
+    """A user of the host with access to the service, as webmail will be."""
     host.check_output("useradd --system --groups mailhosting-password e2e-webmail")
     yield
     host.check_output("userdel e2e-webmail")
@@ -80,7 +80,7 @@ def test_whoever_got_in_by_the_old_password_is_out(server: Server, host: testinf
     log_in(server, "imaps", NEXT)
 
 
-#: Begins a login whose password takes about a second to check, changes that password meanwhile, and prints the answer.
+#: Begins a login whose password takes about a second to verify, changes that password meanwhile, prints the answer.
 OVERTAKEN = """
 import poplib, ssl, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +116,7 @@ with ThreadPoolExecutor() as others:
 
 @pytest.mark.timing
 def test_a_password_that_changes_while_a_login_checks_it_lets_nobody_in(host: testinfra.host.Host) -> None:
-    """The end of all sessions would come before this one began."""
+    """The change ends all sessions before this login opens one."""
     asked = f"python3 -c {shlex.quote(OVERTAKEN)} {USER.address} tanstaaf"
     before, changed, overtaken = host.check_output(asked).splitlines()
     assert before.startswith("+OK")
@@ -157,14 +157,14 @@ def test_an_imported_hash_is_known_too(server: Server, host: testinfra.host.Host
     log_in(server, "pop3s", NEXT)
 
 
-#: Of "tanstaaf", at the bounds of what may be brought along; our own code is asked in tests/unit/controller.
+#: Hashes of "tanstaaf", at the bounds; tests/unit/controller checks our own code with the same.
 HASHES = Path(__file__).parents[2] / "password_hashes.txt"
 AT_THE_BOUNDS = [
     *(line for line in HASHES.read_text().splitlines() if not line.startswith("#")),
     "{MD5-CRYPT}$1$saltsalt$roN2lUfEbZqZad1NpG.Zy1",
     "{DES-CRYPT}./AAmAFXSzf3g",
 ]
-#: Reads hashes, gives each to an account and says which do not let it in.
+#: Reads hashes, sets each for an account and prints those that reject the password.
 TRY_EACH = """
 import json, subprocess, sys
 address, password, hashes = json.load(sys.stdin)
@@ -187,7 +187,7 @@ def test_whatever_hash_may_be_brought_along_lets_its_user_in(host: testinfra.hos
 
 
 def test_the_dearest_hash_that_may_be_imported_is_known_too(host: testinfra.host.Host, tenant: Control) -> None:
-    """Which is checked in as much memory as a hash may ask for."""
+    """Dovecot must be allowed the memory that such a hash needs."""
     script = "import argon2; print(argon2.PasswordHasher(4, 262144, 1).hash(input()))"
     hashed = host.check_output(f"echo '{USER.password}' | python3 -c {shlex.quote(script)}").strip()
     tenant.module("mail_account", address=USER.address, password_hash="{ARGON2ID}" + hashed)
@@ -250,7 +250,7 @@ def test_its_database_role_sees_no_table_and_no_view(host: testinfra.host.Host) 
 
 
 def test_a_wrong_old_password_is_logged_with_the_address_alone(host: testinfra.host.Host) -> None:
-    # Systemd's names of the units of connections count on.
+    # systemd numbers the units of connections.
     journal = "journalctl --output=cat --unit='mailhosting-password*' --no-pager"
     cursor = host.check_output("journalctl --lines=0 --show-cursor --no-pager").partition("cursor: ")[2].strip()
     tried = ["nobody@e2e.example", USER.address, "a secret in its place", "two\nlines@e2e.example"]
@@ -272,7 +272,7 @@ def test_a_wrong_old_password_is_logged_with_the_address_alone(host: testinfra.h
 def test_the_next_run_of_files_leaves_a_user_s_own_password_alone(
     server: Server, host: testinfra.host.Host, control: Control, hanako: User
 ) -> None:
-    """The demo's files have a plain password for hanako, which is for a new account."""
+    """The demo's files have a plain password for hanako, which only a new account gets."""
     own = User(hanako.address, "what hanako herself chose")
     try:
         assert ask(host, address=own.address, old=hanako.password, new=own.password)["ok"]

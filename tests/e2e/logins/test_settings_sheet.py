@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings sheet: what is printed on it, typed in as it is, logs in."""
+"""The settings sheet: a login with exactly the printed settings works."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ domains:
 """
 ADDRESSES = "paper.example: {accounts: {dora: , emil: }}\n"
 SECRETS = "dora@paper.example: Pen & <Paper>\nemil@paper.example: Case Matters\n"
-#: What the sheet calls security, by the protocols that have it.
+#: Words on the sheet for security, by the protocols that have it.
 SECURITY = {
     "SSL/TLS": {"imaps", "pop3s", "submissions"},
     "STARTTLS or none": {"imap", "pop3", "submission", "smtp"},
@@ -77,7 +77,7 @@ class Printed(HTMLParser):
 
     @property
     def authentications(self) -> dict[str, str]:
-        """How to log in, by protocol."""
+        """Ways to log in, by protocol."""
         return {row["protocol"]: row["authentication"] for row in self._rows}
 
     @property
@@ -87,7 +87,7 @@ class Printed(HTMLParser):
 
 @pytest.fixture(scope="module")
 def files(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's tenants and one more."""
+    """The demo's tenants' files and one more."""
     folder = tmp_path_factory.mktemp("files")
     for name in ("tenants", "addresses", "secrets"):
         shutil.copytree(Path(inventories[0]).parent / name, folder / name)
@@ -128,7 +128,7 @@ def desk(control: Control, files: Path) -> Iterator[Desk]:
 
 
 def type_in(line: Line, user: User, variables: dict[str, Any], ca_file: str) -> None:
-    """Log in with what one line says; the certificate has to be that of the printed name."""
+    """Log in with the settings of one line; the certificate must be that of the printed name."""
     assert line.protocol in SECURITY[line.security]
     assert line.port == PORTS[line.protocol]
     server = Server(variables["ansible_host"], TLSContext(line.server, Path(ca_file).read_text()), timeout=30)
@@ -143,7 +143,7 @@ def type_in(line: Line, user: User, variables: dict[str, Any], ca_file: str) -> 
 
 
 def in_clear(server: Server, line: Line, user: User) -> None:
-    """Log in without TLS, with what one line says."""
+    """Log in without TLS, with the settings of one line."""
     if line.protocol == "pop3":
         maildrop = poplib.POP3(server.address, line.port, timeout=30)
         maildrop.user(user.address)

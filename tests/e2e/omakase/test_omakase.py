@@ -21,7 +21,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._conversation im
 from ..clients import LoginRefusedError, User, log_in, message, size_limit, until
 from ..control import Control
 
-#: One account of each plan, with what its mailbox holds in MiB.
+#: One account of each plan, with its quota in MiB.
 USERS = {
     "basic": (User("sato@kaede.example", "Kaede-Sato-1"), 20),
     "basic with the option": (User("suzuki@momiji.example", "Momiji-Suzuki-3"), 50),
@@ -39,7 +39,7 @@ def domain(user: User) -> str:
 
 
 def called(server: Server, name: str, ca_file: str) -> Server:
-    """The same host by another of its names, which its certificate has to have."""
+    """The same host by another of its names, which the certificate must have."""
     return Server(server.address, TLSContext(name, Path(ca_file).read_text()), server.timeout)
 
 
@@ -100,7 +100,7 @@ def test_a_message_may_have_20_megabytes(server: Server, plan: str) -> None:
     size_limit(server, USERS[plan][0], 20 << 20)
 
 
-#: Seconds that a second session waits for the first at most: Dovecot's ten, and two between its attempts.
+#: Most seconds that a second session waits for the first: Dovecot's ten, and two between tries.
 IN_USE = 13
 
 
@@ -193,7 +193,7 @@ def test_the_sender_is_told_when_the_mailbox_is_full(server: Server, host: testi
     with smtplib.SMTP(server.address, 587, "client.example", timeout=60) as session:
         session.starttls(context=server.context)
         session.login(*ITO)
-        for mail in mails[:2]:  # as long as it is not full it takes one more
+        for mail in mails[:2]:  # a mailbox that is not yet full takes one more
             session.send_message(mail)
             assert until(lambda: "Mail queue is empty" in host.check_output("mailq"), 60)
         with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
@@ -203,5 +203,5 @@ def test_the_sender_is_told_when_the_mailbox_is_full(server: Server, host: testi
 
 
 def test_verify_knows_the_plans_of_this_service(control: Control) -> None:
-    """Few protocols, and passwords in clear."""
+    """Few protocols, and passwords without TLS."""
     assert "All is well." in control.playbook("verify", verify_since="now")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A login by POP or IMAP opens relaying on port 25: for whom, for how long, and what happens when a part is away."""
+"""A POP or IMAP login allows relaying on port 25: for which senders, how long, and while a part is away."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ PASSWORD = "first read, then send"
 DENIED = "Relay access denied"
 VALKEY = valkey_cli(None)
 AS_POLICY = valkey_cli("policy")
-#: As a process that reads a customer's mail.
+#: Runs a command like a process that reads a customer's mail.
 AS_IMAP = "setpriv --reuid=vmail --regid=vmail --groups=mailhosting-valkey --no-new-privs"
 PASSWORDS = "/etc/mailhosting/valkey"
 LOGINS = "/run/mailhosting/logins.sock"
 PARTS = "mailhosting-policy.socket mailhosting-logins.socket mailhosting-policy.service"
-#: Every way to log in.
+#: All protocols that log in.
 PROTOCOLS = ["pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve"]
 
 OVERRIDES = {"max_accounts": None, "protocols": PROTOCOLS, "all_address": True}
 DOMAINS = [{"name": DOMAIN}, {"name": SECOND}]
 
-#: What a client on the host itself sees over IPv6: prints the code of RCPT before and after a login.
+#: A client on the host itself by IPv6: prints the code of RCPT before and after a login.
 OVER_IPV6 = """
 import poplib, smtplib
 def relay():
@@ -58,14 +58,14 @@ print(before, relay())
 
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any]) -> str:
-    """A plan of the inventory that has POP before SMTP."""
+    """A plan of the inventory with POP before SMTP."""
     plans: dict[str, dict[str, Any]] = variables["mail_plans"]
     return next(name for name, settings in plans.items() if settings.get("pop_before_smtp"))
 
 
 @pytest.fixture(scope="module")
 def customer(control: Control, server: Server, plan: str) -> Iterator[Control]:
-    """A tenant with that plan and every protocol, for which the host opens its ports; they stay open."""
+    """A tenant with that plan and every protocol; the host opens the ports, which stay open."""
     control.module("mail_tenant", name="before", plan=plan, overrides=OVERRIDES, domains=DOMAINS)
     if not reachable(server, 4190):
         control.playbook("site")
@@ -75,7 +75,7 @@ def customer(control: Control, server: Server, plan: str) -> Iterator[Control]:
 
 @pytest.fixture(scope="module")
 def users(customer: Control) -> tuple[User, User]:
-    """Two people of that tenant."""
+    """Two users of that tenant."""
     made = User(f"taro@{DOMAIN}", PASSWORD), User(f"ken@{DOMAIN}", PASSWORD)
     for someone in made:
         customer.module("mail_account", address=someone.address, password=someone.password)
@@ -84,25 +84,25 @@ def users(customer: Control) -> tuple[User, User]:
 
 @pytest.fixture
 def user(server: Server, host: testinfra.host.Host, users: tuple[User, User]) -> User:
-    """Somebody whose last login, if there ever was one, is half a century old."""
+    """A user whose last login, if any, is half a century old."""
     forget(server, host, *users)
     return users[0]
 
 
 @pytest.fixture
 def other(users: tuple[User, User]) -> User:
-    """Somebody else of the same tenant."""
+    """Another user of the same tenant."""
     return users[1]
 
 
 def own_address(server: Server) -> str:
-    """The address that the host sees these tests come from."""
+    """The address from which the host sees these tests."""
     with socket.create_connection((server.address, protocols.PORTS["smtp"]), server.timeout) as connection:
         return str(connection.getsockname()[0])
 
 
 def forget(server: Server, host: testinfra.host.Host, *users: User) -> None:
-    """Make the last login of each half a century old."""
+    """Set the last login of each user to half a century ago."""
     commands = [f"SET {login_key(client, who)} 0 XX" for client in (own_address(server), "::1") for who in users]
     host.check_output(f"printf '%s\\n' {' '.join(map(shlex.quote, commands))} | {AS_POLICY}")
 
@@ -119,7 +119,7 @@ def hung_valkey(host: testinfra.host.Host, user: User) -> Iterator[None]:  # noq
 
 
 def relay(server: Server, sender: str, recipient: str = OUTSIDE, helo: str | None = None) -> tuple[int, str]:
-    """What port 25 says to a mail of `sender` to `recipient`, without AUTH."""
+    """Port 25's reply to a mail of `sender` to `recipient`, without AUTH."""
     with protocols.smtp(server, "smtp") as session:
         if helo:
             session.ehlo(helo)
@@ -263,14 +263,14 @@ def test_a_mail_program_may_greet_with_any_name_after_the_login(server: Server, 
 def test_it_closes_after_the_plans_time(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
     assert relay(server, user.address)[0] == 250
-    # The same as if it had been three days ago; no plan opens for so long.
+    # As if three days ago; no plan allows so long.
     host.check_output(f"{AS_POLICY} SET {login_key(own_address(server), user)} {int(time.time()) - 3 * 86400}")
     assert relay(server, user.address)[0] == 554
 
 
 def test_valkey_forgets_a_login_by_itself(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
-    # Nobody may ask how long a key has, so look at what is written to the disk.
+    # No Valkey user may read a key's lifetime, so look into its file on disk.
     key = login_key(own_address(server), user)
     # SET, the key, a length, the time, a length, PXAT
     assert until(lambda: last_commands(host).rpartition(key)[2].upper().splitlines()[4:5] == ["PXAT"], 3)
@@ -312,7 +312,7 @@ def test_while_valkey_hangs_relaying_waits_and_logins_go_on(server: Server, user
     assert time.monotonic() - start < 0.9, "the login waited for Valkey"
     code, text = relay(server, user.address)
     assert code == 451, text
-    # Inbound mail does not ask.
+    # Inbound mail needs no login.
     assert relay(server, OUTSIDE, other.address)[0] == 250
 
 
@@ -344,7 +344,7 @@ def test_without_valkey_relaying_waits_and_logins_go_on(server: Server, host: te
 
 def test_what_valkey_knew_survives_its_end(server: Server, host: testinfra.host.Host, user: User) -> None:
     log_in(server, "pop3s", user)
-    time.sleep(1.2)  # it writes to the disk every second
+    time.sleep(1.2)  # Valkey writes to the disk every second
     host.check_output("systemctl kill --signal=KILL --kill-whom=main valkey-server")
     deadline = time.monotonic() + 10
     while (code := relay(server, user.address)[0]) == 451 and time.monotonic() < deadline:
@@ -382,7 +382,7 @@ def test_without_the_policy_service_relaying_waits(
 def test_a_login_while_the_service_is_away_goes_on_and_opens(
     server: Server, host: testinfra.host.Host, user: User, other: User, away: str, back: str
 ) -> None:
-    log_in(server, "pop3s", other)  # Dovecot is connected to it
+    log_in(server, "pop3s", other)  # Dovecot is connected to the service
     host.check_output("systemctl reset-failed dovecot")
     host.check_output(away)
     try:
@@ -398,7 +398,7 @@ def test_a_login_after_dovecots_statistics_died_opens_at_last(
     server: Server, host: testinfra.host.Host, user: User, other: User
 ) -> None:
     with contextlib.ExitStack() as sessions:
-        for _ in range(6):  # so many processes will be there, and no new one that knows of nothing
+        for _ in range(6):  # as many logins as processes, so that none is left without a connection
             sessions.enter_context(inbox(server, other))
     host.check_output("pkill --signal KILL --exact stats")
 
@@ -406,7 +406,7 @@ def test_a_login_after_dovecots_statistics_died_opens_at_last(
         log_in(server, "imaps", user)
         return relay(server, user.address)[0] == 250
 
-    # Its processes come back to it ten seconds after they came before.
+    # Dovecot's processes reconnect ten seconds after the last try.
     assert until(opens, 20)
 
 
@@ -483,7 +483,7 @@ def test_who_reads_mail_becomes_no_other_user_of_valkey(host: testinfra.host.Hos
 def test_the_passwords_are_roots(host: testinfra.host.Host, name: str) -> None:
     assert host.check_output(f"stat --format='%U %a' {PASSWORDS} {PASSWORDS}/{name}") == "root 700\nroot 600"
     unit = "mailhosting-gate@in" if name == "gate" else f"mailhosting-{name}"
-    # Nor by way of the process that was given it.
+    # Nor with the descriptor of a process that has it.
     pid = host.check_output(f"systemctl show --value --property=MainPID {unit}")
     found = host.run(f"{AS_IMAP} cat {PASSWORDS}/{name} /proc/{pid}/fd/*")
     assert host.check_output(f"cat {PASSWORDS}/{name}") not in found.stdout
@@ -502,7 +502,7 @@ def test_valkey_has_no_port(host: testinfra.host.Host) -> None:
 
 
 def connecting(host: testinfra.host.Host, who: str, path: str) -> str:
-    """What is said to a user who connects to a socket."""
+    """The reply to a user who connects to a socket."""
     connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     return str(host.run(f"runuser -u {who} -- python3 -c '{connect}' {path}").stderr)
 
@@ -519,7 +519,7 @@ def test_only_dovecot_says_who_logged_in(host: testinfra.host.Host, who: str) ->
     assert "PermissionError" in connecting(host, who, LOGINS)
 
 
-# The last, because all of it is as the plans have it before.
+# Last, because it changes what the plans have.
 
 
 def passwords(host: testinfra.host.Host) -> dict[str, str]:
@@ -528,7 +528,7 @@ def passwords(host: testinfra.host.Host) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def run_again(customer: Control, host: testinfra.host.Host, plan: str) -> Iterator[tuple[dict[str, str], str]]:
-    """The passwords before one was removed, and what a run said after that and after a login was given more senders."""
+    """The passwords before one plan lost the key, and the output of the runs after that and after more senders."""
     before = passwords(host)
     host.check_output(f"rm {PASSWORDS}/policy")
     wide = OVERRIDES | {"pop_before_smtp": {"for": "30m", "senders": "tenant"}}

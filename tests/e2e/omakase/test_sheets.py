@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings sheets of the Omakase server service, which are what its customers get of it."""
+"""The settings sheets of the Omakase server service, as its customers get them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that a mail program remembers of an account's mailboxes."""
+"""All that a mail program remembers of an account's mailboxes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LISTED = re.compile(rb'\(.*?\) "(?:.|\\.)" (.+)')
 
 @dataclass
 class Account:
-    """`validity` and `mails` by folder, as IMAP writes its name; a mail by UID: its flags, date and size.
+    """`validity` and `mails` by folder name as in IMAP; a mail by UID: its flags, date and size.
 
-    `uidls`: what POP3 calls the mails of the inbox.
+    `uidls`: POP3's unique ids of the inbox.
     """
 
     validity: dict[bytes, bytes] = field(default_factory=dict)
@@ -33,14 +33,17 @@ class Account:
 
 
 def read(server: Server, user: User) -> Account:
-    """What `user` has.  Raises: imaplib.IMAP4.error, poplib.error_proto, OSError."""
+    """The mailboxes of `user`.
+
+    Raises: imaplib.IMAP4.error, poplib.error_proto, OSError.
+    """
     found = Account()
     with protocols.imap(server, "imaps") as session:
         session.login(*user)
         found.subscribed = {folder_name(line) for line in session.lsub()[1]}
         for line in session.list()[1]:
             folder = folder_name(line)
-            # imaplib writes the name as it is given.
+            # imaplib sends the name as given.
             session.select(folder.decode(), readonly=True)
             (found.validity[folder],) = cast("list[bytes]", session.response("UIDVALIDITY")[1])
             _status, lines = session.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)")
@@ -58,7 +61,7 @@ def read(server: Server, user: User) -> Account:
 
 
 def folder_name(line: object) -> bytes:
-    """The name in an answer to LIST or LSUB."""
+    """The name in a line of LIST or LSUB."""
     match = LISTED.fullmatch(line) if isinstance(line, bytes) else None
     if not match:
         raise ValueError(line)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host of the last release is brought to the working tree by one run of site.yml, while mail comes and goes."""
+"""One run of site.yml brings a host of the last release to the working tree, while mail comes and goes."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ TARO = User("taro@acme.example", "correct horse battery staple")
 HANAKO = User("hanako@acme.example", "mada mada dane")
 KEN = User("ken@acme.example", "not so secret 3")
 BILL = User("bill@bolt.example", "Tr0ub4dor&3")
-#: Her plan holds her mail at the third of one content.
+#: Her plan holds her mail from the third of one content on.
 MIA = User("mia@crowd.example", "not so secret 5")
 LETTER = "Dear customer, our shop has a new address, and we would be glad to see you there one of these days.\n"
 USERS = (TARO, HANAKO, KEN, BILL)
-#: All of whose mail goes on to outside.
+#: An account that forwards all mail to an external address.
 MORI, MORI_OUTSIDE = "mori@acme.example", "mori@outside.example"
 PARTNER, PROBE = "partner@outside.example", "probe@outside.example"
 STRANGER = "stranger@outside.example"
 #: 日本語, and a folder in it.
 FOLDERS = ("Archive", "&ZeVnLIqe-", "&ZeVnLIqe-/2026", "Old")
 SUBSCRIBED = FOLDERS[:3]
-#: What everybody has and is subscribed to, since a release that may be a later one.
+#: Mailboxes that every account has and subscribes to since this release or an earlier one.
 USUAL = {b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash"}
 FLAGS = ("", r"\Seen", r"\Seen \Answered", r"\Flagged $Label1", r"\Draft", r"\Seen $Forwarded")
 SCRIPT = 'require "fileinto"; if header :contains "subject" "to be filed" { fileinto "Archive"; }'
-#: What stays resident, and journald's name of the message that a unit has been started.
+#: Resident units, and journald's id of the message that a unit has started.
 RESIDENT = ("dovecot", *(f"mailhosting-{name}" for name in ("gate@in", "gate@out", "notices", "policy", "usage")))
 STARTED = "39f53479d3a045ac8e11786248231fbf"
 MIGRATED = 'runuser -u postgres -- psql -Atc "SELECT version FROM directory.migration ORDER BY 1" mailhosting'
@@ -58,13 +58,16 @@ MIGRATED = 'runuser -u postgres -- psql -Atc "SELECT version FROM directory.migr
 
 @dataclass
 class Ledger:
-    """What the host has taken: subject → whose inboxes it has to come to; and what it may have taken."""
+    """Mail that the host accepted: by subject the inboxes that must get it; and mail that it may have accepted."""
 
     accepted: dict[str, tuple[User, ...]] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
     def hand_in(self, session: smtplib.SMTP, sender: str, recipient: str, *inboxes: User) -> None:
-        """One mail in a session.  Raises: smtplib.SMTPException, OSError, UnknownOutcomeError."""
+        """Send one mail in a session.
+
+        Raises: smtplib.SMTPException, OSError, UnknownOutcomeError.
+        """
         made = message(sender, recipient)
         for code, text in (session.mail(sender), session.rcpt(recipient)):
             if code != 250:
@@ -80,7 +83,7 @@ class Ledger:
 
 
 class State(NamedTuple):
-    """What must outlast an upgrade."""
+    """What must survive an upgrade."""
 
     accounts: dict[User, mailboxes.Account]
     scripts: str
@@ -91,7 +94,7 @@ class State(NamedTuple):
 
 @dataclass
 class Upgrade:
-    """What came of it.  `waiting`: subjects of mail for mailboxes that lay in the queue meanwhile."""
+    """The result.  `waiting`: subjects of mail for mailboxes that was in the queue meanwhile."""
 
     before: State
     after: State
@@ -104,7 +107,7 @@ class Upgrade:
 
 
 def fill(server: Server, user: User) -> None:
-    """Folders, subscriptions, and mail with flags and dates."""
+    """Create folders, subscriptions, and mail with flags and dates."""
     with protocols.imap(server, "imaps") as session:
         session.login(*user)
         for folder in FOLDERS:
@@ -116,14 +119,14 @@ def fill(server: Server, user: User) -> None:
                 made = message(STRANGER, user.address, size=1000 * count)
                 date = imaplib.Time2Internaldate(1_700_000_000 + 86_400 * number + count)
                 assert session.append(folder, f"({flags})", date, made.as_bytes())[0] == "OK"
-        # A UID that is gone must not come back.
+        # A removed mail's UID must not be used again.
         session.select("INBOX")
         session.store("2", "+FLAGS", r"(\Deleted)")
         session.expunge()
 
 
 def queue(host: testinfra.host.Host, name: str) -> list[dict[str, Any]]:
-    """What lies in a queue of Postfix, without what changes by waiting."""
+    """The content of a queue of Postfix, without what changes by waiting."""
     entries = [json.loads(line) for line in host.check_output("postqueue -j").splitlines()]
     keys = ("queue_id", "arrival_time", "message_size", "sender")
     return [
@@ -134,8 +137,8 @@ def queue(host: testinfra.host.Host, name: str) -> list[dict[str, Any]]:
 
 
 def limits(host: testinfra.host.Host) -> dict[str, Any]:
-    """What MIA has used of her limits, and what of her mail is held."""
-    # The release before had a command of its own for them.
+    """MIA's use of her limits, and her held mail."""
+    # The release before has another command for them.
     command = f"$(command -v mailhosting-limits || echo mailhosting limits) show --json {MIA.address}"
     shown = json.loads(host.check_output(command))
     return {
@@ -151,7 +154,7 @@ def read_state(server: Server, host: testinfra.host.Host) -> State:
 
 
 def wait_in_queue(server: Server, host: testinfra.host.Host) -> dict[str, tuple[User, ...]]:
-    """Mail that the host has taken and put aside: that for mailboxes by subject → whose inboxes it has to come to."""
+    """Mail that the host accepted and deferred: by subject the inboxes that must get it."""
     host.check_output("postconf -e defer_transports=lmtp,smtp && postfix reload")
     taken = {
         receive(server, STRANGER, HANAKO.address): (HANAKO,),
@@ -167,7 +170,7 @@ def wait_in_queue(server: Server, host: testinfra.host.Host) -> dict[str, tuple[
 
 
 def clients(server: Server, ledger: Ledger) -> list[Client]:
-    """A server outside, people who send, and people who read."""
+    """An external server, users who send, and users who read."""
 
     def stranger(recipient: str, *inboxes: User) -> Callable[[], None]:
         def act() -> None:
@@ -205,7 +208,7 @@ def clients(server: Server, ledger: Ledger) -> list[Client]:
 
 @pytest.fixture(scope="module", autouse=True)
 def upgrade(server: Server, host: testinfra.host.Host, control: Control) -> Upgrade:
-    """Give the host of the last release something to lose, and bring it to the working tree."""
+    """Fill the host of the last release, and bring it to the working tree."""
     for user in USERS:
         fill(server, user)
     host.check_output(f"doveadm sieve put -u {BILL.address} -a mine <<'END'\n{SCRIPT}\nEND")
@@ -233,7 +236,7 @@ def test_a_second_run_changes_nothing(control: Control) -> None:
 
 
 def test_verify_finds_it_in_order(upgrade: Upgrade, control: Control) -> None:
-    # Until then Postfix said that Dovecot was being restarted.
+    # Until then Postfix logged that Dovecot was restarting.
     control.playbook("verify", verify_since=f"@{upgrade.ended:.0f}")
 
 
@@ -247,13 +250,13 @@ def test_everybody_was_served_meanwhile(upgrade: Upgrade) -> None:
 
 @pytest.fixture(scope="module")
 def released(upgrade: Upgrade, server: Server, host: testinfra.host.Host, outside: Outside) -> Outside:
-    """Where mail for outside comes to, once all that the release before had put aside goes on; but not MIA's."""
+    """The external server after all deferred mail of the last release was released, but for MIA's."""
 
     def is_reached() -> bool:
         send(server, BILL, PROBE)
         return until(lambda: bool(outside.mails_to(PROBE)), 2)
 
-    # Postfix takes a moment to find its way there.
+    # Postfix takes a moment to reach it.
     assert until(is_reached)
     ids = " ".join(entry["queue_id"] for entry in upgrade.before.queue if entry["sender"] != MIA.address)
     host.check_output(f"for id in {ids}; do postsuper -H $id; done; postqueue -f")
@@ -275,7 +278,7 @@ def test_every_mail_that_was_accepted_came_once(upgrade: Upgrade, server: Server
     until(lambda: not expected - came(), 60)
     found = came()
     assert expected - found == Counter()
-    # Whoever got no answer to the last line may send it again, and that is another mail; but none comes twice.
+    # A client without a reply to its last line may send again, which is another mail; none may come twice.
     assert {mail: count for mail, count in found.items() if count > 1} == {}
 
 
@@ -289,7 +292,7 @@ def test_mailboxes_are_what_they_were(upgrade: Upgrade, user: User) -> None:
     for folder, mails in before.mails.items():
         kept = {uid: after.mails[folder].get(uid) for uid in mails}
         assert kept == mails
-        # What has come since has come after.
+        # New mails have higher UIDs than the old ones.
         assert min(after.mails[folder].keys() - mails.keys(), default=10**9) > max(mails, default=0)
     assert after.uidls[: len(before.uidls)] == before.uidls
 
@@ -309,7 +312,7 @@ def test_what_waited_goes_out_and_bounces_find_their_way_back(
 ) -> None:
     assert upgrade.after.queue == upgrade.before.queue
     assert released.mail_to(PARTNER).sender == BILL.address
-    # What goes on by a forward has its way from the release before, where there is no such server.
+    # The release before rewrote this forwarded mail's sender; it reached no server then.
     (rewritten,) = (entry["sender"] for entry in upgrade.before.queue if entry["to"] == [MORI_OUTSIDE])
     assert rewritten.startswith("SRS0=")
     receive(server, "", rewritten)
@@ -319,7 +322,7 @@ def test_what_waited_goes_out_and_bounces_find_their_way_back(
 def test_what_was_counted_and_held_still_is(upgrade: Upgrade, server: Server, host: testinfra.host.Host) -> None:
     assert [hold["mails"] for hold in upgrade.before.counted["holds"]] == [2]
     assert [window["counted"] for window in upgrade.before.counted["windows"]] == [4]
-    # Its kind is called something else since.
+    # The present name of the kind.
     held = [{**hold, "kind": "bulk_mail"} for hold in upgrade.before.counted["holds"]]
     assert upgrade.after.counted == {**upgrade.before.counted, "holds": held}
     there = len(mailboxes.read(server, BILL).mails[b"INBOX"])
@@ -357,7 +360,7 @@ def test_everybody_logs_in_as_before(server: Server) -> None:
     for protocol in ("pop3", "pop3s", "imap", "imaps", "submission", "submissions", "sieve"):
         for user in USERS:
             log_in(server, protocol, user)
-    # What came by APOP before is read back with the key of before.
+    # Secrets for APOP are still decrypted with the old key.
     for user in (TARO, HANAKO, KEN):
         with contextlib.closing(protocols.pop3(server, "pop3s")) as maildrop:
             maildrop.apop(*user)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How customers of the VarioMail service read and send, and all@ of theirs."""
+"""How customers of the VarioMail service read and send, and their all@."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_login_by_pop_opens_relaying_for_half_an_hour(server: Server, host: te
     def last_login(seconds_ago: int) -> None:
         host.check_output(f"{AS_POLICY} SET {key} {int(time.time()) - seconds_ago} XX")
 
-    # The account, of this run, is made as old as the logins that are made up here.
+    # The account is new: make it older than the logins that this test invents.
     update = "UPDATE directory.account SET login_since = '-infinity'"
     host.check_output(f'runuser -u postgres -- psql --quiet mailhosting --command="{update}"')
     last_login(86400)
@@ -47,7 +47,7 @@ def test_a_login_by_pop_opens_relaying_for_half_an_hour(server: Server, host: te
     assert relay(server, YOKO.address)[0] == 250
     last_login(31 * 60)
     assert relay(server, YOKO.address)[0] == 554
-    # A login by SMTP needs none.
+    # A login by SMTP needs no POP login before.
     assert send(server, YOKO, TANTOU.address)
 
 
@@ -56,7 +56,7 @@ def test_all_reaches_each_account_that_is_not_suspended(
     server: Server, host: testinfra.host.Host, outside: Outside
 ) -> None:
     def copies(subject: str) -> dict[str, int]:
-        """In each mailbox."""
+        """Copies of the mail in each mailbox."""
         found = host.check_output(
             "for who in saburo hanako jiro ken; do cd / && echo $who $(doveadm -f flow fetch"
             f" -u $who@variosecure-net.example hdr.message-id mailbox INBOX header subject {subject} | wc -l); done"
@@ -64,7 +64,7 @@ def test_all_reaches_each_account_that_is_not_suspended(
         return {who: int(count) for who, count in (line.split() for line in found.splitlines())}
 
     subject = send(server, SABURO, "all@variosecure-net.example")
-    # KEN's is forwarded to SABURO too, who has one copy; `info` is none of them.
+    # KEN's mail is forwarded to SABURO, who still gets one copy; `info` is no member.
     expected = {"saburo": 1, "hanako": 1, "jiro": 0, "ken": 1}
     assert until(lambda: copies(subject) == expected), copies(subject)
     assert outside.mail_to("ken@keitai.example").message["Subject"] == subject

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mailbox that fills up: who is told, in which words, and that nobody is told twice."""
+"""A mailbox that fills up: who gets a notice, in which words, and never the same one twice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WARNING, EXCEEDED, UNDER = (
     "*** Mail quota no longer reached ***",
 )
 
-#: The service's own words.
+#: The service's own texts.
 BODIES = {
     WARNING: """\
 MailAddress: {address}
@@ -99,7 +99,7 @@ class Box:
         return [str(each["Subject"]) for each in self.notices(whose)]
 
     def delete(self, larger_than: int = 10_000) -> None:
-        """All but small mail; -1: everything."""
+        """Delete all but small mail; -1: everything."""
         with self.session() as maildrop:
             for number, size in (map(int, line.split()) for line in maildrop.list()[1]):
                 if size > larger_than:
@@ -108,7 +108,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def operator(control: Control) -> Iterator[Control]:
-    """A tenant with mailboxes that are soon full, taken away again."""
+    """A tenant with small mailboxes, removed at the end."""
     tenant(control, contacts={})
     control.module("mail_account", address=f"admin@{DOMAIN}", password=PASSWORD)
     tenant(control)
@@ -136,7 +136,7 @@ def box(server: Server, operator: Control) -> Box:
 
 
 def hand_in(server: Server, user: User, size: int) -> None:
-    """One mail; where there was no room a moment ago there is in a minute."""
+    """Send one mail; try again for a minute if the mailbox has no room yet."""
 
     def taken() -> bool:
         with contextlib.suppress(smtplib.SMTPRecipientsRefused):
@@ -148,7 +148,7 @@ def hand_in(server: Server, user: User, size: int) -> None:
 
 @pytest.fixture
 def fill(server: Server) -> Callable[..., None]:
-    """`fill(box, percent)`: mail of so many percents of 2 MiB, handed in by a stranger."""
+    """`fill(box, percent)`: a stranger sends mail of so many percents of 2 MiB."""
 
     def deliver(box: Box, percent: float) -> None:
         with box.session() as maildrop:
@@ -193,7 +193,7 @@ def test_at_90_and_at_100_percent_the_user_and_the_admin_get_the_services_words(
         receive(server, OUTSIDE, HANAKO.address, size=size)
         for box in (hanako, saburo):
             assert until(partial(told, box, subject), 15)
-        # No second one while more comes; a full mailbox takes none.
+        # No second notice while more mail comes; a full mailbox gets none.
         for _number in range(3):
             with pytest.raises(smtplib.SMTPRecipientsRefused) if subject == EXCEEDED else contextlib.nullcontext():
                 receive(server, OUTSIDE, HANAKO.address, size=1000)
@@ -225,7 +225,7 @@ def test_in_iso_2022_jp(server: Server, host: testinfra.host.Host, box: Box, fil
         assert notice.get_content_charset() == "iso-2022-jp"
         assert notice["Content-Transfer-Encoding"] == "7bit"
         assert not notice.defects
-        # JIS has one dash, which Python shows as U+2015.
+        # JIS has one dash, which Python decodes as U+2015.
         said = BODIES[notice["Subject"]].format(address=box.user.address, size=2)
         assert notice.get_content() == said.replace("–", "―").replace("—", "―")
 
@@ -250,7 +250,7 @@ def test_who_makes_room_is_told_once(box: Box, admin: Box, fill: Callable[..., N
 
 
 def test_from_exceeded_to_between_and_up_again(box: Box, fill: Callable[..., None]) -> None:
-    """Every crossing is told, whichever its direction."""
+    """Every crossing gets a notice, in both directions."""
     fill(box, 15)
     fill(box, 79)
     assert settled(box, WARNING)
@@ -287,7 +287,7 @@ def test_a_plan_that_gets_less_room_by_a_run_over_files(
         host.check_output(f"doveadm expunge -u {box.user.address} mailbox INBOX all")
     hand_in(server, HANAKO, 1_500_000)
     smaller = {name: {**plan, "mailbox_quota": "1M"} for name, plan in variables["mail_plans"].items()}
-    # What was emptied above is told of, or is not, in a moment.
+    # A notice about the deletion above would come within a moment.
     time.sleep(2)
     before = hanako.subjects()
     try:
@@ -309,7 +309,7 @@ def test_the_admins_mailbox_may_be_full_too(operator: Control, box: Box, admin: 
         fill(box, 95)
         assert settled(box, WARNING)
         assert settled(admin, WARNING, whose=box.user.address)
-        # Who is both is told once.
+        # A user who is also the contact gets one notice.
         assert admin.subjects(whose=admin.user.address) == [EXCEEDED]
     finally:
         admin.delete()
@@ -339,7 +339,7 @@ def test_a_notice_that_fills_the_mailbox_makes_no_other(
 ) -> None:
     fill(box, 89.98)
     assert settled(box)
-    # The mail that reaches 90 % leaves 100 bytes to 100 %, which the notice takes.
+    # The mail that reaches 90 % leaves 100 bytes to 100 %; the notice itself exceeds that.
     with box.session() as maildrop:
         left = 2 * 1024 * 1024 - maildrop.stat()[1]
     fill(box, (left - 200) / (2 * 1024 * 1024) * 100)
@@ -376,7 +376,7 @@ def test_a_notice_waits_for_dovecot(box: Box, fill: Callable[..., None], host: t
 
 
 def test_a_crossing_that_was_missed_is_found_at_night(box: Box, host: testinfra.host.Host) -> None:
-    # Delivered past the quota, so Dovecot reports nothing.
+    # This delivery ignores the quota, so Dovecot reports nothing.
     deliver = (
         "import smtplib, sys; session = smtplib.LMTP('/run/dovecot/mailhosting-notices');"
         "session.sendmail('', sys.argv[1], 'Subject: large\\r\\n\\r\\n' + ('y' * 69 + '\\r\\n') * 28000)"

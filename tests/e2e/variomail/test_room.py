@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mailboxes that are full, each by itself or all of a tenant together, and what becomes of mail for them."""
+"""Full mailboxes, each by itself or all of a tenant together, and mail for them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from ..webarena.wire import (
     usage,
 )
 
-#: A mailbox of 1 MiB and one of 50, both reached by one address.
+#: A mailbox of 1 MiB and one of 50 MiB, both targets of one address.
 DECCHI = User("decchi@mise.example", "Mise-Decchi-1")
 DANNA = User("danna@mise.example", "Mise-Danna-2")
 MISE = "mise@mise.example"
-#: Two who share 3 MiB, and whose mail goes after a day.
+#: Two accounts that share 3 MiB, and whose mail is removed after a day.
 KUMA = User("kuma@nagaya.example", "Nagaya-Kuma-1")
 HACHI = User("hachi@nagaya.example", "Nagaya-Hachi-2")
 
 
 def waiting(host: testinfra.host.Host, user: User) -> list[str]:
-    """Why mail for somebody waits in the queue, each."""
+    """Postfix's reasons for each deferred mail to a user."""
     mails = [json.loads(line) for line in host.check_output("postqueue -j").splitlines()]
     return [
         recipient["delay_reason"]
@@ -50,14 +50,14 @@ def waiting(host: testinfra.host.Host, user: User) -> list[str]:
 
 
 def test_mail_for_two_waits_for_the_one_that_is_full(server: Server, host: testinfra.host.Host) -> None:
-    """The other has it meanwhile; both get it once."""
+    """The other one gets it meanwhile; both get it once."""
     empty_disk(server, host, DECCHI, DANNA)
     assert handed_in(server, DECCHI, octets(MEBIBYTE))[0] == 250
     assert until(lambda: in_maildrop(server, DECCHI) == 1)
     assert until(lambda: int(usage(host, DECCHI)[0]) > MEBIBYTE)
     assert handed_in(server, DECCHI) == FULL
     with incoming(server) as session:
-        # Of two recipients it is refused the one; of one address for both it is accepted.
+        # As a recipient of its own the full one is rejected; behind one address for both it is accepted.
         assert answer(session, STRANGER, DANNA.address, DECCHI.address) == FULL
         assert answer(session, STRANGER, MISE)[0] == 250
     assert until(lambda: in_maildrop(server, DANNA) == 2)
@@ -88,7 +88,7 @@ def test_what_retention_removes_makes_room_for_all(server: Server, host: testinf
     large = octets(1_500_000)
     assert handed_in(server, KUMA, octets(2 * MEBIBYTE))[0] == 250
     assert until(lambda: in_maildrop(server, KUMA) == 1)
-    # It is there, and known to be.
+    # The mail is stored, and its size is known.
     assert until(lambda: int(usage(host, KUMA)[0]) > 2 * MEBIBYTE)
     forget(host, "total", "room")
     assert handed_in(server, HACHI, large) == FULL

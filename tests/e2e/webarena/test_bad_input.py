@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever clients write: it is counted for whom it reaches, it is measured, and nobody waits for ever."""
+"""Odd and hostile input: mail is counted for the accounts it reaches, is measured, and no client waits for ever."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SPAMMER = User("spammer@attack.example", "Attack-Spammer-1")
 HOST = "web1.arena.example"
 FROM = b"From: a@outside.example\r\n"
 
-#: Ways to write jinno@nishi.example that Postfix delivers to him.
+#: Spellings of jinno@nishi.example that Postfix delivers to him.
 HIS_ADDRESS = [
     "jinno@nishi.example",
     "JINNO@Nishi.EXAMPLE",
@@ -62,7 +62,7 @@ HIS_ADDRESS = [
     "Jinno <jinno@nishi.example>",
 ]
 
-#: What a mail begins with, and is measured to the octet with.
+#: Beginnings of mails whose size is measured to the octet.
 BEGINNINGS = {
     "a raw Latin-1 subject": FROM + b"Subject: caf\xe9 \xff\xfe\r\n\r\n",
     "invalid UTF-8": FROM + b"Subject: \xc3\xa9\xc3(\r\n\r\n\xe2\x82 \xff\xfe\xc3(\r\n",
@@ -74,7 +74,7 @@ BEGINNINGS = {
     "no header": b"\r\n",
 }
 
-#: What is no proper mail, and taken as it is.
+#: Malformed mails that are accepted as they are.
 ODD = {
     "nothing": b"",
     "an empty line": b"\r\n",
@@ -103,7 +103,7 @@ def by_data(session: smtplib.SMTP, content: bytes) -> tuple[int, bytes]:
 
 
 def by_bdat(session: smtplib.SMTP, content: bytes) -> tuple[int, bytes]:
-    """RFC 3030, in pieces of a size that ends within lines."""
+    """RFC 3030, in pieces whose size ends within lines."""
     step = 300_001
     for at in range(0, len(content), step):
         piece = content[at : at + step]
@@ -119,7 +119,7 @@ def begin(session: smtplib.SMTP, recipient: str) -> None:
 
 
 def said_to(server: Server, written: str) -> int:
-    """The code of the answer to a stranger's mail to an address that is written so."""
+    """The code of the reply to a stranger's mail to an address in this spelling."""
     with incoming(server) as session:
         session.command_encoding = "utf-8"
         session.docmd("MAIL", f"FROM:<{STRANGER}>")
@@ -159,7 +159,7 @@ def test_bytes_that_are_no_address_are_refused_at_once_and_the_next_mail_passes(
 
 @pytest.mark.parametrize("sender", [STRANGER, GOTO], ids=["outside", "a login"])
 def test_what_has_no_sender_counts_too(server: Server, sender: str | User) -> None:
-    """Of who sends 5 pass, of who receives 4."""
+    """The sender's limit lets 5 pass, the recipient's 4."""
     if isinstance(sender, User):
         with submission(server, sender) as session:
             said = [answer(session, "", BABA.address) for _mail in range(6)]
@@ -205,7 +205,7 @@ def test_what_is_no_proper_mail_arrives(server: Server, host: testinfra.host.Hos
 
 
 def test_mails_in_one_flight_are_answered_each(server: Server) -> None:
-    """RFC 2920: all of a mail up to DATA, and the next one's right behind its end."""
+    """RFC 2920: all commands of a mail up to DATA, and the next mail's right behind its end."""
     ahead = f"MAIL FROM:<{STRANGER}> SIZE=200\r\nRCPT TO:<{JINNO.address}>\r\nRCPT TO:<no@nishi.example>\r\nDATA\r\n"
     content = octets(200) + b".\r\n"
     codes = []
@@ -216,7 +216,7 @@ def test_mails_in_one_flight_are_answered_each(server: Server) -> None:
             session.send(content + ahead.encode())
             codes.append(session.getreply()[0])
         codes += [session.getreply()[0] for _reply in range(4)]
-    # Four passed; without a recipient there is no data.
+    # Four pass; without a valid recipient there is no DATA.
     assert codes == [250, 250, 550, 354, 250] * 4 + [250, 423, 550, 554]
     assert until(lambda: in_maildrop(server, JINNO) == 4)
     empty(server, JINNO)
@@ -260,7 +260,7 @@ def test_a_client_that_vanishes_leaves_nothing_behind(server: Server, host: test
 
 @pytest.fixture(scope="module")
 def attack(control: Control) -> Iterator[Control]:
-    """A tenant `attack` with one login, SPAMMER; the operator's hands."""
+    """A tenant `attack` with one login, SPAMMER; yields the operator."""
 
     def tenant(**options: object) -> None:
         control.module("mail_tenant", name="attack", **options)
@@ -272,7 +272,7 @@ def attack(control: Control) -> Iterator[Control]:
 
 
 def test_a_session_ends_with_its_login(server: Server, attack: Control) -> None:
-    """Postfix knows what was true when it began: without a sender nobody asks whose it is."""
+    """Postfix keeps the login of the session's begin, and without a sender it checks no owner."""
     stopped = (550, b"5.7.1 This login may send no mail")
     with submission(server, SPAMMER) as session:
         assert answer(session, "", BABA.address)[0] == 250
@@ -300,7 +300,7 @@ def test_a_limit_of_nothing_and_no_limit(server: Server, host: testinfra.host.Ho
                 sent = answer(session, SPAMMER.address, BABA.address)[0]
             return [sent, handed_in(server, SPAMMER)[0]]
 
-        # What a plan says is true for a second.
+        # The gate keeps a plan for a second.
         assert until(lambda: codes() == expected, 5)
         return codes()
 
@@ -309,7 +309,7 @@ def test_a_limit_of_nothing_and_no_limit(server: Server, host: testinfra.host.Ho
     assert limited(send_limits=nothing) == expected
     expected = [250, 423]
     assert limited(receive_limits=nothing) == expected
-    # It has used nothing up: nobody is paused, and nothing is left of it.
+    # It counted nothing, so there is no pause and no key.
     assert valkey(host, "--scan", "--pattern 'mh:1:pause:*'") == []
     expected = [250, 250]
     assert limited(send_limits=None, receive_limits=None, max_message_size=None, tenant_quota=None) == expected

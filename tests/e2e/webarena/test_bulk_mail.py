@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bulk mail and undeliverable mail: stopped, told of, and released or deleted by an operator."""
+"""Bulk mail and undeliverable mail: held, reported, and released or deleted by an operator."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def restart_gate(host: testinfra.host.Host) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(control: Control) -> Iterator[Control]:
-    """A tenant `crowd`, made by modules and taken away again."""
+    """A tenant `crowd`, created by modules and removed at the end."""
     domains = [{"name": "crowd.example"}]
     control.module("mail_tenant", name="crowd", plan="suite", state="active", contacts={}, domains=domains)
     for user in USERS:
@@ -58,7 +58,7 @@ def crowd(control: Control) -> Iterator[Control]:
 
 @pytest.fixture
 def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[Rule]:
-    """`rule(…)`: what is bulk mail for the tenant, from now on; nobody is stopped before and after."""
+    """`rule(…)`: sets the tenant's bulk_mail; no account is held before and after."""
 
     def begin_anew() -> None:
         for name in (KAI.address, LEE.address, "crowd"):
@@ -67,7 +67,7 @@ def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[
 
     def set_rule(**bulk_mail: Any) -> None:
         crowd.module("mail_tenant", name="crowd", overrides={"bulk_mail": {"per": "1h", **bulk_mail}})
-        # It knows a plan for a second.
+        # The gate keeps a plan for a second.
         restart_gate(host)
 
     begin_anew()
@@ -76,21 +76,21 @@ def rule(crowd: Control, server: Server, host: testinfra.host.Host) -> Iterator[
 
 
 def _mail(sender: str, recipient: str, number: int, words: str) -> bytes:
-    """Mails of a run: only a name, a number and a link differ."""
+    """Mails of one run: they differ in a name, a number and a link."""
     made = message(sender, recipient)
     made.set_content(f"Dear customer {number},\n\n{words}\n\nhttps://shop.example/offer/{number * 7919}\n")
     return made.as_bytes().replace(b"\n", b"\r\n")
 
 
 def _sends(server: Server, user: User, words: str, *recipients: str, sender: str = "") -> tuple[int, bytes]:
-    """What `user` is told about one mail; to ABE if to nobody else."""
+    """The reply to one mail of `user`; to ABE by default."""
     with submission(server, user) as session:
         to = recipients or (ABE.address,)
         return answer(session, sender or user.address, *to, content=_mail(user.address, to[0], 1, words))
 
 
 def _sends_run(server: Server, user: User, count: int) -> list[int]:
-    """The answers to a run of mails to ABE."""
+    """The replies to a run of mails to ABE."""
     with submission(server, user) as session:
         mails = [_mail(user.address, ABE.address, number, RUN) for number in range(count)]
         return [answer(session, user.address, ABE.address, content=content)[0] for content in mails]
@@ -103,7 +103,7 @@ def _receives_run(server: Server, user: User, count: int) -> list[tuple[int, byt
 
 
 def _held(control: Control, name: str) -> tuple[int, str, bool] | None:
-    """How many mails wait, why, and whether it is stopped."""
+    """How many mails are held, why, and whether the account is held."""
     for hold in control.module("mail_limits", name=name)["holds"]:
         return hold["mails"], hold["kind"], hold["since"] is not None
     return None
@@ -125,18 +125,18 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     assert _held(crowd, KAI.address) is None
     assert _sends_run(server, KAI, 2) == [250] * 2
     assert _held(crowd, KAI.address) == (2, "bulk_mail", True)
-    # Everybody else feels nothing.
+    # Other senders are not affected.
     assert _sends_run(server, LEE, LIMIT) == [250] * LIMIT
     assert _held(crowd, LEE.address) == (1, "bulk_mail", True)
     assert until(lambda: in_maildrop(server, ABE) == 2 * (LIMIT - 1))
     with submission(server, ABE) as session:
         assert answer(session, ABE.address, BABA.address, content=_mail(ABE.address, BABA.address, 1, RUN))[0] == 250
     assert until(lambda: in_maildrop(server, BABA) == 1)
-    # The contact and the operator are told, once of each account.
+    # The contact and the operator get one notice for each account.
     assert until(lambda: in_maildrop(server, BOSS) == 2)
     assert until(lambda: _told_operator(host) == told + 2)
 
-    # All that the account sends waits from now on, whatever is restarted.
+    # From now on all mail of the account is held, through restarts too.
     host.check_output("systemctl restart valkey-server")
     restart_gate(host)
     assert _sends(server, KAI, LETTER)[0] == 250
@@ -157,7 +157,7 @@ def test_a_run_is_held_and_released_or_deleted_by_one_command(
     assert _sends(server, LEE, LETTER)[0] == 250
     assert until(lambda: in_maildrop(server, ABE) == 2 * LIMIT + 3)
     assert in_maildrop(server, BOSS) == 2
-    # The command left nothing that the next run would find changed.
+    # The command left no file that the next run would report as changed.
     assert host.check_output("find /usr/lib/mailhosting -name '*.pyc'") == ""
 
 
@@ -186,7 +186,7 @@ def test_too_many_invalid_recipients_stop_an_account(server: Server, crowd: Cont
     assert _sends(server, LEE, LETTER)[0] == 250
     assert _held(crowd, KAI.address) == (0, "invalid_recipients", True)
     assert until(lambda: in_maildrop(server, BOSS) == 1)
-    # What is refused for something else is no invalid recipient, and a stranger is not the account.
+    # A recipient rejected for another reason is not invalid, and a stranger is not the account.
     with incoming(server) as session:
         session.docmd("MAIL", f"FROM:<{LEE.address}>")
         for number in range(5):
@@ -206,7 +206,7 @@ def test_too_many_bounces_stop_an_account(
     assert outside.mail_to("somebody@else.example")
     assert _held(crowd, KAI.address) is None
     assert _sends(server, KAI, LETTER, nobody[3], sender=sender)[0] == 250
-    # The second bounce, and word of what it led to.
+    # The second bounce, and the notice.
     assert until(lambda: in_maildrop(server, KAI) == 3)
     assert _held(crowd, KAI.address) == (0, "invalid_recipients", True)
     assert until(lambda: in_maildrop(server, BOSS) == 1)
@@ -242,7 +242,7 @@ def test_a_run_that_is_received_is_held_and_all_other_mail_comes(server: Server,
     assert until(lambda: in_maildrop(server, KAI) == LIMIT - 1)
     assert _receives_run(server, LEE, 1)[0][0] == 250
     assert _held(crowd, "crowd") == (4, "bulk_mail", False)
-    # Other mail of the tenant, what it sends, and other tenants.
+    # Other mail for the tenant, its own mail, and other tenants are not affected.
     assert handed_in(server, KAI, _mail(STRANGER, KAI.address, 1, LETTER))[0] == 250
     assert until(lambda: in_maildrop(server, KAI) == LIMIT)
     assert _sends(server, KAI, RUN)[0] == 250
@@ -261,7 +261,7 @@ def test_a_run_that_is_received_is_refused_by_setting(server: Server, rule: Rule
     assert [code for code, _text in said] == [250] * (LIMIT - 1) + [550] * 2
     assert said[-1] == BULK_MAIL
     assert handed_in(server, KAI, _mail(STRANGER, KAI.address, 1, LETTER))[0] == 250
-    # Who gets it with a tenant that has enough gets it.
+    # Recipients with a tenant below its limit get it.
     content = _mail(STRANGER, KAI.address, 1, RUN)
     with incoming(server) as session:
         assert answer(session, STRANGER, KAI.address, BABA.address, content=content)[0] == 250
@@ -294,7 +294,7 @@ def test_nobody_relays_without_a_login(server: Server, crowd: Control, sender: s
         with protocols.smtp(server, protocol) as session:
             session.docmd("MAIL", f"FROM:<{sender}>")
             assert session.docmd("RCPT", "TO:<x@outside.example>")[0] >= 500
-    # A login does not lend others' senders.
+    # A login may not use senders of others.
     with submission(server, KAI) as session:
         session.docmd("MAIL", f"FROM:<{sender or STRANGER}>")
         assert session.docmd("RCPT", "TO:<x@outside.example>")[0] >= 500
@@ -303,10 +303,10 @@ def test_nobody_relays_without_a_login(server: Server, crowd: Control, sender: s
 def test_what_is_held_is_in_the_queue_of_held_mail_alone(
     server: Server, host: testinfra.host.Host, crowd: Control, rule: Rule
 ) -> None:
-    """An operator's own hold is no mail of the account's."""
+    """An operator's own hold of a mail does not belong to the account."""
     rule(recipients_per_content=LIMIT)
     _sends_run(server, KAI, LIMIT)
-    # Of the same sender, held by hand.
+    # A mail of the same sender, held by hand.
     host.check_output(
         "cp -p /etc/postfix/main.cf /etc/postfix/main.cf.held && "
         "postconf -e 'header_checks = static:HOLD' && postfix reload && "

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts of the host fail while mail comes in: whatever was accepted arrives once, and whatever was not, never."""
+"""Parts of the host fail while mail comes in: accepted mail arrives once, and other mail never."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ from .wire import (
 )
 
 SENDERS = 6
-#: What a mail comes to whose client went away in its middle, and one whose connection the host ended.
+#: In place of a reply: the client gave up in the middle, or the host closed the connection.
 GIVEN_UP, CUT_OFF = -1, 0
 
 
 class Mail(NamedTuple):
-    """A mail, the last answer that its client got, when it began and the longest wait for an answer (seconds)."""
+    """A mail, the last reply that its client got, its begin, and the longest wait for a reply (seconds)."""
 
     name: str
     code: int
@@ -64,7 +64,7 @@ class Mail(NamedTuple):
 
 
 class Client:
-    """Hands one mail for BABA in, a login's or a stranger's, and waits a minute for each answer."""
+    """Sends one mail for BABA, as a login or a stranger, and waits a minute for each reply."""
 
     def __init__(self, server: Server, login: User | None) -> None:
         self._server, self._login = server, login
@@ -110,7 +110,7 @@ class Client:
 
 
 class Traffic:
-    """Clients that hand in mail all the time, and what came of it."""
+    """Clients that send mail all the time, and the results."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -129,14 +129,14 @@ class Traffic:
         self._senders = [self._pool.submit(self._send, number) for number in range(SENDERS)]
 
     def stop(self) -> None:
-        """End, with the mails that are under way."""
+        """End after the mails that have begun."""
         self._end.set()
         self._pool.shutdown()
         for sender in self._senders:
             sender.result()
 
     def flows(self, *codes: int, timeout: float = 60) -> bool:
-        """Whether twenty mails that begin after this come to one of `codes`, whatever others come to."""
+        """Whether twenty mails that begin after this end with one of `codes`, whatever others end with."""
         begin = time.monotonic()
         return until(lambda: sum(mail.code in codes and mail.began > begin for mail in self.mails) >= 20, timeout)
 
@@ -160,7 +160,7 @@ def counted(host: testinfra.host.Host) -> int:
 
 @pytest.fixture
 def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
-    """Mail that flows, and is accounted for at the end."""
+    """Mail that flows; the end checks what became of each."""
     connect_anew(host)
     assert until(lambda: may_log_in(server, "pop3", BABA), 30)
     empty(server, BABA)
@@ -171,7 +171,7 @@ def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
         yield made
     finally:
         made.stop()
-    # What Dovecot could not deliver in between is tried again after minutes.
+    # Postfix tries mail that Dovecot could not deliver again after minutes.
     waiting = f"postqueue -f; postqueue -j | grep -q {BABA.address}"
     assert until(lambda: host.run(waiting).rc == 1, 60)
     connect_anew(host)
@@ -182,7 +182,7 @@ def traffic(server: Server, host: testinfra.host.Host) -> Iterator[Traffic]:
 
 @contextlib.contextmanager
 def without(host: testinfra.host.Host, *acts: str) -> Iterator[None]:
-    """What the first act takes away and the second brings back is missing."""
+    """The first act takes a part away, the second brings it back."""
     away, back = acts
     host.check_output(away)
     try:
@@ -192,7 +192,7 @@ def without(host: testinfra.host.Host, *acts: str) -> Iterator[None]:
 
 
 def limits_apply(server: Server) -> bool:
-    """Whether the contract that may receive four mails is paused by its fifth; it gets no more than that."""
+    """Whether its fifth mail pauses the contract that may receive four; it sends no more."""
     return any(handed_in(server, JINNO) == TOO_MANY for _mail in range(5))
 
 
@@ -206,7 +206,7 @@ EMPTIED = "systemctl stop valkey-server && rm -r /var/lib/valkey/appendonlydir",
 def test_without_valkey_mail_flows_and_with_it_limits_are_back(
     server: Server, host: testinfra.host.Host, traffic: Traffic, acts: tuple[str, str]
 ) -> None:
-    """Nobody waits for it longer than a second at a time."""
+    """No client waits for Valkey longer than a second at a time."""
     with without(host, *acts):
         assert traffic.flows(250)
         assert [handed_in(server, JINNO)[0] for _mail in range(6)] == [250] * 6
@@ -218,7 +218,7 @@ def test_without_valkey_mail_flows_and_with_it_limits_are_back(
     empty(server, JINNO)
 
 
-#: Until another process of it runs.
+#: Kills the main process and waits until another one runs.
 KILLED = """
 pid() { systemctl show --value --property=MainPID valkey-server; }
 was=$(pid)
@@ -229,7 +229,7 @@ while [ $(pid) = $was ] || [ $(pid) = 0 ] || ! systemctl is-active --quiet valke
 
 @pytest.mark.parametrize("end", ["systemctl restart valkey-server", KILLED], ids=["restarted", "killed"])
 def test_valkey_forgets_nothing_when_it_ends(server: Server, host: testinfra.host.Host, end: str) -> None:
-    """It reads what the gate's scripts have written with the rights of a user that may do less."""
+    """At its start Valkey reads what the gate's scripts wrote, as a user with fewer rights."""
     day = f"mh:1:day:{datetime.now(UTC).date()}:*"
 
     def counts() -> list[list[str]]:
@@ -246,7 +246,7 @@ def test_valkey_forgets_nothing_when_it_ends(server: Server, host: testinfra.hos
 
 
 def test_a_lost_valkey_is_not_an_empty_disk(server: Server, host: testinfra.host.Host) -> None:
-    """Until it is known again how full it is, nobody is refused; then whoever was full is full, whatever came."""
+    """Until usage is known again no mail is rejected for it; then a full mailbox is full again."""
     empty_disk(server, host, FUJITA, ENDO)
     assert handed_in(server, FUJITA, octets(5 * MEBIBYTE // 2))[0] == 250
     assert until(lambda: in_maildrop(server, FUJITA) == 1)
@@ -259,7 +259,7 @@ def test_a_lost_valkey_is_not_an_empty_disk(server: Server, host: testinfra.host
     with without(host, *EMPTIED):
         pass
     assert until(is_full, 20)
-    # Of what was let through meanwhile nothing is counted twice: what fits passes.
+    # Mail that passed meanwhile is not counted twice: what fits passes.
     empty_disk(server, host, FUJITA, ENDO)
     assert handed_in(server, ENDO, octets(2 * MEBIBYTE))[0] == 250
     empty(server, ENDO)
@@ -274,7 +274,7 @@ def test_without_the_directory_mail_is_put_off(host: testinfra.host.Host, traffi
     assert traffic.flows(250)
     traffic.stop()
     assert {mail.code for mail in traffic.mails} == {250, 451, 454, GIVEN_UP}
-    # A login that was under way as it went waits for it; after 10 seconds Postfix says that nobody can check it.
+    # A login at the moment of the outage waits; after 10 seconds Postfix replies that nobody can check it.
     waited = [mail for mail in traffic.mails if mail.slowest >= 3]
     assert {mail.code for mail in waited} <= {250, 454}
     assert not any(gone < mail.began < back for mail in waited)
@@ -283,7 +283,7 @@ def test_without_the_directory_mail_is_put_off(host: testinfra.host.Host, traffi
 
 
 def test_a_directory_that_hangs_loses_nothing(host: testinfra.host.Host, traffic: Traffic) -> None:
-    """Postfix waits for it as long as its client does."""
+    """Postfix waits for the directory as long as its client does."""
     hung = "systemctl kill --signal=STOP postgresql@17-main", "systemctl kill --signal=CONT postgresql@17-main"
     with without(host, *hung):
         assert not traffic.flows(250, timeout=5)
@@ -306,7 +306,7 @@ def test_without_the_gate_mail_is_put_off(host: testinfra.host.Host, traffic: Tr
 
 @pytest.mark.timing
 def test_whoever_is_in_a_session_need_not_wait_for_the_gate_to_end(server: Server, host: testinfra.host.Host) -> None:
-    """A new session is what would wake libmilter, and none comes."""
+    """A new session would wake libmilter, but none comes."""
     with incoming(server) as session:
         assert session.docmd("MAIL", f"FROM:<{STRANGER}>")[0] == 250
         with without(host, "systemctl stop --no-block mailhosting-gate@in", "systemctl start mailhosting-gate@in"):
@@ -319,7 +319,7 @@ def test_whoever_is_in_a_session_need_not_wait_for_the_gate_to_end(server: Serve
 
 @pytest.mark.timing
 def test_a_gate_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Traffic) -> None:
-    """What it was just counting may have been counted; what it had let pass is not."""
+    """The mail that it was counting may have been counted; no mail that it let pass is counted again."""
     kills = 3
     for _kill in range(kills):
         host.check_output("systemctl kill --signal=KILL mailhosting-gate@in mailhosting-gate@out")
@@ -334,7 +334,7 @@ POOL_USERS = [User(f"p{number}@pool.example", f"Pool-Pool-{number}") for number 
 
 @pytest.fixture
 def pool(control: Control) -> Iterator[int]:
-    """The bytes of a contract with three mailboxes, and an all@ that everybody may write to."""
+    """The bytes of a contract with three mailboxes, and an all@ for everybody."""
     overrides = {"tenant_quota": "20M", "all_address": "everybody"}
     control.module("mail_tenant", name="pool", plan="suite", overrides=overrides, domains=[{"name": "pool.example"}])
     for user in POOL_USERS:
@@ -347,7 +347,7 @@ def test_a_hundred_at_once_and_all_of_20_megabytes_do_not_overfill_a_pool(
     server: Server, host: testinfra.host.Host, pool: int
 ) -> None:
     all_of_them = User("all@pool.example", "")
-    # How full a mailbox is that nobody has asked about is found out now.
+    # The usage of a mailbox that the gate has not asked about yet is measured now.
     assert handed_in(server, all_of_them)[0] == 250
     empty_disk(server, host, *POOL_USERS)
     single, large = octets(400_000), octets(2 * MEBIBYTE)
@@ -356,7 +356,7 @@ def test_a_hundred_at_once_and_all_of_20_megabytes_do_not_overfill_a_pool(
         mails.insert(at, (all_of_them, large))
 
     def patiently(mail: tuple[User, bytes]) -> tuple[int, bytes]:
-        """Postfix lets in fifty of an address at a time (smtpd_client_connection_count_limit)."""
+        """Postfix accepts fifty connections of an address at a time (smtpd_client_connection_count_limit)."""
         answers: list[tuple[int, bytes]] = []
 
         def done() -> bool:
@@ -373,7 +373,7 @@ def test_a_hundred_at_once_and_all_of_20_megabytes_do_not_overfill_a_pool(
     assert {code for code, _text in said} == {250, 452}
     taken = [mail for mail, (code, _text) in zip(mails, said, strict=True) if code == 250]
     copies = [(3 if user == all_of_them else 1, len(content)) for user, content in taken]
-    # Nearly all of it is used, and no more.
+    # Nearly all of the pool is used, and no more.
     assert pool - 3 * len(large) < sum(number * size for number, size in copies) <= pool
     assert all_arrived(host)
     assert sum(in_maildrop(server, user) for user in POOL_USERS) == sum(number for number, _size in copies)

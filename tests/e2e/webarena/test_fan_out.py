@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail with many recipients is counted for each whom it reaches, and for nobody else."""
+"""Mail with many recipients is counted for each account that it reaches, and for no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELSEWHERE = "ken@keitai.example"
 
 
 def counted(host: testinfra.host.Host, name: str) -> dict[str, int]:
-    """Recipients of what it sent and received."""
+    """Numbers of recipients of sent and received mail."""
     used = windows(host, name)[name]
     return {window["direction"]: window["counted"] for window in used if window["unit"] == "recipients"}
 
@@ -31,7 +31,7 @@ def counted(host: testinfra.host.Host, name: str) -> dict[str, int]:
 def test_a_list_of_lists_is_counted_as_it_is_delivered(
     server: Server, host: testinfra.host.Host, outside: Outside
 ) -> None:
-    """Whoever is on several of the lists gets one copy."""
+    """A member of several of the lists gets one copy."""
     empty(server, *PEOPLE)
     with incoming(server) as session:
         assert answer(session, STRANGER, COMPANY)[0] == 250
@@ -45,7 +45,7 @@ def test_a_list_of_lists_is_counted_as_it_is_delivered(
 
 @pytest.fixture
 def nowhere(host: testinfra.host.Host) -> Iterator[None]:
-    """What is sent to outside is gone."""
+    """External mail is discarded."""
     host.check_output("postconf -e default_transport=discard: && postfix reload")
     yield
     assert all_arrived(host)
@@ -53,7 +53,7 @@ def nowhere(host: testinfra.host.Host) -> Iterator[None]:
 
 
 def hand_in(session: smtplib.SMTP, sender: str, recipients: list[str]) -> list[int]:
-    """The codes of all answers to one mail, whose commands are sent at once (RFC 2920)."""
+    """The codes of all replies to one mail, whose commands are sent at once (RFC 2920)."""
     commands = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
     session.send("".join(f"{command}\r\n" for command in commands).encode())
     codes = [session.getreply()[0] for _command in commands]
@@ -63,7 +63,7 @@ def hand_in(session: smtplib.SMTP, sender: str, recipients: list[str]) -> list[i
 
 @pytest.mark.usefixtures("nowhere")
 def test_ten_thousand_recipients_are_counted_one_by_one(server: Server, host: testinfra.host.Host) -> None:
-    """In mails of as many as Postfix takes, two at a time."""
+    """In mails with as many recipients as Postfix accepts, two at a time."""
 
     def half(name: str) -> None:
         with submission(server, KONDO) as session:

@@ -66,7 +66,7 @@ def test_a_message_may_have_so_many_octets_and_not_one_more(
 
 
 def test_a_message_to_two_tenants_is_judged_for_each(server: Server, host: testinfra.host.Host) -> None:
-    """Too large for one of them: that recipient is refused where the size was said, else the whole message."""
+    """Too large for one of them: with SIZE that recipient is rejected, without it the whole message."""
     assert all_arrived(host)
     empty(server, BABA, HARA)
     content = octets(2 * MEBIBYTE)
@@ -90,13 +90,13 @@ def test_a_contract_that_receives_too_much_rests_and_others_do_not(server: Serve
     assert handed_in(server, JINNO) == TOO_MANY
     assert handed_in(server, IKEDA) == TOO_MANY
     assert handed_in(server, BABA)[0] == 250
-    # It may send: this contract's pause is for what it receives.
+    # It may still send: this contract's pause applies to receiving.
     with submission(server, IKEDA) as session:
         assert answer(session, IKEDA.address, BABA.address)[0] == 250
     assert "receiving: paused" in host.check_output("mailhosting limits show nishi")
     assert until(lambda: handed_in(server, JINNO)[0] == 250, 30)
     assert 13 < time.monotonic() - began < 20
-    # The contact was told, once.
+    # The contact got one notice.
     assert until(lambda: in_maildrop(server, IKEDA) == 1)
     empty(server, IKEDA, JINNO, BABA)
 
@@ -146,7 +146,7 @@ def test_a_contracts_disk_is_the_limit_not_a_mailboxs(server: Server, host: test
         assert answer(session, STRANGER, FUJITA.address, declared=1_200_000) == FULL
     assert handed_in(server, FUJITA, octets(900_000))[0] == 250
     assert handed_in(server, BABA, octets(1_200_000))[0] == 250
-    # Of two, one of another contract: it gets its mail where the size was said, else nobody does.
+    # One of two recipients belongs to another contract: with SIZE it gets its mail, without it neither does.
     assert all_arrived(host)
     empty(server, BABA)
     with incoming(server) as session:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a mail program gets in, and which doors there are not."""
+"""Ways to log in, and ways that must not exist."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_where_all_customers_have_it_cram_md5_is_offered_under_tls_too(server: S
 
 
 def relay(server: Server, protocol: str, user: User) -> tuple[int, bytes]:
-    """What a session without a login is answered to a mail from `user` to outside."""
+    """The reply to a mail from `user` to an external address, in a session without a login."""
     with protocols.smtp(server, protocol) as session:
         said = session.docmd("MAIL", f"FROM:<{user.address}>")
         return session.docmd("RCPT", f"TO:<{OUTSIDE}>") if said[0] == 250 else said
@@ -59,7 +59,7 @@ def relay(server: Server, protocol: str, user: User) -> tuple[int, bytes]:
 
 @pytest.mark.requirement("AS-6")
 def test_whose_plan_opens_nothing_by_pop_has_to_log_in_to_send(server: Server) -> None:
-    """On a host where others' does."""
+    """Other tenants' plans on this host have POP before SMTP."""
     for user in (WADA, ABE):
         with maildrop(server, user):
             pass

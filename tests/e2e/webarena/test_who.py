@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whoever has a mail sent is charged for it, by whichever way it leaves, and nobody else."""
+"""The account that causes a mail is charged for it, whichever way it leaves, and no other account."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from .wire import (
 
 pytestmark = pytest.mark.usefixtures("outside")
 
-#: Nobody logs in as this one.
+#: An address without any login during these tests.
 CHIBA = "chiba@kita.example"
 SALES = "sales@naka.example"
 KEITAI = "noda@keitai.example"
 
 
 class Sent(NamedTuple):
-    """Mails that were counted for somebody, and their recipients."""
+    """Mails that were counted for an account or tenant, and their recipients."""
 
     mails: int = 0
     recipients: int = 0
@@ -61,7 +61,7 @@ Charged = Callable[[], dict[str, Sent]]
 
 @pytest.fixture
 def charged(host: testinfra.host.Host) -> Charged:
-    """Who has sent what since the test began; of the contract of ABE only the mails are known."""
+    """All counts since the test began; of ABE's contract only the mails are known."""
     names = ["naka", *(user.address for user in (KONDO, MORI, NODA, ODA)), "kita"]
 
     def look() -> dict[str, Sent]:
@@ -76,12 +76,12 @@ def charged(host: testinfra.host.Host) -> Charged:
 
 
 def somebody() -> str:
-    """An address outside that no other test uses."""
+    """An external address that no other test uses."""
     return f"{uuid.uuid4().hex}@outside.example"
 
 
 def write_to(server: Server, sender: str | User, user: User, **headers: str) -> None:
-    """One mail to `user`, from a login or a stranger."""
+    """Send one mail to `user`, from a login or a stranger."""
     envelope = sender if isinstance(sender, str) else sender.address
     fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     content = f"{fields}From: <{envelope}>\r\nTo: <{user.address}>\r\nSubject: x\r\n\r\nx\r\n".encode()
@@ -91,7 +91,7 @@ def write_to(server: Server, sender: str | User, user: User, **headers: str) -> 
 
 @pytest.mark.parametrize("protocol", ["submission", "submissions"])
 def test_a_login_by_smtp(server: Server, outside: Outside, charged: Charged, protocol: str) -> None:
-    """Whichever of their senders it takes."""
+    """Whichever of the login's senders is used."""
     targets = somebody(), somebody()
     with submission(server, KONDO, protocol) as session:
         assert answer(session, KONDO.address, targets[0], BABA.address)[0] == 250
@@ -103,12 +103,12 @@ def test_a_login_by_smtp(server: Server, outside: Outside, charged: Charged, pro
 
 
 def test_a_login_by_pop(server: Server, outside: Outside, charged: Charged) -> None:
-    """What relays for it is the login, also with a sender that others have too."""
+    """Mail that may relay after the login is charged to it, also with a sender that others have too."""
     targets = somebody(), somebody()
     with maildrop(server, KONDO):
         pass
     with incoming(server) as session:
-        # A forged sender, who has not logged in, relays nothing.
+        # A forged sender without a login may not relay.
         assert answer(session, CHIBA, BABA.address)[0] == 250
         assert answer(session, CHIBA, targets[0])[0] == 554
         assert charged() == {}
@@ -122,7 +122,7 @@ def test_a_login_by_pop(server: Server, outside: Outside, charged: Charged) -> N
 
 @pytest.fixture
 def redirect(host: testinfra.host.Host) -> Iterator[str]:
-    """Where a filter of MORI's sends all mail."""
+    """The address to which MORI's filter redirects all mail."""
     target = somebody()
     host.check_output(f"doveadm sieve put -u {MORI.address} -a test <<'END'\nredirect \"{target}\";\nEND")
     yield target
@@ -147,7 +147,7 @@ def test_a_filter_that_sends_on(
     headers: dict[str, str],
     more: dict[str, Sent],
 ) -> None:
-    """Its owner; whoever wrote the mail pays for what they sent, and nobody for what the mail says."""
+    """The filter's owner is charged; the mail's author is charged for the mail itself, and its headers for nothing."""
     write_to(server, sender, MORI, **headers)
     outside.mail_to(redirect)
     assert charged() == {"naka": Sent(1, 1), MORI.address: Sent(1, 1), **more}
@@ -165,7 +165,7 @@ def test_a_filter_sends_on_also_what_came_from_somebody_who_may_send_no_more(
 
 
 def test_an_automatic_reply(server: Server, outside: Outside, charged: Charged) -> None:
-    """It has no sender, but it is the account's that answers."""
+    """It has no envelope sender, but the replying account is charged."""
     sender = somebody()
     write_to(server, sender, ODA)
     assert outside.mail_to(sender).sender == ""
@@ -197,7 +197,7 @@ def test_an_answer_that_says_it_is_from_somebody_else(
 
 
 def test_what_the_host_hands_in(server: Server, host: testinfra.host.Host, outside: Outside, charged: Charged) -> None:
-    """As a web form does: whose it is says its sender."""
+    """Mail of a local program, such as a web form, is charged to its sender's account."""
     target, other = somebody(), somebody()
     for sender, to in (KONDO.address, target), ("root", other):
         host.check_output(f"printf 'Subject: x\\n\\nx\\n' | sendmail -f {sender} {to} {BABA.address}")
@@ -214,7 +214,7 @@ def test_what_the_host_hands_in(server: Server, host: testinfra.host.Host, outsi
 def test_a_forward(
     server: Server, outside: Outside, charged: Charged, sender: str | User, more: dict[str, Sent]
 ) -> None:
-    """Of what reaches it the owner is charged for what goes on."""
+    """The owner is charged for the part of the mail that is forwarded."""
     before = len(outside.mails_to(KEITAI))
     write_to(server, sender, NODA)
     assert until(lambda: len(outside.mails_to(KEITAI)) == before + 1)
@@ -223,7 +223,7 @@ def test_a_forward(
 
 
 def test_an_account_has_several_limits_and_others_do_not_feel_them(server: Server, host: testinfra.host.Host) -> None:
-    """Two an hour, after which it rests for two seconds, and three a day."""
+    """Two an hour, then a pause of two seconds, and three a day."""
     with submission(server, WADA) as session, submission(server, YANO) as other:
 
         def sends() -> tuple[int, bytes]:
@@ -233,7 +233,7 @@ def test_an_account_has_several_limits_and_others_do_not_feel_them(server: Serve
         assert sends() == TOO_MANY
         assert answer(other, YANO.address, BABA.address)[0] == 250
         assert until(lambda: sends()[0] == 250, 10)
-        # The hour began anew; the day did not.
+        # The hour's window began anew; the day's did not.
         assert sends() == TOO_MANY
         assert [(each["per"], each["counted"], each["most"]) for each in windows(host, WADA.address)[WADA.address]] == [
             (3600, 1, 2),
@@ -249,7 +249,7 @@ def test_an_account_has_several_limits_and_others_do_not_feel_them(server: Serve
 
 
 def of_today(host: testinfra.host.Host, control: Control, tenant: str) -> dict[str, int]:
-    """What was counted today for the tenant."""
+    """Today's counts of the tenant."""
     host.check_output("systemctl reset-failed mailhosting-usage; systemctl restart mailhosting-usage")
     life = "_SYSTEMD_INVOCATION_ID=$(systemctl show --value --property=InvocationID mailhosting-usage)"
     assert until(lambda: host.run(f"journalctl {life} --output=cat --quiet | grep -q collected").succeeded)
@@ -266,7 +266,7 @@ def test_what_was_sent_and_received_is_in_the_usage_of_the_day(
     with submission(server, KONDO) as session:
         assert answer(session, KONDO.address, target, BABA.address, content=octets(5000))[0] == 250
         assert answer(session, KONDO.address, MORI.address, content=octets(3000))[0] == 250
-        # The recipient's contract takes less.
+        # The recipient's contract accepts less.
         assert answer(session, KONDO.address, HARA.address, declared=2 * MEBIBYTE) == TOO_LARGE
     with incoming(server) as session:
         assert answer(session, STRANGER, KONDO.address, MORI.address, BABA.address, content=octets(1001))[0] == 250

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has what contract, and a client that says what it was answered; what the host has in store."""
+"""The contracts of all users, a client that returns replies, and the host's counters."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def session_of(server: Server, sender: str | User) -> Iterator[smtplib.SMTP]:
 def answer(
     session: smtplib.SMTP, sender: str, *recipients: str, content: bytes = b"", declared: int | None = None
 ) -> tuple[int, bytes]:
-    """What the host says that is no success, or at last of a mail that it takes."""
+    """The first reply that is no success, or the last reply to a mail that the host accepts."""
     size = "" if declared is None else f" SIZE={declared}"
     said = session.docmd("MAIL", f"FROM:<{sender}>{size}")
     taken = 0
@@ -77,13 +77,13 @@ def answer(
 
 
 def die(session: smtplib.SMTP) -> None:
-    """Leave as a program that is killed does."""
+    """Close the connection like a program that is killed."""
     assert session.sock is not None
     session.sock.shutdown(socket.SHUT_RDWR)
 
 
 def handed_in(server: Server, recipient: User, content: bytes = b"") -> tuple[int, bytes]:
-    """What a stranger is told about one mail."""
+    """The reply to one mail of a stranger."""
     with incoming(server) as session:
         return answer(session, STRANGER, recipient.address, content=content)
 
@@ -110,43 +110,43 @@ def empty(server: Server, *users: User) -> None:
 
 
 def valkey(host: testinfra.host.Host, *words: str) -> list[str]:
-    """The lines that Valkey answers the gate's user."""
+    """The lines of Valkey's answer to the gate's user."""
     said: str = host.check_output(f"{valkey_cli('gate')} {' '.join(words)}")
     return said.splitlines()
 
 
 def forget(host: testinfra.host.Host, *kinds: str) -> None:
-    """Nothing of these kinds has been counted."""
+    """Delete all counters of these kinds."""
     for kind in kinds:
         if keys := valkey(host, "--scan", f"--pattern 'mh:1:{kind}:*'"):
             valkey(host, "del", *keys)
 
 
 def windows(host: testinfra.host.Host, *names: str) -> dict[str, list[dict[str, Any]]]:
-    """What each has used of its limits, as an operator sees it."""
+    """Each one's use of its limits, as an operator sees it."""
     said = host.check_output(f"for name in {' '.join(names)}; do mailhosting limits show --json $name || exit; done")
     return {name: json.loads(line)["windows"] for name, line in zip(names, said.splitlines(), strict=True)}
 
 
 def all_arrived(host: testinfra.host.Host) -> bool:
-    """Whether nothing is on its way to a mailbox; what is held is not."""
+    """Whether no mail is on its way to a mailbox; held mail does not count."""
     queues = r'"queue_name": "\(incoming\|active\|maildrop\)"'
     return until(lambda: host.run(f"postqueue -j | grep -q '{queues}'").rc == 1, 60)
 
 
 def connect_anew(host: testinfra.host.Host) -> None:
-    """Each of Dovecot's processes finds out by a login that fails that the directory has been away."""
+    """Let each of Dovecot's processes notice by a failed login that the directory was away."""
     host.check_output("systemctl reset-failed dovecot; systemctl restart dovecot")
 
 
 def usage(host: testinfra.host.Host, user: User) -> list[str]:
-    """Bytes in a mailbox, as the gate knows them; nothing if it does not."""
+    """Bytes in a mailbox, as the gate knows them; empty if unknown."""
     keys = valkey(host, "--scan", f"--pattern 'mh:1:usage:*/{user.address}/quota/storage'")
     return valkey(host, "mget", *keys) if keys else []
 
 
 def empty_disk(server: Server, host: testinfra.host.Host, *users: User) -> None:
-    """Nothing is in these mailboxes, and the gate knows."""
+    """Empty these mailboxes, and wait until the gate knows."""
     assert all_arrived(host)
     empty(server, *users)
     assert until(lambda: all(usage(host, user) == ["0"] for user in users), 30)

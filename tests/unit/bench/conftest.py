@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmarks' modules are found; last, for one of them is called as one of Python's own."""
+"""Makes the benchmarks' modules importable, last in the path: one has the name of a module of Python."""
 
 from __future__ import annotations
 

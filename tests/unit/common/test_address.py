@@ -25,7 +25,7 @@ from mailhosting.common.address import parse
         ('<"taro+\x01"@acme.example>', ("taro", "acme.example")),
         ('<"taro\\\n"@acme.example>', ("taro\n", "acme.example")),
         ("<taro+\udcff@acme.example>", ("taro", "acme.example")),
-        # What nobody is called may still be for a catch-all.
+        # A local part that no account has may still match a catch-all.
         ("<+box@acme.example>", ("+box", "acme.example")),
         ('<"a@far.example"@acme.example>', ("a\ufffdfar.example", "acme.example")),
         ("<ta\udcffro@acme.example>", ("ta\ufffdro", "acme.example")),
@@ -36,7 +36,7 @@ from mailhosting.common.address import parse
         ("taro", None),
         ("@acme.example", None),
         ("taro@", None),
-        # What four programs once read in two ways.
+        # Four programs once read these in two ways.
         ("+box@acme.example", ("+box", "acme.example")),
         (r'"a\.b"@acme.example', ("a.b", "acme.example")),
         ("taro@acme.example.", ("taro", "acme.example")),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What programs write to the journal, and that nobody else can write a field or a line of it."""
+"""The programs' journal lines; a stranger's text can forge neither a field nor a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from mailhosting.common import log
 
 PROGRAMS: Final = Path(log.__file__).parents[2]
-#: Begins as a program does, and says something of each kind.
+#: A program that begins like ours and logs one message of each kind.
 SAYS: Final = """
 import logging
 from mailhosting.common import log
@@ -29,7 +29,7 @@ LOG.error("two\\nlines")
 
 
 def said(*, to_journal: bool, folder: Path) -> list[str]:
-    """What such a program writes to standard error, where that is the journal or something else."""
+    """The program's standard error, connected to the journal or not."""
     with (folder / "stderr").open("w+") as stderr:
         found = os.fstat(stderr.fileno())
         stream = f"{found.st_dev}:{found.st_ino if to_journal else found.st_ino + 1}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd hands over, and what it is told."""
+"""Descriptors and messages between systemd and a program."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_text_of_a_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_systemd_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    systemd.ready()  # nobody listens
+    systemd.ready()  # without a listener
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))

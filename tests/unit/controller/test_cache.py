@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is kept between runs: found again only while nothing has changed, and never anything secret."""
+"""The cache between runs: used only while nothing has changed, and never with secrets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.mailhosting.stack.plugins.plugin_utils._tenant_files im
 
 from .tree import FILES, Tree
 
-# With one letter more, and with what the test looks for: as long as a hash with its salt.
+# One letter more, with the text that the test searches for: as long as a hash with its salt.
 HASH = "{SSHA512}" + ("oQpyO2NEKkKGCBd5wiFLC4mZWBYsOP2P" * 3)[:87]
 STAPLE, WHOLE, INLINED, ESCAPED = ("{SSHA}" + text.ljust(28, "A") for text in ("staple", "whole", "inlined", "a"))
 
 
 class Parsed(list[str]):
-    """The texts that were parsed and not found in the cache."""
+    """The texts that were parsed because the cache lacked them."""
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_nothing_secret_is_in_it(warm: Tree) -> None:
         assert hashes == {None, f"{HASH}1", STAPLE, WHOLE, INLINED}
         assert tenants["acme"].accounts["taro@acme.example"].password == "correct horse"
     kept = content(warm)
-    assert b"inline.example" in kept  # the tenant's file, which has nothing to hide
+    assert b"inline.example" in kept  # the tenant's file has no secret
     for secret in (b"whole", b"inlined", b"staple", b"correct horse", b"{SSHA}", b"SSHA512", HASH.encode()):
         assert secret not in kept
 
@@ -132,7 +132,7 @@ def test_damaged_cache_is_read_past(warm: Tree, parsed: Parsed, at: int) -> None
     assert warm.read() == first
     assert len(parsed) == 5
     parsed.clear()
-    assert warm.read() == first  # and it was mended
+    assert warm.read() == first  # and the cache was written anew
     assert len(parsed) == 1
 
 

@@ -25,7 +25,7 @@ CUSTOMER = "addresses/customer.yml"
 Ansible = Callable[..., subprocess.CompletedProcess[str]]
 Check = Callable[[], subprocess.CompletedProcess[str]]
 
-#: By what is tried: the file, a text in it and what replaces it, where the one mistake is, and what is said about it.
+#: By the attempt: the file, a text in it and its replacement, the place of the one mistake, and the message.
 CHANGES = {
     "a quota above the plan": (
         CUSTOMER,
@@ -90,7 +90,7 @@ def repository(tmp_path: Path) -> Path:
     production = tmp_path / "inventories" / "production"
     shutil.copytree(TEMPLATE, production)
     (production / "tenants" / "other.yml").write_text("plan: basic\ndomains: {other.example: }\n")
-    # Neither opened nor missed.
+    # The job neither opens nor needs it.
     vaulted = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
     (production / "secrets" / "customer.yml").write_text(vaulted)
     (production / "group_vars" / "all" / "vault.yml").write_text(vaulted)
@@ -99,7 +99,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def check(repository: Path, ansible: Ansible) -> Check:
-    """The job's last step, as it stands there, where no host could be reached."""
+    """The job's last step, as in its file, without access to any host."""
     workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "check_files.yml").read_text())
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

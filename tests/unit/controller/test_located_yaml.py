@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""YAML as tenants' files have it: nothing guessed, every line known, nothing executed or expanded."""
+"""YAML of tenants' files: no guessed types, every line number known, nothing executed or expanded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action plugin: what it sends, how, and what of it can be seen."""
+"""The action plugin: what it sends, how it travels, and what others can see of it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ all:
         })  # fmt: skip
 
     def run(self, *arguments: str, **options: Any) -> tuple[dict[str, Any], str]:
-        """The task's result and everything that was printed."""
+        """The task's result and all output."""
         command = ["ansible", "all", "-i", "hosts.yml"]
         task = ["-m", "mailhosting.stack.mail_directory", "-a", json.dumps({**self._options, **options})]
         done = self._ansible(*command, *task, *arguments, environment=self._environment, folder=self.tree.root)
@@ -100,7 +100,7 @@ def test_task_changes_once_and_shows_no_secret(task: Task) -> None:
     assert (result["changed"], result["counts"]["unchanged"]) == (False, 3)
 
 
-#: In place of the interpreter: says what is in files while the module runs, and whether the secret is among it.
+#: Replaces the interpreter: reports the files that exist while the module runs, and whether one has the secret.
 INTERPRETER = """#!/bin/sh
 cat >{folder}/program
 for place in {temporary} {home}/.ansible; do
@@ -135,7 +135,7 @@ def test_where_a_file_would_be_left_nothing_is_done(task: Task, monkeypatch: pyt
     assert "ANSIBLE_KEEP_REMOTE_FILES is set" in failed["msg"]
     assert SECRET not in output
     assert SECRET not in "".join(path.read_text() for path in task.left_behind())
-    # Without a secret there is nothing to leave.
+    # Without a secret no file can leak one.
     assert task.run(secrets_dir="")[0]["counts"]["created"] == 3
 
 

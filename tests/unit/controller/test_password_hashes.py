@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hashes may be brought along."""
+"""Which hashes are accepted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_no_hash_is_refused_without_showing_it(text: str) -> None:
     assert "hunter" not in str(it.value)
 
 
-#: Of "tanstaaf", at the bounds; tests/e2e/logins/test_password.py asks Dovecot about the same.
+#: Hashes of "tanstaaf", at the bounds; tests/e2e/logins/test_password.py has Dovecot verify the same.
 HASHES = Path(__file__).parents[2] / "password_hashes.txt"
 TAKEN = [line for line in HASHES.read_text().splitlines() if not line.startswith("#")]
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Contradictions between items, as the controller and the host ask about them."""
+"""Contradictions between items, as the controller and the host find them."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_quota_above_the_plan(plan: dict[str, Any], most: str | None) -> None:
         for number, name, given in ((4, "b", "2G"), (5, "c", "no limit"))
     ]
     assert lines(tenant("acme", *items), **plan) == (expected if most else [])
-    # What a module gave is the operator's own doing.
+    # A quota from a module is the operator's own decision.
     assert lines(tenant("acme", account("b", 0, quota=2 << 30)), **plan) == []
 
 
@@ -298,14 +298,14 @@ def test_loop_through_a_contact() -> None:
             loop("postmaster@acme.example", "x@bolt.example", "postmaster@acme.example"),
         )
     ]
-    # Whoever declares the address has it.
+    # A declared postmaster@ gets its own mail.
     assert lines(tenant("acme", account("postmaster", 3), contacts={"technical": "x@bolt.example"}), bolt) == []
     closed = tenant("acme", contacts={"technical": "x@bolt.example"}, state="closed")
     assert lines(closed, bolt) == []
 
 
 def test_loop_of_contacts_alone() -> None:
-    """Of two tenants that name each other, with an abuse contact of its own and without."""
+    """Two tenants name each other, with and without an abuse contact of their own."""
     acme = tenant("acme", contacts={"technical": "abuse@bolt.example"})
     bolt = tenant("bolt", contacts={"technical": "taro@home.example", "abuse": "abuse@acme.example"})
     assert lines(acme, bolt) == [

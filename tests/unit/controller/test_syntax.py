@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The values of the language: what is accepted, what it becomes, and what is said about the rest."""
+"""The values of the language: accepted ones, their normal forms, and the messages for all others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOCAL_PART = "1 to 64 of a-z 0-9 . _ : -, with no hyphen first and dots and colo
 
 
 def refusal(check: Callable[..., object], *values: object) -> str:
-    """What `check` says about a value that it must not take."""
+    """The message of `check` for a value that it must reject."""
     try:
         check(*values)
     except ValueError as error:
@@ -407,7 +407,7 @@ def test_plan_setting_refuses(key: str, value: object, message: str) -> None:
             )
             for direction in DIRECTIONS
         ),
-        # It never had one.
+        # Not a former name: no release had it.
         (
             "account_send_limits",
             [{"messages": 5, "per": "1h", "stops": "send"}],

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folders of an inventory: what they are read to, and every mistake with the line that it gives."""
+"""The folders of an inventory: the result of reading them, and every mistake with its line."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ acme.example:
 
 
 def window(tree: Tree, dates: str, time_zone: str = "UTC") -> tuple[str | None, str | None]:
-    """From and until of taro's automatic reply in UTC, as he writes them."""
+    """Begin and end of taro's automatic reply in UTC, from its dates in the file."""
     tree.write({"addresses/acme.yml": AWAY.format(dates)})
     read = tree.read(time_zone=time_zone)
     assert read.problems == []
@@ -130,12 +130,12 @@ def window(tree: Tree, dates: str, time_zone: str = "UTC") -> tuple[str | None, 
         ("from: 2027-04-28, until: 2027-05-06", "UTC", ("2027-04-28 00:00", "2027-05-07 00:00")),
         ("from: 2027-04-28, until: 2027-05-06", "Asia/Tokyo", ("2027-04-27 15:00", "2027-05-06 15:00")),
         ("from: 2027-04-28, until: 2027-04-28", "Asia/Tokyo", ("2027-04-27 15:00", "2027-04-28 15:00")),
-        # The clock goes forward on the first day, and back on the last one: 23 and 25 hours.
+        # Clocks go forward on the first day and back on the last one: 23 and 25 hours.
         ("from: 2027-03-28, until: 2027-03-28", "Europe/Berlin", ("2027-03-27 23:00", "2027-03-28 22:00")),
         ("from: 2027-10-31, until: 2027-10-31", "Europe/Berlin", ("2027-10-30 22:00", "2027-10-31 23:00")),
         ("from: 2027-04-28", "Asia/Tokyo", ("2027-04-27 15:00", None)),
         ("until: '2027-05-06'", "Asia/Tokyo", (None, "2027-05-06 15:00")),
-        # A moment is one, wherever it is read.
+        # A time with an offset is the same in every zone.
         ("from: '2027-04-28T17:30:00+09:00'", "America/New_York", ("2027-04-28 08:30", None)),
     ],
 )
@@ -353,7 +353,7 @@ def test_bad_addresses(tree: Tree, text: str, expected: str) -> None:
     (tree.root / "secrets/acme.yml").unlink()
     tree.write({"addresses/acme.yml": text})
     assert tree.lines() == [expected]
-    assert tree.lines() == [expected]  # a second time too, whatever the cache has kept
+    assert tree.lines() == [expected]  # the second time from the cache
 
 
 BAD_TENANTS = {
@@ -581,7 +581,7 @@ def test_panel_and_an_addresses_file(tree: Tree) -> None:
 
 
 def test_broken_tenant_is_the_only_mistake(tree: Tree) -> None:
-    """What depends on a file that cannot be read is not called wrong as well."""
+    """References to a file that cannot be read are not reported as well."""
     tree.write({"tenants/acme.yml": "plan: ["})
     assert [text.split(": ")[0] for text in tree.lines()] == ["tenants/acme.yml:2"]
 
@@ -612,7 +612,7 @@ def test_symbolic_link_out_of_the_folder(tree: Tree) -> None:
 
 
 def test_symbolic_link_within_the_folder(tree: Tree) -> None:
-    """As container platforms mount files."""
+    """Container platforms mount files so."""
     (tree.root / "addresses/acme.yml").rename(tree.root / "addresses/.data")
     (tree.root / "addresses/acme.yml").symlink_to(".data")
     assert tree.lines() == []

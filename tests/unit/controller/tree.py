@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An inventory on disk, and what reading it gives."""
+"""An inventory on disk, and the result of reading it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.mailhosting.stack.plugins.plugin_utils._tenant_files import folders
 from ansible_collections.mailhosting.stack.plugins.plugin_utils._tenant_files.vault import Vault
 
-#: A sound inventory; a test changes what it is about.
+#: A valid inventory; each test changes a part of it.
 FILES = {
     "tenants/acme.yml": """\
 plan: basic

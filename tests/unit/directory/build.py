@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Short ways to say what is declared."""
+"""Short forms of declarations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def forward(*to: str, keep: bool = True) -> Forward:
 
 
 def tenant(name: str, *items: Account | Alias | str, domains: list[str] | None = None, **attributes: Any) -> Tenant:
-    """A tenant with one file a kind; a text is an account with nothing but its address.
+    """A tenant with both files; a text is an account with only an address.
 
     Without `domains` it has NAME.example.
     """
@@ -81,7 +81,7 @@ def desired(*tenants: Tenant, plans: dict[str, dict[str, Any]] | None = None) ->
 
 
 def current_of(wanted: Desired, origin: str = "inventory", first_id: int = 1) -> Current:
-    """The directory that a run of `wanted` leaves, forgetting nothing."""
+    """The directory after a run of `wanted`, without former names."""
     ids = count(first_id)
     current = Current(plans=wanted.plans)
     for item in wanted.tenants.values():

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A directory to run against: as the store sees it, as a daemon sees it, and as a task sees it."""
+"""A directory to test against: as the store, a daemon, or a task sees it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def store(place: Dsn) -> Iterator[Store]:
 
 @pytest.fixture
 def declare(store: Store) -> Declare:
-    """`declare(desired, grace, **options)`: bring the directory to `desired`, as a run of files does."""
+    """`declare(desired, grace, **options)`: make the directory as `desired`, as a run of files does."""
 
     def run(desired: Desired, grace: int = GRACE, **options: Any) -> Changes:
         asked = Options(**options)
@@ -49,7 +49,7 @@ def declare(store: Store) -> Declare:
 
 @pytest.fixture
 def see(place: Dsn) -> Iterator[See]:
-    """`see(user, query, *values)`: what the database role gets."""
+    """`see(user, query, *values)`: the rows that a database role gets."""
     with closing(connect(place._replace(user="postgres"))) as connection:
 
         def ask(user: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -61,8 +61,8 @@ def see(place: Dsn) -> Iterator[See]:
 
 @pytest.fixture
 def run(place: Dsn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run(module, check=False, **options)`: its result, as a task of a play would get it."""
-    # Where other tests have imported Ansible's controller, a module would warn its operator, not its result.
+    """`run(module, check=False, **options)`: the result that a task of a play would get."""
+    # If other tests have imported Ansible's controller, a module's warnings do not reach its result.
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
 
     def call(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def run(place: Dsn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
         main = importlib.import_module(f"ansible_collections.mailhosting.stack.plugins.modules.{module}").main
         capfd.readouterr()
-        warnings._global_warnings.clear()  # a module is a process of its own
+        warnings._global_warnings.clear()  # otherwise a module is a process of its own
         with patch_module_args(arguments), pytest.raises(SystemExit):
             main()
         result: dict[str, Any] = json.loads(capfd.readouterr().out)
@@ -84,7 +84,7 @@ def run(place: Dsn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
 @pytest.fixture
 def sync(run: Run) -> Run:
-    """`sync(desired, check=False, **options)`: mail_directory, given what its action plugin would send."""
+    """`sync(desired, check=False, **options)`: mail_directory with the document of its action plugin."""
 
     def call(desired: Desired, **options: Any) -> dict[str, Any]:
         return run("mail_directory", document=json.dumps(to_document(desired)), **options)

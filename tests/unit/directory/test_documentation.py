@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules' documentation says is what they take and return."""
+"""Modules' documentation against the options they take and the results they return."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_examples_use_options_that_exist(module: ModuleType) -> None:
 
 @pytest.fixture
 def result(module: ModuleType, run: Run, sync: Run, see: See, tmp_path: Path) -> dict[str, Any]:
-    """What the module returns where there is something of each kind to return."""
+    """A result of the module with at least one object of each kind."""
     until = datetime.now(UTC) + timedelta(days=1)
     taro = account("taro@acme.example", password_hash=HASH, forward=forward("x@elsewhere.example"))
     taro.autoreply = Autoreply("Back on Monday.", end=int(until.timestamp()))
@@ -126,11 +126,11 @@ def result(module: ModuleType, run: Run, sync: Run, see: See, tmp_path: Path) ->
     return run(name, **options.get(name, {}))
 
 
-#: What every module returns.
+#: Keys that every module returns.
 COMMON = {"changed", "diff", "warnings"}
-#: What only an action plugin returns.
+#: Keys that only an action plugin returns.
 OF_THE_ACTION = {"declared"}
-#: What is in the mappings that are described without "contains".
+#: Keys in mappings that are described without "contains".
 DESCRIBED = {
     "plans": set(),
     "aliases": {"targets", "origin"},

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a login gave ends with its right: by a state, a hold, another password, or when its name is another's."""
+"""Everything a login opened ends with its right: by a state, a hold, another password, or a new holder of the name."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def acme(*addresses: Account | Alias | str, state: str = "active") -> Desired:
 
 
 def opened(see: See, address: str = TARO, user: str = "mailhosting-policy") -> dict[str, float]:
-    """The logins that may relay as `address`, and since when they count."""
+    """The logins that may relay as `address`, each with the time before which logins do not count."""
     return dict(see(user, OPENED, *address.split("@")))
 
 
 def rights(see: See, address: str = TARO) -> tuple[bool, bool, float]:
-    """Whether the login may send, and log in, and since when it counts, as the gate is told."""
+    """The gate's view of a login: may send, may log in, and since when logins count."""
     query = "SELECT may_send, may_login, login_since FROM v1.gate_owner(%s, %s)"
     (row,) = see(gate.USER, query, *address.split("@"))
     return row
@@ -89,13 +89,13 @@ def test_logins_before_count_no_more(declare: Declare, see: See, change: Callabl
 
 
 def may_get_in(see: See, since: str) -> bool:
-    """What Dovecot asks last, with since when logins counted when it read the password."""
+    """Dovecot's last question, with the login_since that it read with the password."""
     query = "SELECT FROM v1.mailbox(%s, %s, NULL, %s)"
     return bool(see("dovecot", query, *TARO.split("@"), since))
 
 
 def password_read(see: See) -> str:
-    """Since when logins count, as Dovecot is told with the password, and hands on."""
+    """The login_since that Dovecot gets with the password and hands on."""
     ((since,),) = see("dovecot", "SELECT login_since::text FROM v1.login(%s, %s)", *TARO.split("@"))
     return str(since)
 
@@ -120,7 +120,7 @@ def test_nor_does_a_login_that_was_held_meanwhile(declare: Declare, store: Store
 
 
 def test_mail_arrives_whatever_ended_logins(declare: Declare, store: Store, see: See) -> None:
-    """Dovecot has read no password then."""
+    """A delivery has no login_since: Dovecot read no password."""
     declare(acme(TARO))
     hold(store, "login", TARO)
     assert may_get_in(see, "")
@@ -145,7 +145,7 @@ def test_who_may_not_send_is_let_pass_by_postfix_to_be_told_so(declare: Declare,
 
 
 def test_whose_open_sessions_end(declare: Declare) -> None:
-    """Those of a name that another account has now, and of another password."""
+    """Sessions of a name that another account has now, and of an account with another password."""
     first = account(TARO, password_hash="{PLAIN}first")
     declare(acme(first, "jiro@acme.example", "ken@acme.example"))
     second = account(TARO, password_hash="{PLAIN}second")

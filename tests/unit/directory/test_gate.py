@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate is told: whose mail it is, where it ends, what the plan allows, and that it can stop an account."""
+"""The gate's questions: the owner of a mail, its destinations, the plan; and how it holds an account."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTSIDE = "partner@elsewhere.example"
 
 
 def ends(see: See, address: str, most: int = 20000) -> tuple[list[str], list[str]]:
-    """The mailboxes and the addresses elsewhere that mail for `address` ends in."""
+    """The mailboxes and the external addresses that receive mail for `address`."""
     query = "SELECT username, target FROM v1.gate_destinations(%s, %s, %s) ORDER BY 1, 2"
     rows = see(gate.USER, query, *address.split("@"), most)
     return [username for username, _ in rows if username], [target for _, target in rows if target]
@@ -130,7 +130,7 @@ def test_an_owner(declare: Declare, see: See) -> None:
 
 
 def ids(see: See) -> dict[str, int]:
-    """The numbers of accounts by address, of tenants by name."""
+    """Ids of accounts by address, of tenants by name."""
     accounts = see("postgres", "SELECT local_part || '@' || domain, account_id FROM directory.address")
     return dict([*accounts, *see("postgres", "SELECT name, id FROM directory.tenant")])
 
@@ -145,9 +145,9 @@ def test_who_is_stopped_stays_so_and_is_told_once(declare: Declare, see: See) ->
     assert see(gate.USER, ask, "jiro") == [(None,)]
     notices = see("postgres", "SELECT kind, tenant_id, account_id, facts FROM directory.notice")
     assert notices == [("bulk_mail", numbers["acme"], numbers["taro@acme.example"], {"count": 7})]
-    # Postfix still takes what the gate is to hold.
+    # Postfix still accepts the sender: the gate decides.
     assert see("postfix", "SELECT count(*) FROM v1.sender WHERE local_part = 'taro'") == [(1,)]
-    # A run over the files leaves it.
+    # A run of the files does not lift the hold.
     declare(desired(tenant("acme", "taro@acme.example", "jiro@acme.example")))
     assert see(gate.USER, ask, "taro") == [("bulk_mail",)]
 
@@ -168,7 +168,7 @@ def test_mail_that_waits_is_known_until_it_is_gone(declare: Declare, see: See) -
         ("A1", 17, None, "bulk_mail", 1_800_000_000.25),
         ("B2", None, 3, "bulk_mail", 1_800_000_000.5),
     ]
-    # Postfix has given the same queue id again.
+    # Postfix has used the same queue id again.
     see(gate.USER, keep, "A1", 18, None, 1_800_000_009.0)
     forget = "SELECT v1.forget_held_mail(%s, %s)"
     see("mailhosting", forget, ["A1", "B2"], [1_800_000_000.25, 1_800_000_000.5])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From nothing to a directory, from one release to the next, and never half way."""
+"""From nothing to a directory, from release to release, and never half of it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
         for kind in ("mass_mail", "unknown_recipients"):
             connection.execute("SELECT v1.gate_keep(%s, 1, NULL, %s, 1)", [kind, kind])
             connection.execute("SELECT v1.add_notice(%s, NULL, NULL, '{}', %s)", [kind, kind])
-        # Of a gate of the release before they are stored by their present names; of what it stored before, now.
+        # Kinds from the previous release's gate, and kinds it stored before the migration, have their present names.
         for query in ("SELECT kind FROM directory.held_mail", "SELECT kind FROM directory.notice"):
             assert sorted(connection.execute(query).fetchall()) == [("bulk_mail",), ("invalid_recipients",)]
         connection.execute("UPDATE directory.held_mail SET kind = queue_id")
@@ -151,7 +151,7 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
 
     with connect(place._replace(user="mailhosting")) as connection:
         found = Store(connection).load()
-        # Nobody's quota has changed.
+        # No quota has changed.
         assert connection.execute("TABLE directory.quota_recheck").fetchall() == []
         connection.execute("""UPDATE directory.tenant SET overrides = overrides || '{"quota_warnings": [80]}'""")
         assert len(connection.execute("TABLE directory.quota_recheck").fetchall()) == 4
@@ -204,7 +204,7 @@ def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for_a_waiting_one(root: Dsn) -> None:
-    """Until somebody waits for a table."""
+    """Wait until a transaction waits for a table."""
     waiting = (
         "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname = %s"
     )
@@ -222,7 +222,7 @@ def test_whoever_reads_meanwhile_is_not_ended(root: Dsn, monkeypatch: pytest.Mon
             reader.execute("SELECT FROM directory.account")
             done = pool.submit(install, root)
             wait_for_a_waiting_one(root)
-            # The two wait for each other now.
+            # Now the two wait for each other.
             reader.execute("SELECT FROM directory.address")
         assert done.result() == [f"migrate to version {VERSION + 1}"]
 

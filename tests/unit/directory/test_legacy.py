@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Passwords that can be read back: who has one, under which key, and what a missing key means."""
+"""Passwords that can be decrypted: who has a secret, its key, and the effect of a missing key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def secret(see: See, address: str = TARO) -> Any:
-    """The text, or None."""
+    """The stored secret, or None."""
     local_part, _at, domain = address.partition("@")
     query = """SELECT ac.legacy_secret FROM directory.account ac JOIN directory.address ad ON ad.account_id = ac.id
                WHERE ad.local_part = %s AND ad.domain = %s"""
@@ -67,7 +67,7 @@ def test_a_missing_and_a_wrong_key_are_told_apart() -> None:
         legacy.decrypt(made, [legacy.new_key()])
     wrong = legacy.Key(key.id, legacy.new_key().value)
     try:
-        # One wrong key in 256 happens to leave padding that is none the worse for it.
+        # With one wrong key in 256 the padding is valid by chance.
         assert legacy.decrypt(made, [wrong]) != PASSWORD
     except DirectoryError as error:
         assert "not the one" in str(error)  # noqa: PT017
@@ -129,7 +129,7 @@ def test_without_keys_nothing_changes_and_the_accounts_are_named(sync: Run, see:
     assert TARO in failed["msg"]
     assert PASSWORD not in json.dumps(failed)
     assert see("mailhosting", "SELECT FROM directory.account") == []
-    # Who needs none is not held up.
+    # A tenant without legacy_auth needs no key.
     assert sync(files({}, password=PASSWORD))["changed"]
 
 
@@ -162,14 +162,14 @@ def test_a_rotation(sync: Run, run: Run, see: See, keys: str, tmp_path: Path) ->
     assert legacy.read_keys(keys) == [old]
     results = [run("mail_legacy_keys", step="add", **step)]
     kept, added = legacy.read_keys(keys)
-    # Nobody encrypts with a key that Dovecot has not read yet.
+    # Nothing is encrypted with a key that Dovecot has not read.
     assert kept == old
     sync(files(password="meanwhile"), update_password="always", fingerprint_key=keys)
     assert legacy.decrypt(secret(see) or "", [old]) == "meanwhile"
-    # A login that finds nothing under the old key finds it under the new one: never the other way round.
+    # A login that misses a secret under the old key finds it under the new one; the reverse order would miss both.
     passdbs = conf.read_text()
     assert re.findall("passdb legacy_([0-9a-z]+)", passdbs) == [old.id, added.id]
-    # Taken up again after an interruption, no step makes a third key or takes a promotion back.
+    # After an interruption no step creates a third key or reverts a promotion.
     assert not run("mail_legacy_keys", step="add", **step)["changed"]
     assert run("mail_legacy_keys", step="promote", check=True, **step)["changed"]
     results.append(run("mail_legacy_keys", step="promote", **step))
@@ -272,7 +272,7 @@ def test_whose_password_is_not_at_hand_is_named(
 ) -> None:
     known = attributes or {"password_hash": HASH}
     sync(files({}, **known))
-    for changed in (True, False):  # said each time
+    for changed in (True, False):  # the warning comes at every run
         result = sync(files(**attributes))
         (warning,) = lacking(result)
         assert f"1 account: {TARO};" in warning
@@ -306,7 +306,7 @@ def test_a_module_enforces_the_secret_too(run: Run, see: See, keys: str, declare
     assert legacy.decrypt(secret(see) or "", legacy.read_keys(keys)) == PASSWORD
     assert not run("mail_account", **mine)["changed"]
     legacy.write_keys([legacy.new_key()], keys)
-    # Of all that lack one it names the account that it is about.
+    # A module warns of its own account only.
     (warning,) = lacking(run("mail_account", address=TARO, quota="5M"))
     assert f"1 account: {TARO};" in warning
     assert run("mail_account", **mine)["changed"]
@@ -320,7 +320,7 @@ def test_a_wrong_key_of_the_right_name_is_named(sync: Run, run: Run, see: See, k
                         overrides=LEGACY)))  # fmt: skip
     (right,) = legacy.read_keys(keys)
     assert run("mail_legacy_keys", **step)["wrong_keys"] == []
-    # Beside it one that is right, and one that nothing is under.
+    # Beside it a right key, and one without any secret.
     other = legacy.new_key()
     query = """UPDATE directory.account ac SET legacy_secret = %s FROM directory.address ad
                WHERE ad.account_id = ac.id AND ad.local_part = 'a' RETURNING ac.id"""
@@ -334,6 +334,6 @@ def test_a_wrong_key_of_the_right_name_is_named(sync: Run, run: Run, see: See, k
         assert re.search("[bc]@acme.example", warning)
         assert (result["wrong_keys"], result["unreadable"]) == ([right.id], [])
         assert wrong.value.hex() not in json.dumps(result)
-    # The others go on.
+    # The other keys stay in use.
     assert wrong.value.hex() in (tmp_path / "conf").read_text()
     assert other.value.hex() in (tmp_path / "conf").read_text()

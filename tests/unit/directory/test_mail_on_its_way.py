@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail that was accepted arrives at the account it was accepted for, whatever is renamed, moved or closed meanwhile."""
+"""Accepted mail is delivered to the account it was accepted for, despite renames, moves and closing meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store
 from .build import PLANS, account, alias, desired, forward, tenant
 from .conftest import Declare, See
 
-#: The id of the account that has an address now.
+#: Returns the id of the account that has an address now.
 Identity = Callable[[str], int]
 
 ENDED = {"basic": {**PLANS["basic"], "renamed_alias": None, "renamed_domain": None}}
@@ -29,7 +29,7 @@ KEPT = {"basic": PLANS["basic"]}
 
 
 def accepted(see: See, address: str) -> list[str]:
-    """What cleanup(8) puts into the queue for an envelope's recipient; one of ours that nobody has stays as it is."""
+    """The recipients that cleanup(8) puts into the queue; an unknown address of ours stays as it is."""
     local_part, _at, domain = address.rpartition("@")
     name, plus, extension = local_part.partition("+")
     found = [text for (text,) in see("postfix", "SELECT * FROM v1.queued_as(%s, %s)", name.strip('"'), domain)]
@@ -43,7 +43,7 @@ def accepted(see: See, address: str) -> list[str]:
 
 
 def arrives(see: See, queued: str) -> tuple[int, str] | None:
-    """The account that Dovecot's LMTP delivers a recipient of the queue to, and its username; None: it is nobody."""
+    """The account to which Dovecot's LMTP delivers a queued recipient, and its username; None: unknown user."""
     local_part, _at, domain = queued.removesuffix(f".{QUEUE_DOMAIN}").rpartition("@")
     name = local_part.partition("+")[0].strip('"').lower()
     found = see("dovecot", "SELECT home, username FROM v1.mailbox(%s, %s, %s)", name, domain.lower(), domain)
@@ -110,7 +110,7 @@ def test_a_domain_that_is_too_long_for_more_is_left_as_it_is(declare: Declare, s
     assert accepted(see, f"x@{longer}") == [f"x@{longer}"]
 
 
-#: What becomes of the account old@acme.example, and its address afterwards, if it has one.
+#: What happens to the account old@acme.example, and its address afterwards, if it has one.
 CHANGES: dict[str, tuple[Desired, str | None]] = {
     "renamed": (desired(acme(account("new@acme.example", renamed_from="old"), *OTHERS)), "new@acme.example"),
     "domain renamed": (desired(renamed("new.example", "old@new.example", "jiro@new.example")), "old@new.example"),
@@ -171,19 +171,19 @@ def test_mail_for_the_new_holder_of_a_name_is_the_new_holders(declare: Declare, 
     number, for_old = identity("old@acme.example"), accepted(see, "old@acme.example")
     declare(CHANGES["old name somebody else's"][0])
     (for_new,) = accepted(see, "old@acme.example")
-    # The same address to everybody but Dovecot: domains are compared without case.
+    # Only Dovecot tells them apart: domains are compared without case.
     assert for_new.lower() == for_old[0]
     assert arrives(see, for_new) == (identity("old@acme.example"), "old@acme.example")
     assert [arrives(see, recipient) for recipient in for_old] == [(number, "new@acme.example")]
     declare(desired(acme(account("newer@acme.example", renamed_from="old"), "new@acme.example")))
     assert arrives(see, for_new) == (identity("newer@acme.example"), "newer@acme.example")
-    # The first holder comes back to its name, and to its mark.
+    # The first holder gets its name back, and its mark.
     declare(desired(acme("newer@acme.example", account("old@acme.example", renamed_from="new"))))
     assert accepted(see, "old@acme.example") == for_old
 
 
 def test_names_that_were_had_by_many(declare: Declare, see: See) -> None:
-    """a.jp has room for eight; then whoever left it first is forgotten."""
+    """a.jp has room for eight marks; after that the longest gone holder is forgotten."""
     declare(desired(acme("old@a.jp", domains=["a.jp"])))
     queued = []
     for number in range(1, 10):

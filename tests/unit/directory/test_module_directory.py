@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bulk module as a task calls it: in check mode, for real, and again."""
+"""The bulk module as a task runs it: in check mode, for real, and again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ aliases:
 def expect(
     sync: Run, wanted: Desired, before: str, after: str, warnings: tuple[str, ...] = (), **options: Any
 ) -> dict[str, Any]:
-    """Check mode says what the run then does, `warnings` too, and a second run does nothing."""
+    """Check mode reports what the run then does, with `warnings`, and a second run changes nothing."""
     dry = sync(wanted, check=True, **options)
     real = sync(wanted, **options)
     again = sync(wanted, **options)
@@ -355,7 +355,7 @@ def test_passwords_are_set_once_or_enforced(sync: Run, place: Dsn, tmp_path: Pat
     assert second != first
     assert sync(declared("third"), **options)["changed"]
     assert stored() != second
-    # No longer enforced: handed back.
+    # No longer enforced: it belongs to the user again.
     expect(sync, declared("third"), block("taro@acme.example"), block("taro@acme.example", password_by="user"))
 
 

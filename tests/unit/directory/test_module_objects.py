@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules for one object: in check mode, for real, and again; and what they must not touch."""
+"""The modules for one object: in check mode, for real, and again; and what they must not change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARO = "taro@acme.example"
 
 
 def expect(run: Run, module: str, **options: Any) -> dict[str, Any]:
-    """Check mode says what the run then does, and a second run does nothing."""
+    """Check mode reports what the run then does, and a second run changes nothing."""
     dry = run(module, check=True, **options)
     real = run(module, **options)
     again = run(module, **options)
@@ -37,7 +37,7 @@ def expect(run: Run, module: str, **options: Any) -> dict[str, Any]:
 
 
 def refused(run: Run, module: str, **options: Any) -> str:
-    """The message, which is the same in check mode."""
+    """The error message, which is the same in check mode."""
     dry, real = run(module, check=True, **options), run(module, **options)
     assert dry["msg"] == real["msg"]
     message: str = real["msg"]
@@ -51,14 +51,14 @@ def row(place: Dsn, address: str = TARO) -> Any:
 
 @pytest.fixture
 def acme(sync: Run, run: Run) -> None:
-    """The plans, and a tenant that a module made."""
+    """The plans, and a tenant of origin `module`."""
     sync(desired())
     run("mail_tenant", name="acme", plan="basic", domains=[{"name": "acme.example"}])
 
 
 @pytest.fixture
 def files(sync: Run) -> None:
-    """A tenant that files declare."""
+    """A tenant of origin `inventory`."""
     taro = account(TARO, password_hash=HASH, forward=forward("x@elsewhere.example"))
     sync(desired(tenant("acme", taro, "jiro@acme.example", alias("sales@acme.example", TARO))))
 
@@ -209,7 +209,7 @@ def test_who_has_no_password_is_named(run: Run) -> None:
         "mailhosting password ADDRESS on the host"
     )
     assert said() == said(quota="5M") == [silent]
-    # Nobody is to log in there.
+    # These accounts need no login.
     assert said(state="no_login") == said(state="active", forward={"to": ["x@home.example"], "keep": False}) == []
     assert said(quota="6M") == []
     assert said(forward={"to": []}) == [silent]
@@ -289,7 +289,7 @@ def test_whom_the_gate_stopped_only_the_gate_releases(run: Run, see: See) -> Non
         ("send", "operator"),
     ]
     expect(run, "mail_account", address=TARO, release=["login"])
-    # The tenant's own hold has nothing to do with it.
+    # A hold of the tenant is separate from it.
     expect(run, "mail_tenant", name="acme", hold=[{"scope": "send", "reason": "bill"}])
     expect(run, "mail_tenant", name="acme", release=["send"])
     see("postgres", "SELECT 1 FROM v1.gate_release(%s)", number)
@@ -398,7 +398,7 @@ def test_a_module_may_add_to_a_tenant_of_the_files(run: Run, sync: Run, place: D
     taro = account(TARO, password_hash=HASH, forward=forward("x@elsewhere.example"))
     wanted = tenant("acme", taro, "jiro@acme.example", alias("sales@acme.example", TARO))
     assert not sync(desired(wanted), purge=True)["changed"]
-    # And the way into the files: close it here, restore it there.
+    # How an account moves into the files: close it here, restore it there.
     number = row(place, "mod@acme.example").id
     run("mail_alias", address="info@acme.example", state="absent")
     run("mail_account", address="mod@acme.example", state="absent")
@@ -465,7 +465,7 @@ def test_no_alias_of_that_name_is_no_account_of_that_name(run: Run, place: Dsn) 
     assert row(place) is not None
 
 
-# Before there is anything
+# Without a directory
 
 
 @pytest.mark.parametrize(
@@ -552,12 +552,12 @@ def test_an_automatic_replys_days_are_those_of_the_time_zone(run: Run, place: Ds
     assert said == 'timezone: "Asia/Edo" is not a time zone that is known here, such as Asia/Tokyo or UTC'
 
 
-# a host that another release set up
+# A directory of another release
 
 
 @pytest.fixture
 def of_another_release(acme: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - made before
-    """The directory's tables are this release's, and its views are not."""
+    """The directory's tables are this release's, but its views are not."""
     monkeypatch.setattr(views, "REFUSAL", "550 5.2.1 Gone")
 
 

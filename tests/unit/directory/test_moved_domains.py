@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain passes to another tenant with its mailboxes, if both tenants' files say so, and never otherwise."""
+"""A domain moves to another tenant with its mailboxes only if both tenants' files declare it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_it_moves_on_and_back(declare: Declare, store: Store) -> None:
     assert store.load().domains[DOMAIN].tenant == "old"
 
 
-#: What is declared, and the beginning of what is said about it.
+#: A declaration, and the beginning of its error message.
 UNSAID: dict[str, tuple[Desired, str]] = {
     "nobody": (
         desired(old("o@old.example"), new("n@new.example", *ITEMS)),
@@ -177,7 +177,7 @@ def test_a_check_of_the_files_says_the_same() -> None:
         return [str(problem) for problem in check_moves(wanted)]
 
     assert said(AFTER) == []
-    # Whose file is gone has ended; the directory knows.
+    # A tenant without a file has ended; the host checks the directory for it.
     assert said(UNSAID["no file of the old tenant"][0]) == []
     for who in ("the new tenant alone", "another new tenant"):
         assert any(line.startswith(UNSAID[who][1]) for line in said(UNSAID[who][0])), who

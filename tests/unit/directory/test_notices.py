@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a notice is queued, who may, and what becomes of it."""
+"""When a notice is queued, who may queue one, and how it ends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_who_may_call_what(see: See, daemon: str, function: str) -> None:
         ([("over", 100)], [("quota_exceeded", 100)]),
         ([("over", 90), ("over", 90)], [("quota_warning", 90)]),
         ([("over", 90), ("over", 100)], [("quota_warning", 90), ("quota_exceeded", 100)]),
-        # Two reports that overtake each other.
+        # Two reports in the wrong order.
         ([("over", 100), ("over", 90)], [("quota_exceeded", 100)]),
         ([("over", 100), ("under", 100)], [("quota_exceeded", 100), ("quota_under", 100)]),
         ([("over", 100), ("under", 90)], [("quota_exceeded", 100), ("quota_under", 90)]),
@@ -117,7 +117,7 @@ def test_who_crosses_all_day_is_told_for_a_while(see: See) -> None:
 def test_thresholds_are_those_of_the_plan(
     declare: Declare, see: See, thresholds: list[int], over: int, expected: list[tuple[str, int]]
 ) -> None:
-    """Dovecot reports those of all plans of the host."""
+    """Dovecot reports the thresholds of all plans of the host."""
     declare(desired(tenant("acme", TARO, overrides={"quota_warnings": thresholds})))
     cross(see, "over", over)
     assert queued(see) == expected
@@ -307,7 +307,7 @@ def test_the_queue(see: See) -> None:
     see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
     ((seconds,),) = see(SENDER, "SELECT v1.next_notice()")
     assert 55 < seconds <= 60
-    # What ended is remembered, and not told again.
+    # An ended notice is remembered, so its `once` queues no second one.
     see(gate.USER, "SELECT v1.add_notice('bulk_mail', NULL, NULL, '{}', 'a')")
     assert due(see) == []
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that sets one password: its protocol, and what it writes."""
+"""The program that changes one password: its protocol, and what it writes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_request_is_one_line(monkeypatch: pytest.MonkeyPatch, pieces: list[byt
 
 
 def warned(log: pytest.LogCaptureFixture) -> list[str]:
-    """What is in the journal."""
+    """The warnings in the journal."""
     assert {record.levelname for record in log.records} <= {"WARNING"}
     return log.messages
 
@@ -194,7 +194,7 @@ def test_of_two_changes_at_a_time_one_is_told(database: Any, monkeypatch: pytest
         service.change(database, request(old=OLD), False, None)
 
 
-#: Of SCHEMED, by `doveadm pw` of Dovecot 2.4 and crypt(3) of Debian 13.
+#: Hashes of SCHEMED, from `doveadm pw` of Dovecot 2.4 and crypt(3) of Debian 13.
 SCHEMED = "tanstaaf é %{u}"
 MADE_BY_DOVECOT = [
     "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$ztaq4HtGT6AxBtxdMo2IGA$+MVDyaj0bo62bEuShwtukh+2f1bE0qWURri30MFv688",
@@ -210,7 +210,7 @@ MADE_BY_DOVECOT = [
     "{SSHA}XkyDJetc/3fOvwUp7IPJFlq1CHlf4l00",
     "{CRYPT}$2y$05$vvhQTLrMMUKgTt2s5NSzDeq4btQkqs05mSodQWHxLuAZhVRXswlai",
 ]
-#: Of "tanstaaf": older and newer kinds that CRYPT stands for too, and what the operator's module may set.
+#: Hashes of "tanstaaf": other schemes that CRYPT covers, and those that only the operator's module may set.
 OTHERS = [
     "{PLAIN}tanstaaf",
     "{CRYPT}ab/TdqTfG5VbQ",

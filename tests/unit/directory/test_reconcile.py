@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run of files makes of a directory: who owns what, and what is never lost by accident."""
+"""The effect of a run of files on a directory: who owns what, and what no accident can delete."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_same_again_changes_nothing() -> None:
             {"forward": None},
             {"forward_to": None, "forward_keep": None, "forward_applied": {}},
         ),
-        # Taking the key out hands forwarding and password back, and leaves them as they are.
+        # Removing the key hands forwarding and password back to the user, with their present values.
         ({"forward": forward("a@x.example")}, {}, {"forward_applied": None}),
         ({"forward": None}, {}, {"forward_applied": None}),
         ({"password_hash": HASH}, {}, {"password_applied": None, "password_fingerprint": None}),
@@ -104,7 +104,7 @@ def test_the_same_again_changes_nothing() -> None:
             {"password_hash": OTHER_HASH},
             {"password": OTHER_HASH, "password_applied": OTHER_HASH, "password_fingerprint": None},
         ),
-        # What a user had already becomes the file's.
+        # A value that the user had set already now belongs to the file.
         ({"password": "x"}, {"password_hash": HASH}, {"password_applied": HASH, "password_fingerprint": None}),
     ],
 )
@@ -116,7 +116,7 @@ def test_one_changed_key_writes_its_columns(before: Any, after: Any, fields: dic
 
 
 def with_row(wanted: Desired, **columns: Any) -> Current:
-    """The directory of `wanted`, whose one account somebody has changed since."""
+    """The directory of `wanted` after somebody changed columns of its one account."""
     current = current_of(wanted)
     ((address, row),) = current.accounts.items()
     current.accounts[address] = row._replace(**columns)
@@ -137,7 +137,7 @@ def test_a_users_own_change_is_undone_where_it_is_declared() -> None:
     (change,) = run(current, declared).accounts
     assert change.fields["password"] == HASH
     assert change.fields["forward_to"] is None
-    # What is enforced stays remembered.
+    # The enforced value stays remembered.
     assert "forward_applied" not in change.fields
     assert change.fields["password_applied"] == HASH
 
@@ -148,7 +148,7 @@ def test_a_users_own_change_is_undone_where_it_is_declared() -> None:
         (None, None, False, True),
         (None, None, True, True),
         (HASH, None, False, False),
-        (HASH, None, True, True),  # nothing tells whether it is the same
+        (HASH, None, True, True),  # it cannot be compared
         (HASH, "same", True, False),
         (HASH, "other", True, True),
         (HASH, "same, but the user has changed it", True, True),
@@ -233,7 +233,7 @@ def test_a_file_that_has_vanished_closes_and_removes_nothing(
     changes = run(current_of(BEFORE), after, purge=purge)
     assert [changes.accounts, changes.aliases, changes.domains, changes.tenants] == [[], [], [], []]
     assert sorted(changes.undeclared) == undeclared
-    # A tenant's plan stays with it.
+    # The tenant was not removed, so its plan stays.
     assert "basic" in changes.settings.plans
 
 
@@ -326,7 +326,7 @@ def test_a_limited_run_touches_no_other_tenant() -> None:
     assert [change.address for change in changes.accounts] == ["new@acme.example"]
     assert changes.aliases == []
     assert [change.name for change in changes.tenants] == ["acme"]
-    # Bolt has the plan too.
+    # Bolt uses the plan too.
     assert changes.plans == []
     assert any("plan basic stays" in warning for warning in changes.warnings)
 
@@ -439,7 +439,7 @@ def test_a_rename_does_not_answer_for_a_closed_mailbox() -> None:
     assert change.renamed
 
 
-# Who else may hold an address, and what is said about it.
+# Other holders of an address, and the messages.
 
 TARO = acme("taro@acme.example")
 TARO_ALIAS = acme(alias("taro@acme.example", "x@y.example"))
@@ -546,7 +546,7 @@ def test_a_domain_passes_on_when_its_tenant_gives_it_up_empty() -> None:
     after = desired(tenant("acme", "x@old.example", domains=["acme.example", "old.example"]), tenant("bolt"))
     lines = problems(current_of(before), after)
     assert any("no mailbox passes from one tenant to another" in line for line in lines)
-    # Closing them here and making new ones there would be to swap them for empty ones.
+    # Closing and creating them would replace mailboxes by empty ones.
     (line,) = problems(current_of(before), after, purge=True)
     assert "old.example has 1 mailboxes of tenant bolt, such as x@old.example, which this run would close" in line
     closed = desired(tenant("acme"), tenant("bolt", domains=["bolt.example", "old.example"]))
@@ -596,10 +596,10 @@ def test_two_swap_their_names_once() -> None:
     for address, row in current.accounts.items():
         current.accounts[address] = row._replace(swapped_from="b" if row.local_part == "a" else "a")
     assert not run(current, SWAP)
-    # What no file says any more can be said again.
+    # After a run without the declaration, the same swap may be declared again.
     handed_back = run(current, acme("a@acme.example", "b@acme.example"))
     assert [change.fields for change in handed_back.accounts] == [{"swapped_from": None}] * 2
-    # They are new: there is nothing to swap.
+    # New accounts have no names to swap.
     created = run(current_of(acme()), SWAP)
     assert counts(created) == {"created": 2}
     assert [change.fields["swapped_from"] for change in created.accounts] == ["b", "a"]
@@ -704,13 +704,13 @@ def test_who_has_no_password_at_all_is_named() -> None:
 
     silent = "taro@acme.example"
     assert said(Current(), silent, account("hanako@acme.example", password="x")) == [silent]
-    # Also in the runs after the one that made it, until it has one.
+    # Every run warns until the account has a password.
     assert said(current_of(acme(silent)), silent) == [silent]
     assert said(current_of(acme(silent)), account(silent, password="x")) == []
     assert said(current_of(acme(account(silent, password="x"))), silent) == []
     renamed = account("ken@acme.example", renamed_from="taro")
     assert said(current_of(acme(account(silent, password_hash=HASH))), renamed) == []
-    # Nobody is to log in there.
+    # These accounts need no login.
     assert said(Current(), account(silent, state="no_login")) == []
     assert said(Current(), account(silent, forward=forward("x@home.example", keep=False))) == []
     assert said(Current(), silent, state="no_login") == []

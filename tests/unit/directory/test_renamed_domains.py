@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain gets another name in place: mailboxes stay, and mail for the old name arrives for a while."""
+"""A domain is renamed in place: mailboxes stay, and mail for the old name arrives for a time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_mailboxes_stay_and_both_names_lead_to_them(declare: Declare, store: Sto
     assert targets(see, f"sales@{OLD}") == [f"sales@{NEW}"]
     assert targets(see, f"sales@{NEW}") == [f"taro@{NEW}", "x@y.org"]
     assert (recipient(see, f"nobody@{OLD}"), targets(see, f"nobody@{OLD}")) == (None, [])
-    # Postfix asks for taro+tag before taro, and puts the tag back.
+    # Postfix asks for taro+tag before taro, and adds the tag to the answer.
     assert targets(see, f"taro+tag@{OLD}") == []
     for user in (OLD, NEW):
         logins = see("dovecot", "SELECT username FROM v1.login(%s, %s)", "taro", user)
@@ -171,7 +171,7 @@ def test_a_closed_mailbox_comes_back_under_the_new_name(declare: Declare, store:
 
 
 def test_what_no_file_declares_follows(declare: Declare, store: Store, see: See) -> None:
-    """A user's own forward would lead to whoever has the old name later."""
+    """A user's own forward in the old domain would later lead to that name's next owner."""
     old = (f"taro@{OLD}", f"jiro@{OLD}", account(f"ken@{OLD}", forward=forward(f"taro@{OLD}", keep=False)))
     declare(desired(acme(OLD, *old)))
     store.connection.execute(
@@ -182,7 +182,7 @@ def test_what_no_file_declares_follows(declare: Declare, store: Store, see: See)
     wanted = desired(renamed(account(f"taro@{NEW}", forward=None), f"jiro@{NEW}", declared))
     changes = declare(wanted)
     assert targets(see, f"jiro@{NEW}") == [f"jiro@{NEW}", f"ken+y@{NEW}", "x@else.org"]
-    # What the files declare is what they say, with a word about it.
+    # A target that a file declares stays as declared, with a warning.
     assert targets(see, f"ken@{NEW}") == [f"taro@{OLD}"]
     assert changes.warnings == [
         f"ken@{NEW}: its target taro@{OLD} has the former name of {NEW}, which ends: write {NEW}"
@@ -217,7 +217,7 @@ def test_the_old_name_is_free_when_its_time_is_over(declare: Declare, store: Sto
     declare(desired(renamed(), bolt("bolt.example", OLD)), scope=Scope(limit))
     assert store.load().domains[OLD].tenant == "bolt"
     assert store.load().former_domains == {}
-    # And the key may stay in the file.
+    # The key renamed_from may stay in the file.
     assert not declare(desired(renamed(), bolt("bolt.example", OLD)))
 
 
@@ -244,7 +244,7 @@ def test_a_domain_of_another_tenant_is_not_renamed(declare: Declare) -> None:
     problem = f'domains.{NEW}.renamed_from: "{OLD}" is a domain of tenant bolt, not of acme'
     assert problem in refused(declare, renamed(), tenant("bolt", f"bill@{OLD}", domains=[OLD]))
     declare(desired(tenant("bolt", f"bill@{OLD}", domains=[OLD]), acme(NEW)))
-    # What has been there for long is not looked at again.
+    # A warning comes only once.
     assert not declare(desired(tenant("bolt", f"bill@{OLD}", domains=[OLD]), renamed()))
 
 

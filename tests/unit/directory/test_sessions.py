@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose open sessions end after a change, and what a Dovecot that hangs leaves undone."""
+"""Which open sessions end after a change, and the effect of a Dovecot that hangs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_only_who_may_log_in_keeps_a_session(declare: Declare, store: Store) -> 
 
 @pytest.fixture
 def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """`doveadm(script)`: a program of that name, which has less than a second for its answer."""
+    """`doveadm(script)`: a doveadm that must answer in less than a second."""
 
     def make(script: str) -> None:
         program = tmp_path / "doveadm"

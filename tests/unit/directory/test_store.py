@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written is what is read again, all of it or nothing, one writer at a time."""
+"""Written rows are read back unchanged, completely or not at all, with one writer at a time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_plain_password_is_hashed_once_and_then_known(declare: Declare, store:
 
 
 @pytest.mark.requirement("OM-8")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # passlib asks old questions of new libraries
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # passlib uses old interfaces of new libraries
 def test_a_hash_is_what_another_library_takes_for_the_password() -> None:
     from passlib.hash import argon2
 
@@ -275,7 +275,7 @@ def test_a_run_that_is_killed_half_way_leaves_the_old_state(declare: Declare, pl
     before = store.load()
     tree = str(Path(__file__).parents[3] / ".cache" / "tree")
     with store.connection.transaction():
-        # Its last statements wait for this lock; by then accounts are created and one is closed.
+        # The run's last statements wait for this lock; by then it has created accounts and closed one.
         store.connection.execute("LOCK TABLE directory.closed IN SHARE MODE")
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, *place],
@@ -288,7 +288,7 @@ def test_a_run_that_is_killed_half_way_leaves_the_old_state(declare: Declare, pl
             while store.connection.execute(waiting).fetchone() != (1,):
                 time.sleep(0.02)
             writer.send_signal(signal.SIGKILL)
-    # The lock of the dead is free as soon as PostgreSQL has noticed.
+    # PostgreSQL frees the lock of a dead session once it notices.
     with locked(store.connection, patience=10):
         assert store.load() == before
 
@@ -306,7 +306,7 @@ def test_readers_never_wait_for_a_writer(declare: Declare, store: Store, see: Se
     assert len(see("postfix", "TABLE v1.mailbox_recipient")) == 1950
 
 
-# Whatever one run after another declares, the directory is then as declared.
+# After any sequence of runs the directory is as the last one declares.
 
 LOCAL_PARTS = st.sampled_from(["a", "b", "c", "d"])
 ACCOUNT: st.SearchStrategy[dict[str, Any]] = st.builds(
@@ -350,7 +350,7 @@ def test_any_run_reaches_what_it_declares(store: Store, wanted: dict[str, dict[s
 
 
 def reconcile_forced(store: Store, wanted: Desired) -> Changes:
-    """However many accounts it closes."""
+    """Reconcile, confirmed for any number of closed accounts."""
     current = store.load()
     scope = Scope(frozenset(wanted.tenants))
     for number in range(9):

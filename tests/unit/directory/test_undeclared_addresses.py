@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addresses nobody declares one by one: postmaster@, abuse@, all@, a catch-all, what a renamed account was called."""
+"""Addresses without a declaration: postmaster@, abuse@, all@, a catch-all, former names of accounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSAL = "550 5.2.1 This mailbox is disabled and takes no mail"
 
 
 def recipient(see: See, address: str) -> str | None:
-    """What Postfix does with a recipient; None: it does not exist."""
+    """Postfix's action for a recipient; None: it does not exist."""
     found = see("postfix", "SELECT * FROM v1.recipient(%s, %s)", *address.split("@"))
     return found[0][0] if found else None
 
@@ -149,7 +149,7 @@ def test_an_alias_may_lead_to_postmaster_and_never_to_all() -> None:
 
 
 def test_no_detour_leads_to_all_of_another_tenant(declare: Declare, see: See) -> None:
-    """Whoever writes to all@ is looked at; behind an alias, a forward or a catch-all of others nobody would be."""
+    """Postfix checks who writes to all@; behind an alias, a forward or a catch-all of another tenant it cannot."""
     eve = account("eve@evil.example", forward=forward("all@acme.example"))
     evil = tenant("evil", eve, alias("x@evil.example", "all@acme.example", "all+y@acme.example", "eve@evil.example"))
     evil.domains["evil.example"].catch_all = "all@acme.example"
@@ -172,7 +172,7 @@ def test_a_catch_all_gets_what_is_for_nobody(declare: Declare, see: See) -> None
     declare(desired(wanted))
     assert recipient(see, "nobody@acme.example") == "OK"
     assert targets(see, "nobody@acme.example") == ["taro@acme.example"]
-    # Postfix asks for jiro+tag first and then for jiro: the first is nobody's, and the catch-all's neither.
+    # Postfix asks for jiro+tag before jiro: neither an account nor the catch-all may answer for jiro+tag.
     assert recipient(see, "jiro+tag@acme.example") is None
     assert targets(see, "jiro+tag@acme.example") == []
     assert targets(see, "jiro@acme.example") == []
@@ -191,7 +191,7 @@ def test_a_renamed_account_has_its_old_address_for_a_while(declare: Declare, see
     assert recipient(see, "old@acme.example") == "OK"
     see("mailhosting", "UPDATE directory.former_address SET expires_at = now() RETURNING 1")
     assert recipient(see, "old@acme.example") is None
-    # The tenant's next rename forgets it.
+    # The tenant's next rename deletes it.
     declare(desired(acme(account("newest@acme.example", renamed_from="new")), plans=plans(renamed_alias=3600)))
     assert see("mailhosting", "SELECT local_part FROM directory.former_address") == [("new",)]
 
@@ -231,7 +231,7 @@ def test_no_old_address_where_the_plan_has_none(declare: Declare, see: See) -> N
 
 
 def own(see: See, address: str) -> str | None:
-    """An account's other addresses, as its automatic reply knows them."""
+    """An account's other addresses, which its automatic reply accepts as recipients."""
     query = "SELECT autoreply_addresses FROM v1.mailbox(%s, %s)"
     found: str | None
     ((found,),) = see("dovecot", query, *address.split("@"))
@@ -277,7 +277,7 @@ def test_an_automatic_reply_knows_the_old_name_of_its_domain(declare: Declare, s
 def test_an_automatic_reply_is_there_in_its_time_only(
     declare: Declare, see: See, start: int | None, end: int | None, answers: bool
 ) -> None:
-    """Seconds from now; an end is the first second without one."""
+    """Seconds from now; the end is the first second without a reply."""
     now = int(time.time())
     begins, ends = (None if offset is None else now + offset for offset in (start, end))
     declare(desired(acme(account("ken@acme.example", autoreply=Autoreply("Away.", start=begins, end=ends)))))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tenants have and use: how it gets into the directory, what is billed, who is over a new limit."""
+"""Tenants' usage in the directory, what is billed, and who is over a new limit."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def plans(**settings: Any) -> dict[str, dict[str, Any]]:
 
 
 def look_up(store: Store) -> dict[str, int]:
-    """Account ids by address, and tenant ids by name."""
+    """Ids of accounts by address, and of tenants by name."""
     rows = store.connection.execute("SELECT name, id FROM directory.tenant").fetchall()
     return {**dict(rows), **{row.address: row.id for row in store.load().accounts.values()}}
 
 
 def use(see: See, store: Store, **used: int) -> None:
-    """Bytes by local part at acme, as the service records them."""
+    """Record bytes by local part at acme, as the service does."""
     numbers = look_up(store)
     by_id = {numbers[f"{name}@acme.example"]: size for name, size in used.items()}
     see("vmail", "SELECT v1.record_usage(%s)", json.dumps(by_id))
@@ -96,9 +96,9 @@ def test_a_second_time_changes_nothing(declare: Declare, store: Store, see: See)
     ("read", "stored"),
     [
         ([("a", 5), ("a", 8)], 8),
-        ([("a", 5), ("a", 3)], 5),  # the last second before a crash is lost: it was counted already
+        ([("a", 5), ("a", 3)], 5),  # Valkey lost the last second, which was counted before
         ([("a", 5), ("a", 3), ("a", 6)], 6),
-        ([("a", 5), ("b", 3)], 8),  # all was lost, and three came since
+        ([("a", 5), ("b", 3)], 8),  # Valkey lost all, and counted three since
         ([("a", 5), ("b", 9)], 14),
         ([("a", 5), ("b", 3), ("b", 4), ("c", 1)], 10),
     ],

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each daemon reads: the right rows, no more than its own, and by an index."""
+"""The rows that each daemon reads: the right ones, no others, and by an index."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def hold(
     store.apply(changes, 0)
 
 
-#: Written down a second time: what a daemon may read besides is a mistake here or there.
+#: Repeated here on purpose: any further view that a daemon may read is an error here or there.
 READABLE = {
     "dovecot": {"passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"},
     "mailhosting-gate": {"relay_login"},
@@ -145,7 +145,7 @@ def test_a_daemon_reads_no_table(see: See, daemon: str, table: str) -> None:
     ],
 )
 def test_a_daemon_writes_nothing(store: Store, see: See, daemon: str, statement: str) -> None:
-    # What a database grants is not in the template that this one was copied from.
+    # The template's copy lacks what a database grants.
     store.connection.execute("REVOKE ALL ON DATABASE " + store.connection.info.dbname + " FROM PUBLIC")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         see(daemon, statement)
@@ -213,7 +213,7 @@ def test_a_changed_plan_is_seen_at_once(declare: Declare, see: See) -> None:
 
 def test_a_plan_that_says_nothing_has_the_defaults(declare: Declare, see: See) -> None:
     declare(desired(tenant("acme"), plans={"basic": {}}))
-    # How long a renamed account has its old address is asked when it is renamed, the others when files are read.
+    # These are read when an account is renamed, and when files are checked.
     unread = ("renamed_alias", "max_account_quota", "max_accounts", "max_forward_targets")
     keys = [key for key in PLAN_DEFAULTS if key not in unread]
     query = f"SELECT settings, {', '.join(keys)} FROM v1.tenant_settings"  # noqa: S608 - of the model
@@ -383,7 +383,7 @@ def test_a_mailbox_is_not_forgotten_before_its_time(declare: Declare, see: See) 
     assert see("vmail", "SELECT FROM v1.expired_mailbox") == []
 
 
-#: By daemon: the view, and a row that it has.
+#: By daemon: a view, and a row that it has.
 LOOKUPS = [
     ("postfix", "domain", "domain = 'd7.example'"),
     ("postfix", "domain", "domain = 'was7.example'"),
@@ -416,7 +416,7 @@ LOOKUPS = [
     ("vmail", "expired_mailbox", "account_id = 90008"),
 ]
 
-#: Each of a hundred addresses i.
+#: One call for each of a hundred addresses i.
 CALLS = [
     "gate_owner('user' || i, 'd' || i || '.example')",
     "gate_destinations('user' || i, 'd' || i || '.example', 20000)",
@@ -453,12 +453,12 @@ ANALYZE;
 
 
 def explained(see: See, user: str, query: str) -> str:
-    """The plan of a query that has run, with the pages that it needed: they do not depend on what else runs."""
+    """The plan of an executed query, with its page reads: these do not depend on the load of the machine."""
     return "\n".join(line for (line,) in see(user, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {query}"))
 
 
 def pages(plan: str) -> int:
-    """8 kB each, in memory or not; of the first node, which counts those of all others."""
+    """Pages of 8 kB, in memory or not, of the first node, which includes all others."""
     words = plan.partition("Buffers: shared ")[2].partition("\n")[0].split()
     return sum(int(word.partition("=")[2]) for word in words if word.startswith(("hit=", "read=")))
 
@@ -475,5 +475,5 @@ def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> Non
     for call in CALLS:
         query = f"SELECT * FROM generate_series(1, 100) i, LATERAL v1.{call}"  # noqa: S608 - of this file
         assert len(see(gate.USER, query)) == 100, query
-        # One that reads every domain needs a thousand pages each time.
+        # A query that reads every domain needs a thousand pages for each call.
         assert pages(plan := explained(see, gate.USER, query)) < 30_000, plan

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is told, once, and what becomes of a notice that cannot be delivered."""
+"""Recipients of notices, each once, and the end of notices that cannot be delivered."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = Settings(
 
 
 class Queue:
-    """As `directory.Directory`, of some notices."""
+    """A stand-in for `directory.Directory`, with some notices."""
 
     def __init__(self, *notices: Notice) -> None:
         self.notices = {notice.id: notice for notice in notices}
@@ -60,7 +60,7 @@ class Queue:
 
 
 class Carrier:
-    """As `post.Post`; `fails` by address."""
+    """A stand-in for `post.Post`; `fails`: errors by address."""
 
     def __init__(self, **fails: Exception) -> None:
         self.fails = {f"{name}@acme.example": error for name, error in fails.items()}

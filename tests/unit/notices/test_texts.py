@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a notice says, and how it is written down as a mail."""
+"""The text of a notice, and its form as a mail."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_as_iso_2022_jp(kind: str) -> None:
     assert raw.isascii()
     assert message.get_content_charset() == "iso-2022-jp"
     assert message["Content-Transfer-Encoding"] == "7bit"
-    # JIS X 0208 has one dash, which this decoder shows as U+2015.
+    # JIS X 0208 has one dash; this decoder shows it as U+2015.
     assert message.get_content().replace("\r\n", "\n") == text.body.replace("–", "―").replace("—", "―")
     assert message["Subject"] == text.subject
     assert message["From"].addresses[0].display_name == SENDER.name

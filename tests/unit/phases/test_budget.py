@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The budget of `make test`: its file, and what is said of a run that exceeded it."""
+"""The budget of `make test`: its file, and the report of a run that exceeds it."""
 
 from __future__ import annotations
 

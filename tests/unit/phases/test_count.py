@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each test runs once: which step runs it, what is noted, and how that is compared."""
+"""Each test runs once: which step runs it, how that is recorded, and how it is compared."""
 
 from __future__ import annotations
 

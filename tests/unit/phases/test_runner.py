@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phases as processes, of a Makefile of the test's own."""
+"""Phases as processes, from a Makefile of the test."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def test_what_hangs_is_ended_with_all_it_started(
     assert "hangs          TIME OUT" in capsys.readouterr().out
     child = Path("/proc", (checkout / "pid").read_text().strip(), "cmdline")
     deadline = time.monotonic() + 10
-    while child.exists() and child.read_text():  # a dead process that nobody asked for has none
+    while child.exists() and child.read_text():  # a dead process that is not reaped has no command line
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which phases run beside which, and in what order."""
+"""Which phases run at the same time, and in what order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def names(phases: list[Phase]) -> list[str]:
     [
         ("", "", ["venv"]),
         ("", "venv", []),
-        ("venv", "", ["image", "units"]),  # image is short, but the longest chain begins with it
+        ("venv", "", ["image", "units"]),  # image is short, but starts the longest chain
         ("venv", "image", ["units"]),
         ("venv image units", "", ["default", "lint"]),
         ("venv image units lint", "default", []),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a request asks, and when a login has opened relaying."""
+"""The question in a request, and when a login allows relaying."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_login_opens_for_its_plans_seconds(age: int, open_for: bool) -> None:
 
 @pytest.mark.parametrize(("since", "open_for"), [(999_939.75, True), (999_940, True), (999_940.25, False)])
 def test_a_login_opens_nothing_once_its_right_has_ended(since: float, open_for: bool) -> None:
-    """By another password, or somebody else's who had the name."""
+    """It ended by a new password, or because another account got the name."""
     login = Login("taro@acme.example", 999_940)
     opened = decision.who_opened({login.username: Right(1800, since)}, {login.username: login}, 1_000_000)
     assert opened == ((login.username, login) if open_for else None)

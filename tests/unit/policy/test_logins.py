@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From Dovecot's connection to Valkey: nothing lost, nothing waited for, whatever Valkey does."""
+"""From Dovecot's connection to Valkey: no login is lost and none waits, whatever Valkey does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_login_is_made_of_two() -> None:
 
 @dataclass
 class Memory:
-    """A Valkey that may be down or hang."""
+    """A stand-in for Valkey that can be down or hang."""
 
     times: dict[str, float] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
@@ -78,13 +78,13 @@ class Memory:
 
 
 class Dovecot:
-    """The service's side and Dovecot's."""
+    """The service's end of a connection and Dovecot's."""
 
     def __init__(self, memory: Memory, *, of_domains: bool = False) -> None:
         self.kept: list[socket.socket] = []
         self.logins = Logins(memory, 1800, self.kept.append, of_domains=of_domains)
         self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind("")  # a name of its own that is no file's
+        self.listening.bind("")  # an abstract name of its own
         self.listening.listen()
         self.logins.listen(self.listening)
         self.stats = self.connect()
@@ -114,7 +114,7 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-#: With a part of a second, which counts.
+#: With a fraction of a second, which matters.
 NOW = int(time.time()) + 0.25
 
 
@@ -131,7 +131,7 @@ def test_logins_that_come_together_are_written_together() -> None:
 
 def test_who_asks_does_not_wait_for_more() -> None:
     async def test(dovecot: Dovecot, memory: Memory) -> None:
-        dovecot.stats.sendall(line(NOW))  # its connection has not even been taken
+        dovecot.stats.sendall(line(NOW))  # before the service accepts the connection
         await dovecot.logins.written()
         assert memory.times == {TARO: NOW}
         dovecot.stats.sendall(line(NOW + 1)[:-5])
@@ -211,7 +211,7 @@ def test_while_valkey_hangs_what_arrives_is_taken_and_written_after_it() -> None
         dovecot.stats.sendall(line(NOW))
         await until(lambda: memory.writes == 1)
         dovecot.stats.setblocking(False)
-        for number in range(2000):  # more than a socket holds
+        for number in range(2000):  # more than a socket's buffer holds
             said = line(NOW, f"u{number}@acme.example")
             await asyncio.get_running_loop().sock_sendall(dovecot.stats, said)
         await asyncio.get_running_loop().sock_sendall(dovecot.stats, line(NOW + 1))

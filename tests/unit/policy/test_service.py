@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests and answers over a socket; sources that are well, down, hung or confused."""
+"""Requests and replies over a socket, with sources that work, are down, hang or send nonsense."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL = RELAY | {"policy_context": "all_members", "sasl_username": TARO, "recipien
 
 @dataclass
 class Rows:
-    """A directory that answers every query alike."""
+    """A directory with the same answer to every query."""
 
     rows: list[tuple[object, ...]] | SourceError
     asked: list[tuple[str, ...]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Rows:
 
 @dataclass
 class Values:
-    """A Valkey that holds these keys."""
+    """A Valkey with these keys."""
 
     values: dict[str, bytes] | SourceError = field(default_factory=dict)
     asked: list[Sequence[str]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Values:
 
 @dataclass
 class Arrivals:
-    """What Dovecot says: with the `at`th question, a login comes to Valkey."""
+    """Events of Dovecot: during the question number `at`, a login reaches Valkey."""
 
     comes: Callable[[], None] = lambda: None
     at: int = 0
@@ -194,9 +194,10 @@ def test_others_are_refused_and_told_why(rows: list[tuple[object, ...]]) -> None
 
 @dataclass
 class Plans:
-    """A directory where an address is its own login's, with the plan, and member of acme.example.
+    """A directory in which each address belongs to the login of its name, with the plan, in tenant acme.example.
 
-    With `senders` also any login's of its domain; `stopped` may send as nothing, and logins before `since` have ended.
+    With `senders` each address belongs to all logins of its domain too.  `stopped` may send with no address.  Logins
+    before `since` do not count.
     """
 
     senders: str = "login"
@@ -269,7 +270,7 @@ def block(request: dict[str, str]) -> bytes:
 
 
 def converse(said: bytes) -> bytes:
-    """What the service says to a client that says `said` and then nothing more."""
+    """The service's replies to a client that sends `said` and nothing more."""
 
     async def conversation() -> bytes:
         answering = Service(Rows([(TARO, 1800, LONG_AGO)]), logged_in(60), Arrivals())
@@ -314,7 +315,7 @@ def remember(valkey: Memory) -> Coroutine[Any, Any, None]:
 
 
 def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Memory], Coroutine[Any, Any, Any]] = get) -> Any:
-    """What becomes of `answers` to everything that was sent; None says nothing."""
+    """The result of `ask` if Valkey answers everything with `answers`; None: it never answers."""
 
     async def exchange() -> Any:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -322,7 +323,7 @@ def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Memory], C
                 commands = AUTH + (MGET if ask is get else SET)
                 assert await reader.readexactly(len(commands)) == commands
                 if answers is None:
-                    await reader.read()  # until the client has had enough
+                    await reader.read()  # until the client gives up
                 else:
                     writer.write(answers)
             finally:
@@ -337,7 +338,7 @@ def valkey_says(tmp_path: Path, answers: bytes | None, ask: Callable[[Memory], C
             )
         finally:
             server.close()
-            await asyncio.sleep(0.05)  # the other side sees it
+            await asyncio.sleep(0.05)  # until the other side notices
 
     return asyncio.run(exchange())
 

@@ -56,7 +56,7 @@ def test_figures() -> None:
         7,
     )
     assert (new.addresses, new.bytes) == (None, None)
-    # Of all together, the days' sums.
+    # The peak of all tenants is that of the daily sums.
     assert (report.total.bytes, report.total.peak_bytes, report.total.sums["sent_messages"]) == (600, 600, 8)
     assert report.days == DAYS
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which mail goes, by which rule, and how Dovecot is asked for it."""
+"""Which mails are removed, by which rule, and Dovecot's query for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run remembers, removes and leaves."""
+"""What a run remembers, removes and keeps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_clock_that_was_set_back_delays_nothing(read_mail: ReadMail) -> None:
 
 
 class Host:
-    """Dovecot and the directory of one host, as far as a run asks them; `mails` by uid."""
+    """Dovecot and the directory of one host, as far as a run uses them; `mails` by uid."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mails = {1: mail(1), 2: mail(2, seen=False)}
@@ -73,7 +73,7 @@ class Host:
         return [] if self.held else [(*self.account, self.rules, [self.account[1], "info@acme.example"])]
 
     def rename(self, account_id: int, username: str) -> None:
-        """Another name for the account, or another account of that name."""
+        """Give the account another name, or the name another account."""
         self.account = (account_id, username, "acme.example", "acme")
         self.mails = {uid: found._replace(user=username) for uid, found in self.mails.items()}
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What takes the directory's place while it is away, as PostgreSQL's own client library meets it."""
+"""The stand-in for the directory while it is away, seen by PostgreSQL's client library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOCKET = ".s.PGSQL.5432"
 
 
 ENCODING = away.message(b"S", b"client_encoding\0UTF8\0")
-#: What PostgreSQL says to whom it lets in, to whom it does not yet, and to a question.
+#: PostgreSQL's messages to a client that it admits, to one that it does not admit yet, and to a query.
 LETS_IN = away.message(b"R", bytes(4)) + ENCODING + away.READY
 IS_STARTING = away.message(b"E", b"SFATAL\0C57P03\0Mthe database system is starting up\0\0")
 ANSWER = away.message(b"C", b"SELECT 17\0") + away.READY
@@ -33,7 +33,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_stand_in(folder: Path, what: Callable[[Any], Coroutine[Any, Any, None]], restart: float = 20) -> None:
-    """Do something beside what takes the place, in `folder`, of the directory in its folder `real`, which is away."""
+    """Run `what` beside the stand-in in `folder`; the directory itself, in its folder `real`, is away."""
     (folder / "real").mkdir()
 
     async def run() -> None:
@@ -45,7 +45,7 @@ def with_stand_in(folder: Path, what: Callable[[Any], Coroutine[Any, Any, None]]
 
 
 async def directory(folder: Path, begins: bytes = LETS_IN) -> asyncio.Server:
-    """A directory that says `begins` to whoever knocks, and answers what is asked."""
+    """A directory that sends `begins` to each client, and answers queries."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(begins)
@@ -58,12 +58,12 @@ async def directory(folder: Path, begins: bytes = LETS_IN) -> asyncio.Server:
     return await asyncio.start_unix_server(converse, folder / "real" / SOCKET)
 
 
-#: As the client library says it, with less.
+#: The client library's startup message, shortened.
 STARTUP = struct.pack("!II", 22, 3 << 16) + b"user\0dovecot\0\0"
 
 
 async def ask(folder: Path) -> str:
-    """What the client library is told: it tries the real directory first."""
+    """The answer that the client library gets: it tries the real directory first."""
     hosts = f"{folder / 'real'},{folder}"
     try:
         connection = await psycopg.AsyncConnection.connect(

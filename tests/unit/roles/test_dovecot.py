@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of Dovecot's configuration hangs together with what the directory takes."""
+"""Settings of Dovecot that depend on what the directory accepts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_processes_that_check_passwords_have_the_memory_for_the_dearest_hash() -
     worker = SERVICES.read_text().partition("service auth-worker {")[2]
     limit = re.search(r"vsz_limit = ([0-9]+)M", worker)
     assert limit
-    # A process of its own takes 64 MiB before it begins.
+    # A process takes 64 MiB before it verifies anything.
     assert int(limit[1]) << 10 >= MOST_MEMORY + (64 << 10)
 
 

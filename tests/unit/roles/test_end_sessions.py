@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that has Dovecot end the sessions of one login: whose it ends, and what it says."""
+"""The program by which Dovecot ends the sessions of one login: which it ends, and its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mailhosting.mailboxes import end_sessions
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """It, where Dovecot runs, and doveadm adds what it is given to the file `kicked`."""
+    """The program; Dovecot runs, and doveadm appends its input to the file `kicked`."""
     (tmp_path / "kicked").touch()
     monkeypatch.setattr(end_sessions, "ANVIL", tmp_path / "kicked")
     monkeypatch.setattr(

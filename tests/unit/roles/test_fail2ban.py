@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What fail2ban reads in the log, lines as Dovecot 2.4.1 wrote them, and what its actions make of it."""
+"""fail2ban's filters on lines that Dovecot 2.4.1 wrote, and the effects of its actions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "roles/fail2ban/templates/fail2ban"
-#: fail2ban's tags, as far as the filters use them.
+#: fail2ban's tags that the filters use.
 TAGS = {
     "<F-ID>": "(?P<fid>", "</F-ID>": ")",
     "<ADDR>": r"(?:(?:\d{1,3}\.){3}\d{1,3}|(?:[0-9a-f]{1,4}::?|:){1,7}(?:[0-9a-f]{1,4}|(?<=:):))",
@@ -44,7 +44,7 @@ def expressions(name: str) -> list[re.Pattern[str]]:
 
 
 def found(name: str, line: str) -> str | None:
-    """What the filter would ban for a line of the journal."""
+    """The address or login that the filter would ban for a line of the journal."""
     for expression in expressions(name):
         match = expression.search(line)
         if match:
@@ -56,10 +56,10 @@ def found(name: str, line: str) -> str | None:
     "line",
     [
         WORKER.format("taro@acme.example,10.88.0.1"),
-        # By SMTP there is no session.
+        # SMTP has no session.
         "mx1 dovecot[7170]: auth-worker(taro@acme.example,10.88.0.1)<7183>: request [7]: directory: Password mismatch",
         "mx1 dovecot[7170]: auth-worker(taro@acme.example,10.88.0.1)<7183>: request [10]: directory: unknown user",
-        # The directory had been restarted.
+        # After a restart of the directory.
         WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "directory_again"),
     ],
 )
@@ -83,14 +83,14 @@ def test_a_guessed_secret_is_found(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
 def test_a_secret_guessed_by_cram_md5_is_found(name: str, line: str) -> None:
-    """Nothing of it is looked up in a worker's passdb, so no worker says it."""
+    """A worker looks no password up for it, so no worker logs it."""
     for address, client in (("10.88.0.1", "10.88.0.1"), ("2001:db8:1:2::5", "2001:db8:1:2")):
         assert found(name, line.format(f"taro@acme.example,{address}")) == f"taro@acme.example,{client}"
 
 
 @pytest.mark.parametrize("name", ["mailhosting-login", "mailhosting-tried"])
 def test_a_program_that_tries_cram_md5_first_is_not_found(name: str) -> None:
-    """Of an account without a secret; its passdb calls it so."""
+    """An account without a secret: its passdb gives the login this name."""
     line = "mx1 dovecot[31]: auth(?taro@acme.example,10.88.0.1,sasl:cram-md5)<57Y4r9xg>: cram-md5: Password mismatch"
     assert found(name, line) is None
 
@@ -144,13 +144,13 @@ def test_a_client_is_an_ipv4_address_or_an_ipv6_network(name: str, address: str,
 @pytest.mark.parametrize(
     "line",
     [
-        # The right password, refused for another reason; nobody's password at all.
+        # The right password, rejected for another reason; and a line without a password.
         "mx1 dovecot[1]: auth(beth@bolt.example,10.88.0.1,sasl:plain): refusal: allow_nets check failed: not allowed",
         "mx1 dovecot[7170]: imap-login: Login aborted: user=<a,9.9.9.9)<1>: request [1]: directory: Password mismatch",
         "mx1 postfix/smtpd[7192]: warning: h[10.88.0.1]: sasl_username=a,9.9.9.9)<1>: request [1]: directory: unknown user",  # noqa: E501
-        # Lines in the words of ours, but not where ours stand.
+        # Our words, but in another place of the line.
         "mx1 logger[7]: mx1 dovecot[1]: auth-worker(taro@acme.example,9.9.9.9)<1>: request [1]: directory: unknown user",  # noqa: E501
-        # APOP and CRAM-MD5: of an account without a secret, of one whose secret is under another key.
+        # APOP and CRAM-MD5 of an account without a secret, and of one whose secret has another key.
         WORKER.format("taro@acme.example,10.88.0.1").replace("directory", "no_secret"),
         WORKER.format("taro@acme.example,10.88.0.1").replace("directory: Password mismatch", "legacy_0f: unknown user"),
         WORKER.format("a)<1>: request [1]: directory: unknown user,9.9.9.9"),
@@ -180,7 +180,7 @@ def test_clients_are_counted_by_what_fail2ban_says() -> None:
 
 
 class ActionBase:
-    """What fail2ban's class of that name gives the actions."""
+    """The interface of fail2ban's class of that name, for the actions."""
 
     def __init__(self, jail: object, name: str) -> None:
         self._jail, self._name = jail, name
@@ -214,7 +214,7 @@ def test_the_list_holds_what_is_banned(monkeypatch: pytest.MonkeyPatch, tmp_path
         seen.append((int(path.stat().st_mtime), path.stat().st_size))
     assert path.read_text() == lines("10.88.0.1 b@x.test")
     assert path.stat().st_mode & 0o777 == 0o644
-    # Dovecot reads it anew by these.
+    # Dovecot reloads a list when its size or time changes.
     assert len(set(seen)) == len(seen)
     denied.stop()
     assert path.read_text() == ""

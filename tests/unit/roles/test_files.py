@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 ROLES = Path(__file__).parents[3] / "roles"
-#: Modules that Ansible hands a file by way of the host's temporary folder, where a run that is killed leaves it.
+#: Modules for which Ansible copies a file into the host's temporary folder, where a killed run leaves it.
 LEAVE_FILES = re.compile(
     r"^ *(?:- )?ansible\.builtin\.(?:assemble|blockinfile|copy|lineinfile|template):", re.MULTILINE
 )

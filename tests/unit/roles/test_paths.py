@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where mailboxes lie is the operator's choice: what shuts programs out of there has to follow it."""
+"""The operator chooses where mailboxes lie, so sandboxes must exclude that folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a program is made of, which decides what a change restarts."""
+"""The files of a program; a change of one of them restarts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.mailhosting.stack.plugins.plugin_utils import _programs
 from ansible_collections.mailhosting.stack.plugins.plugin_utils._programs import PACKAGE, digest, made_of
 
 ROLES = Path(__file__).parents[3] / "roles"
-#: What starts a program, and which.
+#: Finds the start of a program in a unit, and its name.
 START = re.compile(r"/usr/lib/mailhosting/run ([\w.]+)")
 PROGRAMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "common")
 
@@ -28,7 +28,7 @@ def test_it_is_its_folder_and_what_that_imports() -> None:
     assert not {"common/asynchronous.py", "policy/__main__.py"} & names("gate")
     assert "common/asynchronous.py" in names("policy")
     assert "notices/texts/quota_warning.txt" in names("notices")
-    # Of the other's package what it uses.
+    # Of another program's package only the imported files.
     assert "gate/counters.lua" in names("cli")
     assert "gate/milter.py" not in names("cli")
     assert any(file.name == "password_hashes.py" for file in made_of("password"))

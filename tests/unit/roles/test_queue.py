@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Postfix's static maps know a mailbox of the queue by what the directory calls it."""
+"""Postfix's static maps recognize a mailbox of the queue by the suffix that the directory gives it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sandbox of the programs' units is written once, and what is excepted from it is of a unit that there is."""
+"""The programs' units share one sandbox, and every exception belongs to a unit that exists."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROLES = Path(__file__).parents[3] / "roles"
 EXPECTED = Path(__file__).parents[2] / "e2e" / "sandboxes.py"
 UNITS = {file.name.removesuffix(".j2"): file for file in ROLES.glob("*/templates/systemd/mailhosting-*.service.j2")}
 SHARED = SANDBOXES / "mailhosting-.service.d" / "10-sandbox.conf.j2"
-#: In the place of SHARED, for units that have all of their sandbox themselves.
+#: Units with a whole sandbox of their own instead of SHARED.
 APART = {file.parent.name.removesuffix(".d") for file in SANDBOXES.glob("*/10-sandbox.conf.j2") if file != SHARED}
 
 
 def settings(file: Path) -> set[str]:
-    """The lines that say something."""
+    """The lines with settings."""
     lines = (line.strip() for line in file.read_text().splitlines())
     return {line for line in lines if "=" in line and not line.startswith("#")}
 
@@ -34,7 +34,7 @@ def test_there_are_units() -> None:
 def test_no_unit_says_again_what_all_have(unit: str) -> None:
     own = SANDBOXES / f"{unit}.d" / "50-sandbox.conf.j2"
     said = settings(UNITS[unit]) | (settings(own) if own.is_file() else set())
-    # An empty list begins anew.
+    # An empty value resets a list.
     assert not {line for line in said & settings(SHARED) if not line.endswith("=")}
 
 

@@ -18,7 +18,7 @@ from ansible_collections.mailhosting.stack.plugins.plugin_utils._settings_sheet 
 
 SHARED = "mx1.provider.example"
 PASSWORD = "Correct horse"
-#: Everything that can stand on a sheet.
+#: All that a sheet can have.
 ALL: dict[str, Any] = {
     "protocols": ["pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "sieve"],
     "cleartext_auth": True,
@@ -30,7 +30,7 @@ ALL: dict[str, Any] = {
 
 
 def tenant(*hostnames: str, **domains: tuple[str, ...]) -> Tenant:
-    """A tenant `acme` with taro@acme.example; `domains` are more of its domains, by their first label."""
+    """A tenant `acme` with taro@acme.example; `domains`: host names of further domains, by their first label."""
     named = {"acme.example": hostnames} | {f"{name}.example": names for name, names in domains.items()}
     account = Account("taro", "acme.example", password=PASSWORD)
     return Tenant(
@@ -56,7 +56,10 @@ def sheet(
 
 
 class Page(HTMLParser):
-    """What a page of HTML shows; ValueError where an element is not closed by its own tag."""
+    """The visible text of a page of HTML.
+
+    Raises: ValueError if an element is not closed by its own tag.
+    """
 
     VOID = ("meta",)
 
@@ -85,5 +88,5 @@ class Page(HTMLParser):
 
     @property
     def protocols(self) -> list[str | None]:
-        """The lines to type into a mail program."""
+        """The services on the page."""
         return [attributes["data-protocol"] for _tag, attributes in self.elements if "data-protocol" in attributes]

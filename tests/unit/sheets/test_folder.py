@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder: who can read it, what a second run does, and what becomes of outdated sheets."""
+"""The folder: who can read it, the effect of a second run, and the end of outdated sheets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGES = page.Pages(None, "Provider", [])
 
 @pytest.fixture(autouse=True)
 def quick_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PDF as far as comparing goes; test_pdf has real ones."""
+    """A fake PDF that can be compared; test_pdf has real ones."""
     monkeypatch.setattr(pdf, "make", lambda html: f"%PDF {pdf.identifier(html)}".encode())
 
 
@@ -40,7 +40,7 @@ class Sheets:
         return folder.compare(str(self.root), [wanted], PAGES, formats)
 
     def run(self, *arguments: Any, **options: Any) -> list[str]:
-        """Names of the files that are there afterwards."""
+        """The names of the files that exist afterwards."""
         folder.check(str(self.root))
         folder.apply(str(self.root), self.plan(*arguments, **options).changes)
         return sorted(path.name for path in (self.root / "acme").iterdir())

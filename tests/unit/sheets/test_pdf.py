@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PDFs by the real program: one page, the right letters, and the same file again."""
+"""PDFs by the real program: one page, the right letters, and the same file at each run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUPPORT = ["support@provider.example", "https://support.provider.example/", "03-
 
 
 def html(language: str) -> str:
-    """The fullest sheet there is."""
+    """The longest possible sheet."""
     owner = tenant("pop3.acme.example", "smtp.acme.example")
     pages = page.Pages(None, "メール株式会社", SUPPORT)
     return pages.html(sheet(owner, with_password=True, **ALL), language)

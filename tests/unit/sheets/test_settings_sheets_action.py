@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook, run on this machine over a copy of the demo's inventory."""
+"""The playbook, run on this machine with a copy of the demo's inventory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSWORDS = ("correct horse battery staple", "mada mada dane", "000000", "Tr0ub4
 
 
 class Operator:
-    """Somebody with the demo's inventory and this collection."""
+    """An operator with the demo's inventory and this collection."""
 
     def __init__(self, root: Path, ansible: Callable[..., subprocess.CompletedProcess[str]]) -> None:
         self.root = root
@@ -52,7 +52,7 @@ class Operator:
         return (self.root / "demo" / "sheets" / name).read_text()
 
     def play(self, *arguments: str, inventory: str = "demo/hosts.yml", **variables: Any) -> tuple[str, str]:
-        """`ok`, `changed` or `failed`, and what was printed."""
+        """`ok`, `changed` or `failed`, and the output."""
         command = ["ansible-playbook", "-i", inventory, "mailhosting.stack.sheets"]
         variables.setdefault("sheets_formats", ["html"])
         command += ["--extra-vars", json.dumps(variables), *arguments]
@@ -65,7 +65,7 @@ class Operator:
 
 
 def unfolded(printed: str) -> str:
-    """What was printed as one line: reports are folded where they happen to be too long."""
+    """The output as one line: Ansible breaks reports at arbitrary places."""
     return " ".join(printed.split())
 
 

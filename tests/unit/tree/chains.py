@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates as suppliers make them: any key, any chain, any extension."""
+"""Certificates as suppliers issue them, with any key, chain and extension."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "mail.example"
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate, its key, and who issued it; None: itself."""
+    """A certificate, its key, and its issuer; None: self-signed."""
 
     certificate: x509.Certificate
     key: Any
@@ -36,7 +36,7 @@ class Issued:
         return bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
     def pair(self, *others: Issued) -> Pair:
-        """With these as its chain."""
+        """The pair with these certificates as its chain."""
         return Pair(b"".join(item.pem for item in (self, *others)), self.key_pem)
 
 
@@ -50,7 +50,7 @@ def issue(
     days: tuple[int, int] = (-1, 60),
     more: tuple[tuple[x509.ExtensionType, bool], ...] = (),
 ) -> Issued:
-    """`name` is its subject; `days`: from when to when, from now; `more`: extensions, and whether they are critical."""
+    """`name`: the subject; `days`: validity, from now; `more`: extensions, and whether each is critical."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     signer = issuer.key if issuer else key

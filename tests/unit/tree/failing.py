@@ -16,7 +16,7 @@ import pytest
 
 @contextmanager
 def failing_at(monkeypatch: pytest.MonkeyPatch, nth: int, steps: Collection[str]) -> Iterator[None]:
-    """The `nth` call of these functions of `os` finds the disk full."""
+    """Make the `nth` call of these functions of `os` fail as on a full disk."""
     originals, calls = {name: getattr(os, name) for name in steps}, count(1)
 
     def step(name: str) -> Callable[..., Any]:

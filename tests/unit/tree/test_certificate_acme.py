@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates by ACME: what is due, one order a name, and what serves until there is a certificate."""
+"""Certificates by ACME: which are due, one order for each name, and what serves until then."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _state(tmp_path: Path) -> str:
 
 
 def obtain(state: str, name: str, *, issued: datetime = NOW, days: int = 90) -> None:
-    """What certbot would leave."""
+    """Leave the files that certbot would leave."""
     names = SETTINGS.wanted[name]
     pair, _reason = OwnCA(OTHERS.authority, "Another CA", issued, days, 1).pair(names, None)
     folder = Path(state, "live", name)
@@ -116,7 +116,7 @@ def test_all_that_was_obtained_before_the_mark_is_due(path: str, state: str) -> 
 
 @pytest.fixture(name="certbot")
 def _certbot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """In place of certbot: fails for pop3, writes down what it was asked; call it for the names so far."""
+    """A stand-in for certbot that fails for pop3 and records its calls; returns the names so far."""
     program = tmp_path / "bin" / "certbot"
     program.parent.mkdir()
     program.write_text(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What OpenSSL says of certificates that any library reads without a word."""
+"""OpenSSL's verdict on certificates that any library reads without complaint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def usage(**allowed: bool) -> x509.KeyUsage:
 
 
 def of_root(pair: Pair) -> Verdict:
-    """As for given files, where ROOT is one of the system's."""
+    """The verdict for given files on a system that trusts ROOT."""
     return judge.Judge(Trust.SYSTEM, ROOT.pem.decode())(pair)
 
 
@@ -104,10 +104,10 @@ def test_a_chain_has_to_end_at_somebody_who_is_trusted() -> None:
     assert "CN=A Root, who issued" in system(pair).untrusted
     assert "issued" in judge.Judge(Trust.SYSTEM, FOREIGN.pem.decode())(pair).untrusted
     assert of_root(pair) == SOUND
-    # A root in the file: of an operator's own, whom its customers know.
+    # A private root in the file: the operator's customers trust it.
     assert system(leaf().pair(INTERMEDIATE, ROOT)) == SOUND
     assert system(issue("alone", names=("mail.example",)).pair()) == SOUND
-    # What an ACME server hands out ends where it ends.
+    # With Trust.CHAIN the chain may end anywhere.
     assert judge.Judge(Trust.CHAIN)(pair) == SOUND
 
 

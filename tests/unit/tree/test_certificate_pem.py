@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people have for certificates and keys, and what daemons get of it."""
+"""Certificates and keys as people have them, and their form for daemons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def without_end(text: bytes) -> bytes:
 
 
 def parameters() -> bytes:
-    """As `openssl ecparam -genkey` writes a key."""
+    """The form in which `openssl ecparam -genkey` writes a key."""
     traditional: bytes = LEAF.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     return b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + traditional
 

@@ -33,12 +33,12 @@ def bring(folder: Path, host_names: Collection[str] = HOSTS, now: datetime = NOW
 
 
 def served(folder: Path, target: str) -> Pair | None:
-    """What a daemon reads."""
+    """The pair that a daemon reads."""
     return store.read_pair(str(folder / target / "fullchain.pem"), str(folder / target / "key.pem"))
 
 
 def fault(folder: Path, target: str) -> str:
-    """What is wrong with what a daemon reads."""
+    """The fault of the pair that a daemon reads."""
     pair = served(folder, target)
     assert pair
     return pair.fault()

@@ -201,10 +201,10 @@ def test_what_mail_programs_would_warn_of_takes_nobodys_place_and_goes_on_where_
             files.pair(SHARED, current)
     assert files.warnings == []
     assert files.pair(SHARED, pair) == (pair, "")
-    # As a release before put it there.
+    # An earlier release installed it with this spelling.
     assert files.pair(SHARED, Pair(pair.chain.rstrip(), pair.key)) == (pair, "another one is given")
     assert files.warnings == ["a.pem: no intermediate"]
-    # Of two that fit the one that is trusted, though it is over sooner.
+    # Of two matching ones the trusted one wins, though it expires earlier.
     long = issued(SHARED, own_ca(days=120))
     both = GivenFiles([("a", good), ("b", long)], NOW, lambda item: warned if item == long else Verdict())
     assert both.pair(SHARED, None) == (good, "new")
@@ -225,7 +225,7 @@ def test_dates_are_looked_at_before_the_swap() -> None:
 def test_an_intermediate_that_has_expired_is_one_of_the_dates() -> None:
     past = issue("An Intermediate", ROOT, authority=True, days=(-60, -1))
     assert "has expired" in issue("a leaf", past, names=("mail.example",)).pair(past, ROOT).untimely(NOW)
-    # Whoever trusts a root asks for no date of it.
+    # Clients ignore the dates of a root that they trust.
     root = issue("A Root", authority=True, days=(-60, -1))
     assert issue("a leaf", root, names=("mail.example",)).pair(root).untimely(NOW) == ""
 

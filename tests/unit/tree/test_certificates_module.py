@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificates module as a task calls it."""
+"""The certificates module as a task runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTS = ["imap.acme.example", "pop3.acme.example"]
 
 @pytest.fixture(name="run")
 def _run(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    # Where other tests have imported Ansible's controller, a module would warn its operator, not its result.
+    # If other tests have imported Ansible's controller, a module's warnings do not reach its result.
     monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
 
     def run(check_mode: bool = False, **options: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def names(folder: Path) -> list[str]:
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Everything below `root` that a daemon could notice, inode numbers of files included."""
+    """All that a daemon can notice below `root`, inode numbers of files included."""
     found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()

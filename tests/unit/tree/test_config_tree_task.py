@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""config_tree as a role uses it: action and module in one task."""
+"""config_tree in a role: action and module in one task."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ TREES = """
 
 
 def no_files(folder: Path) -> str:
-    """A validator: while the module runs there is no file, here or on the host, but Ansible's own of its code."""
+    """A validator that checks that no file exists, here or on the host, but Ansible's own with the code."""
     return f"sh -c 'find {folder}/home -type f ! -name ansible.cfg ! -path */ansiballz_cache/* | (! grep .)'"
 
 
@@ -82,7 +82,7 @@ def _role(tmp_path: Path) -> Path:
     (templates / "parts/tail.j2").write_text("host {{ inventory_hostname }}")
     (templates / "etc/demo/sql/secret.cf.j2").write_text("password = {{ password }}\n")
     (templates / "etc/demo/as-it-is.bin").write_bytes(b"{{ not rendered }}\xff\n")
-    # A role may ship Python; what this machine made of it stays here.
+    # A role may have Python; this machine's compiled copies must stay here.
     (templates / "etc/demo/__pycache__").mkdir()
     (templates / "etc/demo/__pycache__/module.pyc").touch()
     (role / "tasks").mkdir()
@@ -148,7 +148,7 @@ def test_a_source_that_is_no_folder_is_an_error(role: Path, play: Play, tmp_path
 
 
 def test_trees_are_brought_one_after_the_other(role: Path, play: Play, tmp_path: Path) -> None:
-    """The second is checked by a program of the first."""
+    """A program of the first tree validates the second."""
     dest = tmp_path / "dest"
     tasks = TREES.format(dest=dest, uid=os.getuid(), gid=os.getgid())
     (role / "tasks/main.yml").write_text(tasks)
@@ -206,7 +206,7 @@ def test_a_path_that_shall_be_absent_is_a_whole_one(role: Path, play: Play, path
 
 
 def test_what_is_there_already_needs_no_module(role: Path, play: Play, tmp_path: Path) -> None:
-    """Nor Python on the host, whose owners are known by name."""
+    """Neither the module nor Python on the host is needed; owners are given by name."""
     names = {"uid": pwd.getpwuid(os.getuid()).pw_name, "gid": grp.getgrgid(os.getgid()).gr_name}
     (role / "tasks/main.yml").write_text(TASK.format(dest=tmp_path / "dest", no_files=no_files(tmp_path), **names))
     assert "changed=1 " in play(PLAY.format()).stdout
@@ -216,7 +216,7 @@ def test_what_is_there_already_needs_no_module(role: Path, play: Play, tmp_path:
 
 
 def test_it_is_called_as_a_task(tmp_path: Path) -> None:
-    """Without what its action plugin sends it changes nothing."""
+    """Without the contents from its action plugin it changes nothing."""
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"src": "etc/demo", "dest": str(tmp_path / "dest")}})
     module = "ansible_collections.mailhosting.stack.plugins.modules.config_tree"
     command = [sys.executable, "-m", module, arguments]

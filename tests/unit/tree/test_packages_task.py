@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packages as roles install them, on a host whose dpkg and apt are the test's."""
+"""The task that installs packages, on a host with a stand-in for dpkg and apt."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PLAY = """
 """
 TASK = "[{name: Install, mailhosting.stack.packages: {name: '{{ __%(role)s_packages }}'}}]"
 PACKAGES = {"one": "[alpha, '{{ \"beta\" }}']", "two": "[beta, gamma]"}
-#: Says what `status` holds, a line for each package, of those it is asked for.
+#: Prints the lines of `status` for the packages asked for.
 DPKG = """#!/bin/sh
 cd {folder}
 for name; do grep " $name\\$" status; done
 """
-#: Notes what it is asked for, and has it installed.
+#: Records its arguments, and marks the packages as installed.
 APT = """#!/usr/bin/python3
 import json, pathlib
 from ansible.module_utils.basic import AnsibleModule

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service's user as a role makes it, on a host whose id and systemd-sysusers are the test's."""
+"""The task that creates a service's user, on a host with a stand-in for id and systemd-sysusers."""
 
 from __future__ import annotations
 

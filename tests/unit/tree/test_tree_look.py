@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The look that spares config_tree its module: it says that nothing differs only where the module would say so."""
+"""The quick check before config_tree's module reports no difference only if the module would."""
 
 from __future__ import annotations
 

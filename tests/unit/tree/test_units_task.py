@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Units as roles have them run, on a host whose systemctl is the test's."""
+"""The task that starts units, on a host with a stand-in for systemctl."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAY = """
       register: units
     - debug: {{msg: "started={{{{ units.started | join(' ') }}}}"}}
 """
-#: Shows the paragraphs of `states`; notes all else.
+#: Prints the paragraphs of `states`; records all other calls.
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show) cat {folder}/states ;;
@@ -49,7 +49,7 @@ def are(host: Path, *units: tuple[str, ...]) -> None:
     names = ("ActiveState", "UnitFileState", "NeedDaemonReload", "FragmentPath")
     values = [(*unit, "")[:4] for unit in units]
     paragraphs = ("".join(f"{name}={value}\r\n" for name, value in zip(names, unit, strict=True)) for unit in values)
-    # As ssh brings them: with a terminal.
+    # With the line ends of ssh's terminal.
     (host / "states").write_bytes("\r\n".join(paragraphs).encode())
 
 
@@ -62,7 +62,7 @@ def test_units_that_run_are_left_alone(host: Path, play: Play) -> None:
 
 
 def test_what_is_missing_is_done_in_order(host: Path, play: Play) -> None:
-    """The second does not exist for systemd yet; the third's file was written by a run that was killed."""
+    """The second unit is new to systemd; a killed run has written the third unit's file."""
     are(host, ("failed", "enabled", "no"), ("inactive", "", "no"), ("active", "disabled", "yes"))
     checked = play(PLAY.format(reload=False, absent=""), "--check")
     assert "changed=1 " in checked.stdout, checked

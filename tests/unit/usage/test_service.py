@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When what is done about usage, what wins when two write, and what happens while something is down."""
+"""The usage service: when it does what, which of two writers wins, and what it does while something is down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TODAY = date(2026, 11, 22)
 
 @dataclass
 class Directory:
-    """What is needed of the directory."""
+    """A stand-in for the directory."""
 
     there: list[Account] = field(default_factory=lambda: [TARO, HANAKO, BILL])
     down: bool = False
@@ -67,7 +67,7 @@ class Directory:
 
 @dataclass
 class Valkey:
-    """A Valkey of dictionaries."""
+    """A stand-in for Valkey, of dictionaries."""
 
     sizes: dict[Account, int] = field(default_factory=dict)
     run_id: str = "one"
@@ -129,7 +129,7 @@ class Valkey:
 
 @dataclass
 class Mailboxes:
-    """What Dovecot would count; `meanwhile` is what happens while it does."""
+    """Dovecot's count of each mailbox; `meanwhile` runs during it."""
 
     sizes: dict[Account, int] = field(default_factory=lambda: {TARO: 100, HANAKO: 200, BILL: 300})
     down: bool = False
@@ -202,7 +202,7 @@ def test_what_was_missed_is_filled_in_at_the_next_look(host: Any) -> None:
 
 @pytest.fixture
 def settled(host: Any) -> Any:
-    """A host where all has been done once."""
+    """A host after one complete pass."""
     host.look(NOON)
     host.look(NOON + 2)
     host.mailboxes.asked.clear()
@@ -261,7 +261,7 @@ def test_it_is_compared_every_night(settled: Any) -> None:
     assert settled.valkey.sizes[BILL] == 1
     settled.look(at.timestamp())
     assert settled.valkey.sizes == RIGHT
-    # In the same pass: each mailbox was measured once, and again where Valkey was wrong.
+    # In the same pass: each mailbox was measured once, and again if Valkey's figure was wrong.
     assert settled.directory.compared == [RIGHT]
     assert settled.mailboxes.asked == [[TARO, HANAKO, BILL], [BILL]]
 
@@ -316,7 +316,7 @@ def test_what_is_used_and_counted_is_collected(host: Any) -> None:
     assert len(host.directory.recorded) == 1
     host.look(NOON + 300)
     assert len(host.directory.recorded) == 2
-    # All days that there may be, and then the last two.
+    # At the start all days that may exist, then the last two.
     assert [len(days) for days in host.valkey.asked] == [40, 2]
 
 
@@ -352,7 +352,7 @@ def test_while_the_directory_is_away_it_goes_on(settled: Any, caplog: pytest.Log
     settled.directory.down = False
     settled.look(NOON + 600)
     assert len(settled.directory.recorded) == 2
-    # Once each, not at every try.
+    # Each once, not at every try.
     assert [record.message for record in caplog.records].count("collect: the directory: away") == 1
 
 
@@ -398,7 +398,7 @@ def test_a_mailbox_that_cannot_be_measured_keeps_no_other_quota_waiting(settled:
     settled.directory.changed.append(BILL)
     settled.look(NOON + 6)
     assert settled.directory.compared == [*([] if alone else [{TARO: 100}]), {BILL: 300}]
-    # It is tried again, and not at every look.
+    # It is tried again, but not at every pass.
     settled.mailboxes.sizes[HANAKO] = 200
     settled.look(NOON + 8)
     assert settled.directory.changed == [HANAKO]

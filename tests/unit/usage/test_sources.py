@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Dovecot is asked about mailboxes, and in which unit the directory is told."""
+"""Queries to Dovecot about mailboxes, and the units in which the directory gets the answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mailhosting.usage.sources import Directory, Mailboxes
 
 TARO = Account(1, "taro@acme.example", 10)
 HANAKO = Account(102, "hanako@acme.example", 10)
-#: Whose mailbox nobody has used yet.
+#: An account whose mailbox does not exist yet.
 JIRO = Account(3, "jiro@acme.example", 10)
 
 
@@ -30,7 +30,7 @@ def mailboxes(tmp_path: Path) -> Mailboxes:
 
 
 def saying(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], complaint: str = "") -> list[list[str]]:
-    """Whom doveadm, which answers so, was asked about."""
+    """Users in each query to a doveadm with this answer."""
     asked: list[list[str]] = []
 
     def ask(usernames: Iterable[str], *_command: str, **_how: object) -> doveadm.Said:

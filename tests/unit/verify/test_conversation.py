@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the conversation takes for a refusal."""
+"""Replies that the conversation accepts as a rejection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "password before TLS refused (587)"
 
 @pytest.fixture
 def submission(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """`submission(reply)`: what the server on 587 says to AUTH."""
+    """`submission(reply)`: a server on 587 that gives this reply to AUTH."""
     replies = {"EHLO": "250 mx.example", "QUIT": "221 2.0.0 Bye"}
 
     class Handler(socketserver.StreamRequestHandler):

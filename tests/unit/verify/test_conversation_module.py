@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module that holds a conversation: whom it takes for sender and recipient."""
+"""The module that holds a conversation: its sender and recipient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Call = Callable[[str], dict[str, Any]]
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """`call(address)`: the result of a conversation of an account with itself; its one step says who."""
+    """`call(address)`: the result of an account's conversation with itself; its one step names the account."""
     named = lambda self: [Step("sender", True, self.sender.address, 0.0)]  # noqa: E731
     monkeypatch.setattr(Conversation, "steps", named)
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook verify looks at every unit of ours that is started with the host."""
+"""The playbook verify checks every unit of ours that starts with the host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The look at every TLS port finds what a mail program would meet."""
+"""The check of every TLS port finds the faults that a mail program would meet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..tree.test_certificate_store import NOW
 
 SHARED = "mx.example"
 NAME = "mail.acme.example"
-#: The first line and what is answered to each command, up to TLS.
+#: The greeting and the replies to each command, up to TLS.
 DIALOGUES = {
     "smtp": [
         b"220-mx.example\r\n220 ESMTP\r\n",
@@ -56,7 +56,7 @@ def _folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="serve")
 def _serve(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """A server of a protocol, with these answers and these certificates for names, from files of the folder."""
+    """A server of a protocol, with these replies and with certificates by name from the folder."""
     with contextlib.ExitStack() as stack:
 
         def serve(protocol: str, dialogue: list[bytes] | None = None, **chains: str) -> tls.Host:
@@ -161,7 +161,7 @@ def test_what_is_wrong_is_asked_for_again_for_a_while(serve: Serve, monkeypatch:
     host = serve("imaps")
     port = tls.PORTS["imaps"]
     monkeypatch.setitem(tls.PORTS, "imaps", 1)
-    # Who waits finds the daemon started.
+    # The retry finds the daemon started.
     monkeypatch.setattr(time, "sleep", lambda _seconds: tls.PORTS.update(imaps=port))
     assert [answer.fault for answer in tls.ask(host, [tls.Question("imaps", "")], patience=30)] == [""]
 
