@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import psycopg
 import pytest
@@ -165,7 +166,7 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
     assert see("postfix", "SELECT * FROM v1.sender") == [("taro", "acme.example", "taro@acme.example")]
     assert not refused(see, "taro@acme.example")
     assert see("dovecot", "SELECT * FROM v1.passdb") == [
-        ("taro", "acme.example", "taro@acme.example", HASH, ["pop3s", "submission"], False, True)
+        ("taro", "acme.example", "taro@acme.example", HASH, ["pop3s", "submission"], False, True, ANY)
     ]
     (row,) = see("dovecot", "SELECT * FROM v1.userdb")
     number = row[3].rpartition("/")[2]
