@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check what differs from origin/main, in two minutes: its style and types, and the unit tests that name it."""
+"""Check the differences from origin/main in two minutes: style, types, and the unit tests that name a changed file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-#: What a role's tests of tasks, variables and argument specifications are.
+#: Tests of roles' tasks, variables and argument specifications.
 ROLES = "tests/unit/roles"
 
 
 def changed() -> list[str]:
-    """Files that are not as on origin/main, or not known to git.  Raises: CalledProcessError."""
+    """Files that differ from origin/main, or that git does not know.
+
+    Raises: CalledProcessError if git fails.
+    """
     asked = (
         ["git", "diff", "--name-only", "--diff-filter=d", "--merge-base", "origin/main"],
         ["git", "ls-files", "--others", "--exclude-standard"],
@@ -27,7 +30,7 @@ def changed() -> list[str]:
 
 
 def unit_tests(files: Iterable[str], sources: Mapping[str, str]) -> list[str]:
-    """The tests to run for `files`: modules that name one, and whole folders whose helpers do.
+    """The tests to run for `files`: modules that name one of them, and whole folders whose helpers do.
 
     `sources` are the texts of all files under tests/unit, by path.
     """
@@ -38,18 +41,18 @@ def unit_tests(files: Iterable[str], sources: Mapping[str, str]) -> list[str]:
         if file.suffix != ".py" or file.name in ("__init__.py", "__main__.py"):
             continue
         stem = re.escape(file.stem)
-        # A line of an import, a path, or a module of Ansible's by its name.
+        # An import, a path, or an Ansible module by its name.
         names = re.compile(rf"^\s*(?:from|import) .*\b{stem}\b|\b{stem}\.py\b|[\"']{stem}[\"']", flags=re.MULTILINE)
         for path, text in sources.items():
             if path == str(file) or names.search(text):
                 test = PurePosixPath(path)
                 found.add(path if test.name.startswith("test_") else str(test.parent))
-        found.discard("tests/unit")  # which all tests share: that is `make units`
+        found.discard("tests/unit")  # all tests share its helpers: run `make units` for those
     return sorted(path for path in found if not found.intersection(map(str, PurePosixPath(path).parents)))
 
 
 def lintable(files: Iterable[str]) -> list[str]:
-    """What ansible-lint looks at for `files`: roles as a whole, and playbooks."""
+    """Paths for ansible-lint among `files`: roles as a whole, and playbooks."""
     found = set()
     for file in map(PurePosixPath, files):
         if file.parts[0] == "roles" and len(file.parts) > 2:
@@ -60,7 +63,7 @@ def lintable(files: Iterable[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run each check, all of them; end with 1 if one failed."""
+    """Run all checks; exit with 1 if one failed."""
     files = changed()
     sources = {str(path): path.read_text() for path in sorted(Path("tests/unit").rglob("*.py"))}
     yaml = [file for file in files if file.endswith((".yml", ".yaml"))]

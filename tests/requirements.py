@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print which requirement of docs/requirements.md is proven by which test, and which by none.
+"""Print the tests that prove each requirement of docs/requirements.md, and the requirements without a test.
 
 Fails on a marker that names no requirement.
 """
@@ -23,7 +23,7 @@ ROW = re.compile(r"^\| ([A-Z]{2}-\d+) \| (.+) \|$", flags=re.MULTILINE)
 
 
 class Collector:
-    """A pytest plugin that notes which test names which requirement."""
+    """A pytest plugin that records the requirements that each test names."""
 
     def __init__(self) -> None:
         self.tests: dict[str, set[str]] = defaultdict(set)
@@ -37,11 +37,11 @@ class Collector:
 
 
 def collect() -> dict[str, set[str]]:
-    """Requirement → tests that name it, without running any."""
+    """Requirement → tests that name it, without running them."""
     collector = Collector()
     suites = [str(CHECKOUT / suite) for suite in SUITES if (CHECKOUT / suite).is_dir()]
     options = [f"--rootdir={CHECKOUT}", "--collect-only", "--quiet", "--override-ini=cache_dir=.cache/pytest"]
-    said = io.TextIOWrapper(io.BytesIO(), write_through=True)  # Ansible wants a real stream
+    said = io.TextIOWrapper(io.BytesIO(), write_through=True)  # Ansible needs a real stream
     with contextlib.redirect_stdout(said):
         status = pytest.main([*options, *suites], plugins=[collector])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

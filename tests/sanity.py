@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run `ansible-test sanity`, with all arguments given, on a copy of this checkout.
 
-ansible-test wants to stand in .../ansible_collections/mailhosting/stack, physically.  It also builds ten virtual
-environments with a pip that it downloads; it gets a home of its own, where it finds that of `make venv` instead, and
-the package index that this machine's pip is set to use.
+ansible-test must run in .../ansible_collections/mailhosting/stack, with no link in the path.  It also builds ten
+virtual environments with a pip that it downloads.  Here it gets a home of its own with the pip of `make venv` and with
+the package index in this machine's pip settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = CHECKOUT / ".cache" / "sanity"
 HOME = WORK / "home"
 TOOLS = Path(sys.executable).parent
-#: In place of the script that installs a pip: nine times that would be half of all that ansible-test does.
+#: Replaces the script that installs pip: nine runs of that would be half of ansible-test's time.
 GET_PIP = """\
 import os, sysconfig
 
@@ -36,12 +36,12 @@ os.symlink({pip!r}, os.path.join(sysconfig.get_path("purelib"), "pip"))
 
 
 def output(*command: str) -> str:
-    """Run `command` and return what it printed."""
+    """Run `command` and return its output."""
     return subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
 
 
 def copy_checkout(target: Path) -> None:
-    """Make `target` a copy of what a user installs, and of what tells ansible-test how to look at it."""
+    """Make `target` a copy of what a user installs, and of ansible-test's settings."""
     shutil.rmtree(target, ignore_errors=True)
     ignored = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["build_ignore"]
     listed = output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
@@ -51,7 +51,7 @@ def copy_checkout(target: Path) -> None:
         if source.is_file() and (published or name.startswith(("tests/config.yml", "tests/sanity/"))):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
-    # Otherwise ansible-test asks the checkout's git about the copy, which is ignored there.
+    # Otherwise ansible-test asks the checkout's git about the copy, which that ignores.
     subprocess.run(["git", "init", "--quiet", str(target)], check=True)
 
 

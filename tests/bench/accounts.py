@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accounts: import, no-change runs, one more account, growth, and what lookups notice of a commit.
+"""Accounts: import, no-change runs, one more account, growth, and the effect of a commit on lookups.
 
 Needs about 16 minutes.  Every figure is the wall time of a whole playbook over pipelined ssh.
 """
@@ -24,13 +24,13 @@ LOOP = BENCH / "loop.yml"
 TENANTS = "mailhosting.stack.tenants"
 #: accounts, domains, tenants
 SIZES = ((200, 20, 10), (10_000, 200, 50), (100_000, 20_000, 10_000))
-#: A plan that asks nothing of a host that the demo's tenants do not, and one that does: all@ is nobody's any more.
+#: A plan with the host requirements of the demo's tenants, and one with another: no tenant has all@ any more.
 AS_BEFORE: dict[str, Any] = {"all_address": True}
 ANEW: dict[str, Any] = {}
 
 
 class Estate:
-    """A generated inventory of tenants, and the host it is brought to."""
+    """A generated inventory of tenants, and the host that gets it."""
 
     def __init__(self, host: Host, folder: Path, size: tuple[int, int, int], plan: dict[str, Any]) -> None:
         self.host, self.folder, self.plan = host, folder, plan
@@ -48,14 +48,17 @@ class Estate:
         return self.host.play(TENANTS, **self.variables)
 
     def first_run(self) -> float:
-        """RuntimeError unless it has the daemons configured anew where its plan is ANEW, and only there."""
+        """Seconds of the first run.
+
+        Raises: RuntimeError unless the run reconfigures the daemons exactly if its plan is ANEW.
+        """
         took, reloads = self.host.with_reloads(self.run)
         if bool(reloads) is not (self.plan is ANEW):
             raise RuntimeError(f"Postfix and Dovecot were reloaded {reloads} times by a plan of {self.plan}")
         return took
 
     def add(self, name: str) -> str:
-        """Declare one more account; its address."""
+        """Declare one more account; returns its address."""
         file = min((self.folder / "addresses").iterdir())
         lines = file.read_text().splitlines()
         start = next(number for number, line in enumerate(lines) if line.strip() == "accounts:")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A customer with 50 addresses who comes to a host with 10,000 accounts, and a mail to all@ of 10,000 members."""
+"""A new customer with 50 addresses on a host with 10,000 accounts, and a mail to all@ of 10,000 members."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from generate_inventory import password_hash
 
 MEMBERS = 10_000
 HASH = password_hash(0)
-#: Hands a mail to all@ in; prints how long the answer to its end took, in seconds.
+#: Sends a mail to all@; prints the seconds until the reply to its end.
 SEND = """
 import smtplib, time
 with smtplib.SMTP("127.0.0.1", 25, "bench.outside.example", timeout=120) as session:
@@ -31,7 +31,7 @@ with smtplib.SMTP("127.0.0.1", 25, "bench.outside.example", timeout=120) as sess
 
 
 def declare(folder: Path, tenant: str, accounts: int) -> None:
-    """The files of one tenant with TENANT.example."""
+    """Write the files of one tenant with TENANT.example."""
     lines = [f'    u{number}: {{password_hash: "{HASH}"}}' for number in range(accounts)]
     (folder / "tenants" / f"{tenant}.yml").write_text(f"plan: basic\ndomains: {{{tenant}.example: }}\n")
     (folder / "addresses" / f"{tenant}.yml").write_text("\n".join([f"{tenant}.example:", "  accounts:", *lines]) + "\n")
@@ -50,7 +50,7 @@ def main() -> None:
         host.play(TENANTS, **variables)
         declare(folder, "new", 50)
         onboarded, reloads = host.with_reloads(lambda: host.play(TENANTS, **variables))
-    # Nobody delivers it: what is measured is how long the sender waits.
+    # Without deliveries: the figure is how long the sender waits.
     host.shell("postconf -e defer_transports=lmtp && postfix reload")
     try:
         accepted = float(host.shell(f"python3 - <<'END'\n{SEND}\nEND"))

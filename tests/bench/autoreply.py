@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delivered messages per second for accounts with an automatic reply or filters of their own, beside others."""
+"""Delivered messages per second for accounts with an automatic reply or their own filters, beside others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import CHECKOUT, Figure, Host, at_least, publish
 from delivery import BENCH, BOXES, MESSAGES, delivered
 
 PAIRS = 5
-#: Filters as people have them, none of which is for the mail that comes.
+#: Usual filters, none of which matches the mail.
 SCRIPT = """
 require ["fileinto", "mailbox"];
 if address :domain "from" "shop.example" { fileinto :create "Shopping"; stop; }
@@ -25,8 +25,8 @@ doveadm sieve put -u filtering$number@bench.example -a mine <<'END'
 END
 done
 """
-#: By what the accounts have: their names, what is done when their mailboxes are empty, and a count of files that is
-#: the number of accounts if all of it was in force.
+#: By the accounts' feature: their names, a command after their mailboxes were emptied, and a count of files that equals
+#: the number of accounts if the feature was active for all.
 KINDS = {
     "nothing": ("box", "", ""),
     "an automatic reply": ("away", "", "-name .dovecot.lda-dupes"),
@@ -39,7 +39,10 @@ KINDS = {
 
 
 def rate(host: Host, kind: str, messages: int = MESSAGES) -> float:
-    """Messages per second for accounts with `kind`.  RuntimeError unless that was in force for all of them."""
+    """Messages per second for accounts with `kind`.
+
+    Raises: RuntimeError unless the feature was active for all of them.
+    """
     name, prepare, files = KINDS[kind]
     found = delivered(host, f"{name}%@bench.example", messages, prepare=prepare)
     if files and (count := int(host.shell(f"find /var/vmail {files} | wc -l"))) != BOXES:
@@ -53,7 +56,7 @@ def main() -> None:
     ours.play(BENCH / "boxes.yml", bench_boxes=BOXES)
     ours.play(BENCH / "boxes.yml", bench_boxes=BOXES, bench_name="away", bench_autoreply={"body": "Back on Monday."})
     ours.play(BENCH / "boxes.yml", bench_boxes=BOXES, bench_name="filtering")
-    # One reply an account, whose destination does not exist: no queue would ever be empty.
+    # Each account sends a reply to a destination that does not exist: the queue would never be empty.
     ours.shell("cp -p /etc/postfix/main.cf /etc/postfix/main.cf.bench")
     ours.shell("postconf -e default_transport=discard: && postfix reload")
     try:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmarks share: hosts, timing, and one form for their figures."""
+"""Shared by the benchmarks: hosts, timing, and one form of figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = CHECKOUT / ".cache" / "bench"
 RUN: Final = "bench"
-#: Prints how often Postfix and Dovecot were told to read their configuration again.
+#: Prints how often systemd reloaded Postfix and Dovecot.
 _RELOADS: Final = (
     "journalctl --since=@{since} --output=cat | grep -c -e 'reload -- version' -e 'Warning: SIGHUP' || true"
 )
@@ -29,7 +29,7 @@ _RELOADS: Final = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table: what was measured, and what it was meant to be."""
+    """One row of the table: a measured value, and its target."""
 
     name: str
     value: float
@@ -52,21 +52,21 @@ def at_least(name: str, value: float, unit: str, limit: float) -> Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What a benchmark measured, and of what."""
+    """The figures of a benchmark, with commit and date."""
 
-    commit: str  # `-dirty` at its end: of a checkout with changes
+    commit: str  # ends with `-dirty` if the checkout has changes
     date: str  # YYYY-MM-DD, UTC
     figures: list[Figure]
 
 
 def table(title: str, figures: list[Figure]) -> str:
-    """As Markdown."""
+    """The figures as a table in Markdown."""
     head = [f"## {title}", "", "| figure | value | target | |", "|---|---|---|---|"]
     return "\n".join([*head, *(figure.as_row() for figure in figures)])
 
 
 def publish(name: str, figures: list[Figure]) -> None:
-    """Print a benchmark's figures, and keep them where `make bench` collects them."""
+    """Print a benchmark's figures, and store them where `make bench` collects them."""
     describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(describe, check=True, capture_output=True, text=True, cwd=CHECKOUT).stdout.strip()
     result = Result(commit, f"{datetime.now(UTC):%Y-%m-%d}", figures)
@@ -76,13 +76,13 @@ def publish(name: str, figures: list[Figure]) -> None:
 
 
 def published(name: str) -> Result:
-    """What a benchmark has published."""
+    """The stored figures of a benchmark."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
     return Result(**{**found, "figures": [Figure(**figure) for figure in found["figures"]]})
 
 
 class Host:
-    """A test host of the run `bench`, and the inventories it is reached by."""
+    """A test host of the run `bench`, and its inventories."""
 
     def __init__(self, name: str, *inventories: Path) -> None:
         self.name = name
@@ -92,34 +92,37 @@ class Host:
         self.inventories = [*inventories, home / "inventory.yml"]
 
     def shell(self, script: str) -> str:
-        """Run a shell script as root; its output.  CalledProcessError if it fails."""
+        """Run a shell script as root; returns its output.
+
+        Raises: CalledProcessError if it fails.
+        """
         done = subprocess.run([*self._ssh, "bash -eu"], input=script, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
 
     def python(self, program: Path, *arguments: str) -> Any:
-        """Run a Python program as root; the JSON it prints."""
+        """Run a Python program as root; returns the JSON that it prints."""
         command = [*self._ssh, "python3", "-", *arguments]
         done = subprocess.run(command, stdin=program.open(), check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout)
 
     def start_python(self, program: Path, *arguments: str) -> subprocess.Popen[str]:
-        """The same, while the caller does something else."""
+        """Start a Python program as root, while the caller continues."""
         command = [*self._ssh, "python3", "-", *arguments]
         return subprocess.Popen(command, stdin=program.open(), stdout=subprocess.PIPE, text=True)
 
     def start_anew(self, **variables: Any) -> None:
-        """Run site.yml with an empty directory: an earlier benchmark's tenants may not fit this one's plans."""
+        """Run site.yml with an empty directory: tenants of an earlier benchmark may not fit these plans."""
         self.shell("! command -v dropdb || runuser -u postgres -- dropdb --if-exists --force mailhosting")
         self.play("mailhosting.stack.site", **variables)
-        self.shell("systemctl restart dovecot postfix")  # whose connections went with the database
+        self.shell("systemctl restart dovecot postfix")  # dropping the database broke their connections
 
     def with_reloads(self, action: Callable[[], T]) -> tuple[T, int]:
-        """What `action` returns, and how often Postfix and Dovecot read their configuration again meanwhile."""
-        since = self.shell("sleep 2; date +%s").strip()  # the journal is asked by whole seconds
+        """The result of `action`, and how often Postfix and Dovecot were reloaded meanwhile."""
+        since = self.shell("sleep 2; date +%s").strip()  # the journal is queried by whole seconds
         return action(), int(self.shell(_RELOADS.format(since=since)))
 
     def play(self, playbook: str | Path, **variables: Any) -> float:
-        """Run a playbook against this host alone; wall seconds."""
+        """Run a playbook against this host alone; returns the seconds of wall time."""
         command = ["ansible-playbook", str(playbook), f"--limit={self.name}", f"--extra-vars={json.dumps(variables)}"]
         command += [f"--inventory={path}" for path in self.inventories]
         return wall(lambda: _quiet(command))

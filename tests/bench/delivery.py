@@ -34,12 +34,14 @@ def delivered(
     numbers: str = f"0 {BOXES - 1}",
     prepare: str = "",
 ) -> float:
-    """Messages per second; RuntimeError unless every one is in a mailbox.
+    """Messages per second.
 
-    `recipient` has a % for each of the BOXES numbers that `seq` makes of `numbers`; `length` is in bytes.
-    `prepare` is for the shell, once all mailboxes are empty.
+    `recipient` has a % for each of the BOXES numbers that `seq` prints for `numbers`; `length` is in bytes.
+    `prepare` is for the shell, after all mailboxes were emptied.
+
+    Raises: RuntimeError unless every message is in a mailbox.
     """
-    # Empty mailboxes each time: Dovecot's work on one grows with what is in it.
+    # Empty mailboxes each time: Dovecot's work on a mailbox grows with its content.
     host.shell(f"find /var/vmail -mindepth 1 -delete\n{prepare}")
     load = {"sessions": SESSIONS, "each": messages // BOXES, "length": length}
     seconds = float(host.shell(LOAD.format(recipient=recipient, numbers=numbers, **load)))
@@ -55,7 +57,7 @@ def main() -> None:
     stock = Host("stock", BENCH / "stock" / "hosts.yml")
     stock.play(BENCH / "stock" / "stock.yml")
     ours.play(BENCH / "boxes.yml", bench_boxes=BOXES)
-    # Daemons start, connections open, plans are made: that is not the rate.
+    # A first round starts daemons, opens connections and plans queries.
     delivered(stock, "box%@stock.example", 500)
     delivered(ours, "box%@bench.example", 500)
     pairs = [(delivered(stock, "box%@stock.example"), delivered(ours, "box%@bench.example")) for _ in range(PAIRS)]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a host as root: puts mails into every mailbox of a domain as if it had been used, three of four read.
+"""Runs on a host as root: puts mails into every mailbox of a domain as after use, three of four of them read.
 
 Usage: fill_mailboxes.py DOMAIN MAILS; prints the number of mailboxes as JSON.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     os.setgid(vmail.pw_gid)
     os.setuid(vmail.pw_uid)
     now = int(time.time())
-    # Dovecot reads both sizes from the name: S as it lies there, W with CRLF.
+    # Dovecot reads both sizes from the name: S is the stored size, W the size with CRLF.
     lines = BODY.count(b"\n")
     sizes = f"S={len(BODY)},W={len(BODY) + lines}"
     accounts = [int(line) for line in found.stdout.split()]

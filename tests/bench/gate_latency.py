@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mail waits for the gate with 1,000 tenants, whoever hammers; whether two gates let exactly a limit pass."""
+"""How long mail waits for the gate with 1,000 tenants, one of them above its limit; and whether two gates are exact."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from common import Figure, Host, at_most, publish
 from limited import FIRST_MOST, MOST, NUMBER, ask, host_with_limits, title
 
 ACCOUNTS = 10_000
-#: Mails a second of everybody, and of the tenant that hammers; seconds of a round.
+#: Mails a second of all tenants, and of the one above its limit; seconds of a round.
 RATE, HAMMER, SECONDS, ROUNDS = 50, 100, 10, 5
 SENDERS, MAILS = 100, 20
-#: Sends mails one after the other, on one connection; prints how many milliseconds each took, from MAIL to its end.
+#: Sends mails one after the other on one connection; prints the milliseconds of each, from MAIL to the last reply.
 SEND = """
 import json, smtplib, time
 content = b"Subject: x\\r\\n\\r\\n" + b"Some words of a letter, as long as a line usually is.\\r\\n" * 370
@@ -35,7 +35,7 @@ print(json.dumps(took))
 
 
 def waits(host: Host) -> list[Figure]:
-    """Rounds with and without the hammer by turns."""
+    """Rounds with and without the tenant above its limit, by turns."""
     sent = ask(host, "passing", 0, NUMBER, 1, FIRST_MOST + 1, 0)
     if sent != {"passed": FIRST_MOST, "423": 1}:
         raise RuntimeError(f"the first tenant is not at its limit: {sent}")
@@ -55,7 +55,7 @@ def waits(host: Host) -> list[Figure]:
 
 
 def through_postfix(host: Host) -> list[Figure]:
-    """The same as who sends it sees it, with the gate and without; nobody delivers it."""
+    """The same from the sender's side, with the gate and without; no mail is delivered."""
     gate = host.shell("postconf -h smtpd_milters").strip()
     host.shell("postconf -e defer_transports=lmtp && postfix reload")
     took: dict[str, list[float]] = {"": [], gate: []}
@@ -74,7 +74,7 @@ def through_postfix(host: Host) -> list[Figure]:
 
 
 def exact(host: Host) -> list[Figure]:
-    """Two gates, one limit, 100 senders; then the same with 30 of 100 mails given up in the middle."""
+    """Two gates, one limit, 100 senders; then the same with 30 of 100 mails aborted in the middle."""
     figures = []
     for tenant, given_up in ((1, 0), (2, 30)):
         answers = ask(host, "passing", tenant, NUMBER, SENDERS, MAILS, given_up)

@@ -9,7 +9,7 @@ from common import Figure, at_most, publish
 from limited import NUMBER, ask, host_with_limits, title
 
 ACCOUNTS = MAILS = 100_000
-#: A process that has grown by no more than this between 10,000 and 100,000 mails does not grow.
+#: The memory counts as constant if it grows by no more than this between 10,000 and 100,000 mails.
 FLAT_MB = 2
 
 

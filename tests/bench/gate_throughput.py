@@ -12,9 +12,9 @@ from delivery import delivered
 from limited import NUMBER, WHAT, host_with_limits, title
 
 ACCOUNTS, MESSAGES, LENGTH, ROUNDS = 10 * NUMBER, 3000, 20_480, 3
-#: Fifty tenants' first accounts.
+#: The first accounts of fifty tenants.
 RECIPIENT, NUMBERS = "u0000%@d000%.example", "-w 0 49"
-#: Microseconds of processor time that the whole host has had.
+#: Microseconds of processor time that the whole host has used.
 SPENT = "sed -n 's/^usage_usec //p' /sys/fs/cgroup/cpu.stat"
 
 
@@ -23,14 +23,14 @@ def main() -> None:
     gate = host.shell("postconf -h smtpd_milters").strip()
 
     def rate(milters: str, messages: int = MESSAGES) -> tuple[float, float]:
-        """Messages per second; milliseconds of processor time of each, which others on the machine change less."""
+        """Messages per second, and milliseconds of processor time for each, which other load affects less."""
         host.shell(f"postconf -e 'smtpd_milters={milters}' && postfix reload")
         before = int(host.shell(SPENT))
         found = delivered(host, RECIPIENT, messages, length=LENGTH, numbers=NUMBERS)
         return found, (int(host.shell(SPENT)) - before) / 1000 / messages
 
     try:
-        # Daemons start, connections open, plans are made: that is not the rate.
+        # A first round starts daemons, opens connections and plans queries.
         rate(gate, 500)
         pairs = [(rate(""), rate(gate)) for _round in range(ROUNDS)]
     finally:

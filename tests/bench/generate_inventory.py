@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the tenants of a large inventory; the same arguments always give the same files.
 
-Domain d belongs to tenant d modulo the number of tenants, account a to domain a modulo the number of
-domains.  Everybody's password is `benchmark`.
+Domain d belongs to tenant d modulo the number of tenants, account a to domain a modulo the number of domains.  Every
+password is `benchmark`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ mail_plans:
 
 
 def password_hash(account: int) -> str:
-    """A salted hash that costs no time here or at a login, so that neither is what a benchmark measures."""
+    """A salted hash that is cheap to make and to verify, so that a benchmark does not measure hashing."""
     salt = hashlib.sha256(str(account).encode()).digest()[:8]
     digest = hashlib.sha512(PASSWORD.encode() + salt).digest()
     return "{SSHA512}" + base64.b64encode(digest + salt).decode()

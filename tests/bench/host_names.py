@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host names with certificates of their own: what 10, 500 and 2,000 of them cost, and what one more does."""
+"""Host names with certificates of their own: the cost of 10, 500 and 2,000 of them, and of one more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USER, PASSWORD = "bill@bolt.example", "Tr0ub4dor&3"
 
 
 def write(folder: Path, number: int) -> None:
-    """A tenant with one domain and one host name."""
+    """Write a tenant with one domain and one host name."""
     text = f"plan: basic\ndomains:\n  n{number:05}.example: {{hostnames: [mail.n{number:05}.example]}}\n"
     (folder / f"names-{number:05}.yml").write_text(text)
 
@@ -33,7 +33,7 @@ def measure(host: Host, folder: Path, size: int) -> list[Figure]:
     second = host.play("mailhosting.stack.site", **where)
     write(folder, size)
     one_more = host.play("mailhosting.stack.tenants", **where)
-    # Processes of the names before would count.
+    # Otherwise processes from before the names would count.
     host.shell("systemctl restart dovecot postfix && sleep 2")
     names = [f"mail.n{number:05}.example" for number in (size, 0)]
     found: dict[str, Any] = host.python(BENCH / "reload_names.py", *names, USER, shlex.quote(PASSWORD))

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Decisions about limits per second, each program on one core: the gate's counters, postfwd and policyd-rate-limit.
 
-The two daemons are Debian's and do the nearest they can, two windows of each sender; whoever asks them is on the other
-core, while the counters, who asks them, and Valkey share one.
+The two daemons are Debian's.  Their nearest equivalent is two windows of each sender.  Their client runs on the other
+core, while the counters, their client and Valkey share one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from common import CHECKOUT, Figure, Host, at_least, publish
 BENCH = CHECKOUT / "tests" / "bench"
 PACKAGE = CHECKOUT / "roles" / "programs" / "files" / "mailhosting"
 SECONDS, ROUNDS, CONNECTIONS = "6", 3, "10"
-#: The core of what is measured, and that of who asks.
+#: The core of the measured program, and that of its client.
 CORE, OTHER = "0", "1"
 WORK = "/var/lib/limit-decisions"
 
-#: Valkey as the role has it; the two others count in memory and in SQLite.
+#: Valkey as the role configures it; the two others count in memory and in SQLite.
 PREPARE = f"""
 export DEBIAN_FRONTEND=noninteractive
 systemctl mask --quiet postfwd policyd-rate-limit
@@ -70,7 +70,7 @@ def package() -> str:
 
 
 def start(host: Host) -> None:
-    """Everything, each with its children on the one core."""
+    """Start all, each with its children on the one core."""
     for unit, command in START.items():
         host.shell(
             f"systemctl stop {unit} 2>/dev/null || true; systemctl reset-failed {unit} 2>/dev/null || true\n"

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host with 1,000 tenants that all have limits and a pool, for the benchmarks of the gate.
 
-With the argument `whole` accounts and the host have limits too, and bulk mail is looked for: all that the gate can do.
+With the argument `whole` accounts and the host have limits too, and bulk mail is counted: the gate's full work.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ BENCH = CHECKOUT / "tests" / "bench"
 #: Asks the gate as Postfix does.
 SPEAK = BENCH / "speak_milter.py"
 NUMBER = 1000
-#: Two windows in either direction that nobody reaches, so that all of them are counted, and a pool.
+#: Two windows in either direction that no tenant fills, so that all of them count, and a pool.
 PLAN: dict[str, Any] = {
     "mailbox_quota": "100M",
     "tenant_quota": "100G",
     "send_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"recipients": 10**7, "per": "24h"}],
     "receive_limits": [{"messages": 10**6, "per": "1h", "pause": "2h"}, {"messages": 10**7, "per": "24h"}],
 }
-#: Whether the gate does all it can; such figures have a name of their own.
+#: Whether the gate does its full work; such figures have names of their own.
 WHOLE = sys.argv[1:] == ["whole"]
 WHAT = "all that it can do" if WHOLE else "limits of two windows and pools"
 if WHOLE:
@@ -37,11 +37,11 @@ if WHOLE:
         "bulk_mail": {"recipients_per_content": 10**7, "invalid_recipients": 10**6, "per": "1d"},
     }
 OF_THE_HOST = [{"messages": 10**8, "per": "1h"}, {"recipients": 10**9, "per": "24h"}]
-#: What the first tenants may send instead.  The very first is to be at its limit, the others are to reach it.
+#: Limits of the first tenants instead.  The very first one is at its limit; the others will reach theirs.
 SMALL = "overrides: {{send_limits: [{{messages: {most}, per: 1h, pause: 2h}}]}}\n"
 MOST, FIRST_MOST, SMALL_TENANTS = 1000, 10, 5
 
-#: Nothing was sent yet, and every mailbox has a megabyte: 100,000 of them need not be measured for that.
+#: Nothing is counted yet, and every mailbox has a megabyte, so the gate need not measure 100,000 of them.
 BEGIN = """
 ask() {
   REDISCLI_AUTH=$(cat "/etc/mailhosting/valkey/$1" 2>/dev/null || echo none) \
@@ -60,7 +60,7 @@ exit 1
 
 
 def host_with_limits(accounts: int) -> Host:
-    """The host, with so many accounts of tenants as generate_inventory.py names them."""
+    """The host with so many accounts, of tenants as generate_inventory.py names them."""
     host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
     host.start_anew(**{f"gate_{way}_limits": OF_THE_HOST for way in ("send", "receive") if WHOLE})
     with tempfile.TemporaryDirectory() as name:
@@ -78,10 +78,10 @@ def host_with_limits(accounts: int) -> Host:
 
 
 def title(benchmark: str) -> str:
-    """What its figures are kept as."""
+    """The name of its stored figures."""
     return f"{benchmark}_whole" if WHOLE else benchmark
 
 
 def ask(host: Host, task: str, *numbers: int) -> Any:
-    """What a task of speak_milter.py prints."""
+    """The output of a task of speak_milter.py."""
     return host.python(SPEAK, task, *map(str, numbers))

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""POP3 logins per second for every scheme offered, beside Debian's stock service mode on a host of its own."""
+"""POP3 logins per second for every offered scheme, beside Debian's stock service mode on a host of its own."""
 
 from __future__ import annotations
 
 from common import CHECKOUT, Figure, Host, at_least, publish
 
 BENCH = CHECKOUT / "tests" / "bench"
-#: By name, the hash of "benchmark"; None: the module makes the default's, "": `doveadm pw` makes it.
+#: By name, a hash of "benchmark"; None: the module makes the default one; "": `doveadm pw` makes it.
 SCHEMES = {"PLAIN": "{PLAIN}benchmark", "ARGON2ID": None, "SHA512-CRYPT": "", "BLF-CRYPT": ""}
 SECONDS = "8"
 

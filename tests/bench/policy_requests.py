@@ -48,7 +48,7 @@ def connect() -> socket.socket:
         connection.settimeout(10)
         try:
             connection.connect(PLACE)
-        except BlockingIOError:  # as many are waiting as it lets
+        except BlockingIOError:  # the backlog is full
             connection.close()
             time.sleep(0.01)
         else:
@@ -72,7 +72,7 @@ def main() -> None:
         selector.register(connection, selectors.EVENT_READ, bytearray())
         ask(connection)
     until = time.monotonic() + SECONDS
-    while asked:  # to the last answer: policyd-rate-limit ends when somebody leaves before that
+    while asked:  # to the last answer: policyd-rate-limit ends if a client leaves earlier
         for key, _events in selector.select(1):
             connection = cast("socket.socket", key.fileobj)
             key.data.extend(connection.recv(4096) or b"action=HUNG UP\n\n")

@@ -20,7 +20,10 @@ CPU = Path("/sys/fs/cgroup/cpu.stat")
 
 
 def log_in(user: str, password: str) -> None:
-    """One whole session.  RuntimeError unless the password is accepted."""
+    """One whole session.
+
+    Raises: RuntimeError unless the password is accepted.
+    """
     with socket.create_connection(("127.0.0.1", 110), timeout=30) as connection:
         stream = connection.makefile("rwb")
         stream.readline()
@@ -33,7 +36,7 @@ def log_in(user: str, password: str) -> None:
 
 
 def cpu_spent() -> float:
-    """Microseconds, user and system, of all on the host but this program."""
+    """Microseconds, user and system, of all processes of the host but this one."""
     whole = dict(line.split() for line in CPU.read_text().splitlines())
     return int(whole["usage_usec"]) - time.process_time() * 1_000_000
 

@@ -28,11 +28,11 @@ def main() -> None:
 
     def all_logins(recorded_for: int) -> dict[str, dict[str, float]]:
         ours.play(BENCH / "recording.yml", bench_seconds=recorded_for)
-        logins("PLAIN", "1")  # processes start
+        logins("PLAIN", "1")  # starts processes
         return {scheme: logins(scheme) for scheme in SCHEMES}
 
     pairs = []
-    for number in range(PAIRS):  # each way first in turn, so that a slow moment hits both alike
+    for number in range(PAIRS):  # the first way alternates, so that a slow moment hits both alike
         measured = {recorded_for: all_logins(recorded_for) for recorded_for in ((0, 1800) if number % 2 else (1800, 0))}
         pairs.append((measured[0], measured[1800]))
 
@@ -56,7 +56,7 @@ def main() -> None:
             Figure("{PLAIN}, not recorded", rate_without, "logins/s"),
             Figure("{PLAIN}, recorded", rate_with, "logins/s"),
             *(at_least(f"{{{scheme}}}, recorded ÷ not", ratio("per_second", scheme), "", 0.95) for scheme in SCHEMES),
-            # Steadier than the rate where others use the machine.
+            # Less noisy than the rate while others use the machine.
             Figure("{PLAIN}, CPU of a login, not recorded", cpu_without, "µs"),
             Figure("{PLAIN}, CPU of a login, recorded", cpu_with, "µs"),
             at_most("{PLAIN}, CPU, recorded ÷ not", ratio("cpu_microseconds"), "", 1.05),

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on the mail host: what a reload costs with its host names.  Arguments: two of them, a login, its password.
+"""Runs on the mail host: the cost of a reload with its host names.  Arguments: two names, a login, its password.
 
-The first name's certificate is exchanged with the second's and back, so that it is seen when the new one is served.
+The first name gets the second's certificate, and later its own again, so that a client sees when a new one is served.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = Path("/etc/mailhosting/tls/names")
 ROUNDS = 5
 SETTLE_SECONDS = 5
 HANDSHAKES = 40
-#: What a process is counted under, by the name in its status.
+#: The groups of processes, by the name in their status.
 GROUPS = {
     "config": ("config",),
     "login": ("imap-login", "pop3-login", "managesieve-login"),
@@ -49,7 +49,7 @@ class Session(imaplib.IMAP4_SSL):
 
 
 def login(name: str, user: str, password: str) -> bytes:
-    """Log in, leave; the certificate that was served."""
+    """Log in and leave; returns the served certificate."""
     with Session(name) as session:
         session.login(user, password)
         assert isinstance(session.sock, ssl.SSLSocket)
@@ -64,7 +64,7 @@ def wall(*command: str) -> float:
 
 @contextlib.contextmanager
 def exchanged(name: str, other: str) -> Iterator[None]:
-    """The certificate of `other` in place of that of `name`, as a renewal would."""
+    """Install the certificate of `other` for `name`, as a renewal does."""
     link = NAMES / name
     before = link.readlink()
     for target in ((NAMES / other).readlink(), before):
@@ -76,9 +76,9 @@ def exchanged(name: str, other: str) -> Iterator[None]:
 
 
 def reload_seconds(name: str, other: str, user: str, password: str) -> tuple[float, float, int]:
-    """From a reload's beginning to the first login with the new certificate; the longest login, and those that failed.
+    """Seconds from a reload to the first login with the new certificate; the longest login; the number of failed ones.
 
-    A login that the old auth process has begun and the new one is asked about fails.
+    A login fails if it began with the old auth process and the new one has to finish it.
     """
     old = login(name, user, password)
     with exchanged(name, other):
@@ -112,7 +112,7 @@ def submissions(name: str) -> float:
 
 
 def memory() -> dict[str, dict[str, float]]:
-    """MiB by group: `rss` counts what processes share in each, `pss` once."""
+    """MiB by group: `rss` counts shared memory in each process, `pss` once."""
     found = {group: {"rss": 0.0, "pss": 0.0, "processes": 0} for group in GROUPS}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from common import CHECKOUT, Figure, Host, at_most, median, publish
 BENCH = CHECKOUT / "tests" / "bench"
 ACCOUNTS, MAILS = 1000, 20
 READ = ACCOUNTS * MAILS * 3 // 4
-#: Prints what the run said and, last, its wall seconds.
+#: Prints the run's output and, last, its seconds of wall time.
 NIGHT = """
 day=$(date --utc --date='{days} days' +%F)
 start=$(date +%s.%N)
@@ -25,7 +25,10 @@ python3 -c "print($end - $start)"
 
 
 def night(host: Host, state: str, days: int, removed: int) -> float:
-    """Seconds of the night in so many days; RuntimeError unless it removes so many mails."""
+    """Seconds of the night in so many days.
+
+    Raises: RuntimeError unless it removes exactly so many mails.
+    """
     *said, seconds = host.shell(NIGHT.format(state=state, days=days)).splitlines()
     if f"{removed} mails," not in said[-1]:
         raise RuntimeError(f"not {removed} mails: {said}")
@@ -48,7 +51,7 @@ def main() -> None:
         )
     host.python(BENCH / "fill_mailboxes.py", "d00000.example", str(MAILS))
     state = host.shell("runuser -u vmail -- mktemp -d /tmp/retention.XXXXXX").strip()
-    # Dovecot has never seen these mailboxes: it lists them and writes its indexes.
+    # New mailboxes for Dovecot: it lists them and writes its indexes.
     cold = night(host, state, 0, 0)
     warm = median(5, lambda: night(host, state, 1, 0))
     removing = night(host, state, 14, READ)

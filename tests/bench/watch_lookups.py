@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a host: how long lookups take while something else goes on, as JSON.
 
-Usage: watch_lookups.py ADDRESS SECONDS.  Postfix is asked by postmap through its proxymap daemon, whose start is
-in the figure (RCPT would measure Postfix's flow control: each opens a queue file); Dovecot by RCPT on its LMTP
-socket.
+Usage: watch_lookups.py ADDRESS SECONDS.  postmap asks Postfix through its proxymap daemon; the figure includes the
+start of postmap.  (RCPT would measure Postfix's flow control: each opens a queue file.)  Dovecot is asked by RCPT on
+its LMTP socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 POSTMAP = ["postmap", "-q", "ADDRESS", "proxy:pgsql:/etc/postfix/pgsql/recipient.cf"]
-#: Dovecot ends a session that asks for ever and sends nothing.
+#: Dovecot ends an LMTP session that only asks and sends no mail.
 LOOKUPS_A_SESSION = 50
 
 Ask = Callable[[str], None]

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making images of hosts that site.yml has set up.
+"""Makes images of hosts that site.yml has set up.
 
-`build` makes one of a host set up for nobody (converged/hosts.yml).  What makes a host itself is emptied before
-(converged/empty).  What Debian's packages make when they are installed, the first boot makes anew; what the collection
-makes, the next site.yml.  Daemons that need that are disabled until then.
+`build` makes the image of a host without tenants (converged/hosts.yml).  Before, converged/empty removes all that
+identifies the host.  The first boot makes anew what Debian's packages made, and the next site.yml what the collection
+made.  Daemons that need one of these are disabled until then.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import hosts
 from podman import CHECKOUT, HostsError, podman, run, run_beside
 
 HOME = CHECKOUT / "tests" / "hosts" / "converged"
-#: What a host has as soon as some tenant needs it.
+#: Settings of a host as soon as one tenant needs them.
 VARIABLES = {"postfix_policy_service": "unix:private/mailhosting-policy"}
 
 
 def build(name: str, base: str, recipe: str, changes: Sequence[str]) -> None:
-    """Set up a host from the image `base` for nobody, and keep it as the image `name`."""
+    """Set up a host without tenants from the image `base`, and keep it as the image `name`."""
     with set_up(f"image-{recipe}", "image-host", base, HOME / "hosts.yml", json.dumps(VARIABLES)) as container:
         podman("cp", str(HOME / "first-boot"), f"{container}:/usr/local/sbin/first-boot")
         podman("cp", str(HOME / "first-boot.service"), f"{container}:/etc/systemd/system/first-boot.service")
@@ -48,7 +48,7 @@ def set_up(
 ) -> Iterator[str]:
     """The container of a host in a run of its own, after site.yml of this checkout, or of a folder of collections.
 
-    `variables`: what overrides the inventory's, in JSON or as @ and a file.
+    `variables` override the inventory's, in JSON or as @ and a file.
     """
     program = CHECKOUT / ".cache" / "venv" / "bin" / "ansible-playbook"
     if not program.exists():

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs of test hosts: bringing them up, describing them, removing them.
+"""Runs of test hosts: starts, describes and removes them.
 
 A run is a set of hosts with a name of its own.  Its files are under .cache/hosts/RUN/: `inventory.yml`
 (addresses, to be put behind an inventory that says what the hosts are), `ssh_config`, and the key.
@@ -22,16 +22,16 @@ from typing import Any
 from podman import CHECKOUT, HostsError, exclusive, podman, run
 
 RUNS = CHECKOUT / ".cache" / "hosts"
-#: Two checkouts on one machine may use the same names of runs.
+#: Two checkouts on one machine may have runs of the same name.
 CHECKOUT_LABEL = f"mailhosting.checkout={CHECKOUT}"
 CHECKOUT_TAG = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:4]
 
-#: A host takes a dozen of these to watch files, and all hosts are one user: with the usual 128, units of the tenth fail
-#: ("Result: resources").
+#: A host needs a dozen of these to watch files, and all hosts are one user: with the usual 128 units of the tenth host
+#: fail ("Result: resources").
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 ENOUGH_INSTANCES = 1024
 
-#: Reads the public key to let in, waits for the boot, prints systemd's verdict and the host's public key.
+#: Reads the public key to authorize, waits for the boot, prints systemd's verdict and the host's public key.
 RECEIVE = """
 umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys
 tries=0; until systemctl is-active --quiet ssh.service; do
@@ -49,7 +49,7 @@ def container(run_name: str, host: str) -> str:
 
 
 def containers(run_name: str | None) -> list[dict[str, Any]]:
-    """What `podman ps` says about this checkout's containers, of one run or of all."""
+    """The containers of this checkout, of one run or of all, as podman describes them."""
     filters = [CHECKOUT_LABEL] + ([f"mailhosting.run={run_name}"] if run_name else [])
     options = [f"--filter=label={label}" for label in filters]
     listed: list[dict[str, Any]] = json.loads(podman("ps", "--all", "--format=json", *options) or "[]")
@@ -57,7 +57,7 @@ def containers(run_name: str | None) -> list[dict[str, Any]]:
 
 
 def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, str]:
-    """Add hosts to a run, those made new from what `image` names, and bring up all it has: name → address."""
+    """Add hosts to a run, new ones from the image that `image` returns, and start all of the run: name → address."""
     home = RUNS / run_name
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = home / "key"
@@ -91,7 +91,7 @@ def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, s
 
 
 def down(run_name: str | None) -> int:
-    """Remove the hosts of a run, or of all runs of this checkout, and all they hold; how many there were."""
+    """Remove the hosts of a run, or of all runs of this checkout, with all their data; returns their number."""
     folders = [RUNS / run_name] if run_name else sorted(RUNS.glob("*"))
     ids = [str(entry["Id"]) for entry in containers(run_name)]
     if ids:
@@ -102,7 +102,7 @@ def down(run_name: str | None) -> int:
 
 
 def start(run_name: str, host: str, image: str, state: str | None) -> None:
-    """Start the container of `host`, which is in `state` if it exists, else made from `image`."""
+    """Start the container of `host`; `state`: its state if it exists, else it is made from `image`."""
     name = container(run_name, host)
     if state == "running":
         return
@@ -114,13 +114,13 @@ def start(run_name: str, host: str, image: str, state: str | None) -> None:
     if int(INOTIFY_INSTANCES.read_text()) < ENOUGH_INSTANCES:
         INOTIFY_INSTANCES.write_text(f"{ENOUGH_INSTANCES}\n")
     labels = (f"--label={CHECKOUT_LABEL}", f"--label=mailhosting.run={run_name}", f"--label=mailhosting.host={host}")
-    # Without --privileged systemd silently leaves out ProtectSystem=, PrivateTmp= and the like.
+    # Without --privileged systemd silently ignores ProtectSystem=, PrivateTmp= and the like.
     sandbox = ("--privileged", "--systemd=always")
     podman("run", "--detach", f"--name={name}", f"--hostname={host}", *labels, *sandbox, image, "/sbin/init")
 
 
 def receive(run_name: str, host: str, public_key: str) -> str:
-    """Let the run's key into `host`, wait for its boot, and return its public host key."""
+    """Authorize the run's key in `host`, wait for its boot, and return its public host key."""
     name = container(run_name, host)
     verdict, _, host_key = podman("exec", "-i", name, "sh", "-c", RECEIVE, feed=public_key).rpartition("\n\n")
     state, *failed = verdict.splitlines()
@@ -133,7 +133,7 @@ def receive(run_name: str, host: str, public_key: str) -> str:
 
 
 def addresses(names: list[str]) -> list[str]:
-    """The addresses on the bridge, which change with every start, in the order of `names`."""
+    """The addresses on the bridge in the order of `names`; they change with every start."""
     found = []
     for entry in json.loads(podman("inspect", *names)):
         settings = entry["NetworkSettings"]
@@ -143,16 +143,16 @@ def addresses(names: list[str]) -> list[str]:
 
 
 def route_to(place: str) -> dict[str, str]:
-    """How connections to `place` go: `dev`, and `prefsrc`, which of this machine's addresses they come from."""
+    """The route to `place`: `dev`, and `prefsrc`, the address of this machine for such connections."""
     (route,) = json.loads(run(["ip", "-json", "route", "get", place]))
     return {key: str(route[key]) for key in ("dev", "prefsrc")}
 
 
 def keep_bridge(place: str) -> None:
-    """Have the bridge to `place` keep its hardware address.
+    """Make the bridge to `place` keep its hardware address.
 
-    Linux gives a bridge the lowest of its ports', unless it was set. When hosts came and went the others sent to the
-    address before until their ARP entry was too old, and a connection hung for up to 40 s.
+    Linux gives a bridge the lowest address of its ports, unless one was set. When a host came or went, other hosts sent
+    to the previous address until their ARP entry expired, and a connection hung for up to 40 s.
     """
     device = route_to(place)["dev"]
     (link,) = json.loads(run(["ip", "-json", "link", "show", "dev", device]))
@@ -160,7 +160,7 @@ def keep_bridge(place: str) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `path` unless it says so already."""
+    """Write `path` unless it has this text already."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
@@ -171,7 +171,7 @@ def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
     ssh_config = home / "ssh_config"
     write(known_hosts, "".join(f"{host},{place} {key}\n" for host, (place, key) in hosts.items()))
     lines = [
-        # A test may have its clients come from an address that goes with it: no connection of ours begins there.
+        # A test may add an address for its clients, which ends with the test: our connections must not use it.
         f"Host {host} {place}\n  HostName {place}\n  BindAddress {route_to(place)['prefsrc']}"
         for host, (place, _key) in hosts.items()
     ]
@@ -182,7 +182,7 @@ def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
         "  IdentitiesOnly yes",
         f'  UserKnownHostsFile "{known_hosts}"',
         "  StrictHostKeyChecking yes",
-        # A shared connection must notice that its host was thrown away: the next one may have the same address.
+        # A shared connection must notice that its host was removed: the next one may have the same address.
         "  ServerAliveInterval 5",
         "  ServerAliveCountMax 3",
     ]

@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The images of test hosts, built from Debian's own packages.
 
-`bare` is what a newly installed Debian 13 server has, `cached` the same with everything the roles install
-already downloaded (not installed), so that a converge does not wait for the network, and `converged` is a host
-that site.yml has set up for nobody, without what makes a host itself.  `released` is a host that the last release has
-set up for the scenario `upgrade`.
+`bare` is a newly installed Debian 13 server. `cached` is the same with all packages of the roles downloaded but not
+installed, so that a converge does not wait for the network. `converged` is a host that site.yml has set up without
+tenants, without what identifies a host.  `released` is a host that the last release has set up for the scenario
+`upgrade`.
 
-An image's tag says of what it was made, so that checkouts which differ do not take each other's.
+An image's tag is a digest of its sources, so that checkouts that differ do not use each other's images.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from podman import CHECKOUT, STATE, HostsError, exclusive, podman, run
 #: Each leaves less to do than the one before.
 STEPS = ("bare", "cached", "converged")
 KINDS = (*STEPS, "released")
-#: Which image, when it need not be of one kind: what is there already and leaves the least to do; and the converged one
-#: that was used last, which may be of other roles.
+#: An image of any kind: the existing one that leaves the least to do; or the converged one that was used last, which
+#: may have other roles.
 BEST, RECENT = "best", "recent"
 CHOICES = (*KINDS, BEST, RECENT)
 REPOSITORY = "localhost/mailhosting-testhost"
 RECIPE_LABEL = "mailhosting.recipe"
-#: Of each kind so many stay, those that were used last.
+#: So many images of each kind stay, the last used ones.
 KEPT = 8
-#: What the hosts of which site.yml was run are made by.
+#: Sources of the images of hosts after site.yml.
 SOURCES = {
     "converged": ("playbooks", "plugins", "roles", "tests/hosts/converged", "tests/hosts/converged.py"),
     "released": (
@@ -51,19 +51,19 @@ SOURCES = {
     ),
 }
 SUITE = "trixie"
-#: Older package lists name versions that mirrors have dropped.
+#: Older package lists name versions that mirrors no longer have.
 FRESH = timedelta(days=7)
-#: No file of a new image is newer: its empty package lists must not look fresh to Ansible's apt.
+#: All files of a new image are older: its empty package lists must not look fresh to Ansible's apt.
 OLD = timedelta(days=30)
 
 PACKAGES = ("ca-certificates", "dbus", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "systemd-sysv")
 #: Shell lines that mmdebstrap runs with the new root as $1.
 CUSTOMIZE = (
-    # Every host makes keys of its own on its first boot.
+    # Every host creates its own keys on its first boot.
     'rm "$1"/etc/ssh/ssh_host_*',
     'mkdir "$1/etc/systemd/system/ssh.service.d"',
     r'printf "[Service]\nExecStartPre=\nExecStartPre=ssh-keygen -A\n" >"$1/etc/systemd/system/ssh.service.d/keys.conf"',
-    # The only unit that fails in a container: there are no modules to load.
+    # The only unit that fails in a container, which can load no kernel modules.
     'systemctl --quiet --root="$1" mask systemd-modules-load.service',
 )
 DOWNLOAD = (
@@ -82,14 +82,14 @@ def ensure(kind: str, *, rebuild: bool = False) -> str:
             podman("image", "prune", "--force", f"--filter=label={RECIPE_LABEL}")
         used(name).touch()
     for old in names(kind)[KEPT:]:
-        # One of which there are hosts stays.
+        # An image with hosts stays.
         with contextlib.suppress(HostsError):
             podman("rmi", old)
     return name
 
 
 def choose(which: str) -> str:
-    """The name of the image that is meant by a kind, `BEST` or `RECENT`; `BEST` builds `bare` at most."""
+    """The name of the image of a kind, or of `BEST` or `RECENT`; `BEST` builds `bare` at most."""
     if which == BEST:
         which = next(
             kind for kind in reversed(STEPS) if kind == "bare" or is_fresh(f"{REPOSITORY}:{kind}-{recipe(kind)}")
@@ -103,13 +103,13 @@ def choose(which: str) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """The images of a kind, the last used first."""
+    """The images of a kind, the last used one first."""
     reference = f"{REPOSITORY}:{kind}-*"
     return sorted({name for entry in found(reference) for name in entry["Names"]}, key=last_used, reverse=True)
 
 
 def used(name: str) -> Path:
-    """The file whose time says when an image was used."""
+    """The file whose mtime tells when an image was used."""
     return STATE / f"image-{name.rpartition(':')[2]}.lock"
 
 
@@ -120,7 +120,7 @@ def last_used(name: str) -> float:
 
 @cache
 def recipe(kind: str) -> str:
-    """A digest of what the image `kind` is made of, and by."""
+    """A digest of all that the image `kind` is made from, its code included."""
     parts: list[object] = [SUITE, PACKAGES, CUSTOMIZE, OLD]
     if kind in ("cached", "converged"):
         parts += [DOWNLOAD, role_packages()]
@@ -139,7 +139,7 @@ def sources(places: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 @cache
 def role_packages() -> list[str]:
-    """Every Debian package a role installs; asks Ansible's Python, which can read the roles' variables."""
+    """Every Debian package that a role installs; runs Ansible's Python, which can read the roles' variables."""
     python = CHECKOUT / ".cache" / "venv" / "bin" / "python"
     if not python.exists():
         raise HostsError("this image needs the virtual environment: run make venv")
@@ -147,7 +147,7 @@ def role_packages() -> list[str]:
 
 
 def found(reference: str) -> list[dict[str, Any]]:
-    """What `podman images` says about those whose name matches `reference`."""
+    """The images whose name matches `reference`, as podman describes them."""
     listed: list[dict[str, Any]] = json.loads(
         podman("images", "--format=json", f"--filter=reference={reference}") or "[]"
     )
@@ -185,7 +185,7 @@ def build_bare(name: str, changes: list[str]) -> None:
 
 
 def proxy_options() -> list[str]:
-    """The machine's own way to its mirror, which the hosts need too."""
+    """The machine's own proxy settings, which the hosts need too."""
     dumped = run(["apt-config", "dump", '--format=%F "%v";%n', "Acquire::http::Proxy", "Acquire::https::Proxy"])
     return [f"--aptopt={line.rstrip(';')}" for line in dumped.splitlines() if not line.endswith('"";')]
 
@@ -201,7 +201,7 @@ def build_cached(name: str, base: str, changes: list[str]) -> None:
 
 
 def remove() -> None:
-    """Remove all images, but for those that a host of another run still needs."""
+    """Remove all images, but for those that hosts of another run need."""
     for kind in reversed(KINDS):
         for name in names(kind):
             try:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Calls to podman, from a place where it can start systemd.
 
-For root on a machine with plain cgroup2 that is simply here.  Where something is missing, each time one thing helps:
+As root on a machine with plain cgroup2 that is here.  Each thing that a machine lacks has one remedy:
 
 - hybrid cgroups: crun says "cgroups in hybrid mode not supported", so podman runs in a mount namespace with a
   pure cgroup2 tree.  It is one namespace for all calls, bound to a file, because podman keeps its network
@@ -31,7 +31,7 @@ CAP_SYS_RESOURCE = 24  # capabilities(7), linux/capability.h
 
 
 class HostsError(Exception):
-    """What the user is told instead of a traceback."""
+    """An error; the user sees its text instead of a traceback."""
 
 
 def run(command: list[str], *, feed: str | None = None, env: dict[str, str] | None = None) -> str:

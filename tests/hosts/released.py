@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making an image of a host that the last release has set up for the scenario `upgrade`, with its people."""
+"""Makes an image of a host that the last release has set up for the scenario `upgrade`, with its users."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from converged import set_up
 from podman import CHECKOUT, HostsError, podman, run
 
 RELEASES = CHECKOUT / "tests" / "releases"
-#: What an operator had when it came out.
+#: An inventory from the time of that release.
 INVENTORY = CHECKOUT / "molecule" / "upgrade" / "inventory"
-#: What that release has other names for.
+#: The plans, with that release's names of keys.
 PLANS = CHECKOUT / "molecule" / "upgrade" / "released" / "plans.yml"
 
 
 def tarball() -> Path:
-    """The last release, which is the only one kept."""
+    """The last release; the repository has no other."""
     kept = list(RELEASES.glob("*.tar.gz"))
     if len(kept) != 1:
         raise HostsError(f"{RELEASES} is to hold the tarball of the last release and no other: docs/releasing.md")
@@ -28,7 +28,7 @@ def tarball() -> Path:
 
 
 def build(name: str, base: str, recipe: str, changes: Sequence[str]) -> None:
-    """Set up a host from the image `base` by the last release, and keep it, itself, as the image `name`."""
+    """Set up a host from the image `base` by the last release, and keep it as the image `name`, with its identity."""
     galaxy = CHECKOUT / ".cache" / "venv" / "bin" / "ansible-galaxy"
     with tempfile.TemporaryDirectory(prefix="testhosts-") as folder:
         run([str(galaxy), "collection", "install", "--offline", str(tarball()), f"--collections-path={folder}"])

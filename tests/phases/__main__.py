@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the phases of budget.toml, several at a time, and end with a table.
 
-The output of each is kept in .cache/phases/NAME.log, and printed in one piece when the phase ends.
-Needs nothing but Python: the first phase installs the rest.
+The output of each goes to .cache/phases/NAME.log, and is printed as a whole when the phase ends.
+It needs only Python: the first phase installs all else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from .runner import LAST, run
 
 
 def record() -> None:
-    """Take the seconds of the last run for the budget.  Raises: BudgetError."""
+    """Write the seconds of the last run into the budget.
+
+    Raises: BudgetError if the budget is invalid.
+    """
     if not LAST.exists():
         raise budget.BudgetError("there was no run to take seconds from: make test")
     last = json.loads(LAST.read_text())
@@ -27,10 +30,10 @@ def record() -> None:
 
 
 def main() -> None:
-    """The command line; ends with 1 if anything failed."""
+    """The command line; exits with 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="tests.phases", description=__doc__)
     parser.add_argument("--record", action="store_true", help="take the seconds of the last run for the budget")
-    # One more than there are processors: each waits for daemons, timeouts and the network a quarter of its time.
+    # One more than processors: each phase waits for daemons, timeouts and the network a quarter of its time.
     jobs = len(os.sched_getaffinity(0)) + 1
     parser.add_argument("--jobs", type=int, default=jobs, help="how many phases at a time")
     parser.add_argument("names", nargs="*", metavar="PHASE", help="what to run, with what must come before; else all")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file that says which phases there are and how long each may take."""
+"""The file with all phases and the seconds that each may take."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = Path(__file__).with_name("budget.toml")
-#: What takes longer than this many times its budget is named.
+#: A phase is reported from this many times its budget on.
 NAMED_FROM = 1.5
 
 
 class BudgetError(Exception):
-    """The file cannot be meant as it is."""
+    """The file is invalid."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A target of the Makefile.  `seconds`: its budget; `after`: phases that must have ended well before."""
+    """A target of the Makefile.  `seconds`: its budget; `after`: phases that must succeed before."""
 
     name: str
     seconds: int
@@ -31,20 +31,23 @@ class Phase:
 
     @property
     def patience(self) -> int:
-        """Seconds after which it is taken to hang: enough for a machine that is busy with other things."""
+        """Seconds after which it counts as hung: enough for a machine that is busy with other things."""
         return 5 * self.seconds + 300
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`seconds`: of the whole; `most_seconds`: what the whole may come to; `phases`: by name."""
+    """`seconds`: of the whole; `most_seconds`: the most that the whole may take; `phases`: by name."""
 
     seconds: int
     most_seconds: int
     phases: dict[str, Phase]
 
     def wanted(self, names: list[str]) -> dict[str, Phase]:
-        """The phases of these names and all that must come before them; without names all.  Raises: BudgetError."""
+        """The phases of these names and all that must run before them; without names all phases.
+
+        Raises: BudgetError for an unknown name.
+        """
         if unknown := sorted(set(names).difference(self.phases)):
             raise BudgetError(f"no such phase: {', '.join(unknown)}; there are {', '.join(self.phases)}")
         found = set(names or self.phases)
@@ -54,7 +57,10 @@ class Budget:
 
 
 def read(text: str) -> Budget:
-    """The budget that `text` says.  Raises: BudgetError."""
+    """The budget in `text`.
+
+    Raises: BudgetError if it is invalid.
+    """
     said = tomllib.loads(text)
     phases = {
         name: Phase(name, entry["seconds"], tuple(entry.get("after", ())), entry.get("quiet", False))
@@ -76,7 +82,7 @@ def _refuse_circle(phases: Mapping[str, Phase], name: str) -> None:
 
 
 def with_seconds(text: str, whole: int | None, phases: Mapping[str, int]) -> str:
-    """`text` with other seconds of the whole, unless that is None, and of these phases."""
+    """`text` with new seconds of the whole, unless None, and of these phases."""
     if whole is not None:
         text = re.sub(r"^(seconds = )\d+", rf"\g<1>{whole}", text, flags=re.MULTILINE)
     for name, seconds in phases.items():
@@ -85,7 +91,7 @@ def with_seconds(text: str, whole: int | None, phases: Mapping[str, int]) -> str
 
 
 def excesses(budget: Budget, whole: float, phases: Mapping[str, float]) -> list[str]:
-    """A line for each phase, and for the whole, that took much longer than its budget: seconds by name."""
+    """A line for each phase, and for the whole, that took much longer than its budget; seconds by name."""
     found = [
         f"{name} took {seconds:.0f} s, its budget is {budget.phases[name].seconds} s"
         for name, seconds in phases.items()

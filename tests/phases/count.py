@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every test that there is ran in some phase, and in no other."""
+"""Every test ran in exactly one phase."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ SUITES = ("tests/unit", "tests/e2e")
 
 
 def collected() -> list[str]:
-    """The ids of all tests.  Raises: CalledProcessError."""
+    """The ids of all tests.
+
+    Raises: CalledProcessError if pytest fails.
+    """
     options = ["--collect-only", "--quiet", "--override-ini=cache_dir=.cache/pytest"]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MAIL_TEST_")}
     command = ["pytest", *options, *SUITES]
@@ -26,7 +29,7 @@ def collected() -> list[str]:
 
 
 def differences(there: Collection[str], ran: Collection[str]) -> list[str]:
-    """A line for each test that did not run once."""
+    """A line for each test that did not run exactly once."""
     times = Counter(ran)
     lines = [f"never ran: {test}" for test in there if not times[test]]
     lines += [f"ran {times[test]} times: {test}" for test in there if times[test] > 1]
@@ -34,7 +37,7 @@ def differences(there: Collection[str], ran: Collection[str]) -> list[str]:
 
 
 def main() -> None:
-    """Compare what the phases noted with what there is."""
+    """Compare the tests that the phases recorded with all tests."""
     ran = [line for file in sorted(LOGS.glob("*.ran")) for line in file.read_text().splitlines()]
     there = collected()
     found = differences(there, ran)

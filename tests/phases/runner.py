@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phases as processes: several at a time, none for ever."""
+"""Phases as processes: several at a time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .summary import Outcome, Result, slowest_tests, table
 
 LOGS = Path(".cache/phases")
 LAST = LOGS / "last.json"
-#: CI ends at 90 minutes; what this ends itself, it can still tell of.
+#: CI kills a run after 90 minutes; one that ends before can still report.
 MOST_SECONDS = 85 * 60
-#: Between a request to end and its being forced.
+#: From SIGTERM to SIGKILL.
 GRACE_SECONDS = 15
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
@@ -40,10 +40,10 @@ class Running:
 
     @classmethod
     def start(cls, phase: Phase) -> Running:
-        """Make `phase`, with its output in its log."""
+        """Start `phase`, with its output in its log."""
         ran = LOGS / f"{phase.name}.ran"
         ran.unlink(missing_ok=True)
-        # What make said of a terminal, and the jobs it may start, are the outer one's matter.
+        # The outer make's terminal and job server are not for the phase.
         plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         plain |= {"NO_COLOR": "1", "MAIL_TEST_RAN": str(ran.absolute()), "MAIL_TEST_TIMING": "later"}
         with (LOGS / f"{phase.name}.log").open("wb") as log:
@@ -58,11 +58,11 @@ class Running:
         return LOGS / f"{self.phase.name}.log"
 
     def end(self) -> None:
-        """End it and all that it started, by force if need be."""
+        """End it and all that it started, by SIGKILL if need be."""
         self.killed = True
         deadline = time.monotonic() + GRACE_SECONDS
         os.killpg(self.process.pid, signal.SIGTERM)
-        # Not reaped yet, it keeps its number, and so its group.
+        # Until it is reaped its number, and so its process group, stays.
         while time.monotonic() < deadline and not os.waitid(os.P_PID, self.process.pid, _ENDED):
             time.sleep(0.2)
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ class Run:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def all(self) -> None:
-        """Start what may start and wait for what ends, until nothing is left."""
+        """Start the phases that may start and wait for those that run, until none is left."""
         try:
             while self._start() or self.running:
                 for each in list(self.running.values()):
@@ -115,19 +115,19 @@ class Run:
 
 
 def say(text: str) -> None:
-    """Print, at once."""
+    """Print and flush."""
     print(text, flush=True)
 
 
 def busy() -> tuple[int, int]:
-    """What all processors did since the machine's start, in ticks: work, and all.  From proc_stat(5)."""
+    """Ticks of all processors since the machine's start: work, and all.  From proc_stat(5)."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Being told to end raises KeyboardInterrupt, whoever says it."""
+    """Raise KeyboardInterrupt for every signal that asks this process to end."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -140,7 +140,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def run(budget: Budget, names: list[str], jobs: int) -> bool:
-    """Run these phases, all without names, and say how it went; whether all went well."""
+    """Run these phases (all without names) and report; returns whether all succeeded."""
     LOGS.mkdir(parents=True, exist_ok=True)
     phases = budget.wanted(names)
     this, worked = Run(phases, jobs), busy()
@@ -168,7 +168,7 @@ def run(budget: Budget, names: list[str], jobs: int) -> bool:
 
 
 def say_failures(this: Run) -> None:
-    """The end of what each failed phase printed, and which could not run for it."""
+    """Print the end of each failed phase's log, and the phases that could not run for it."""
     for name, outcome in this.outcomes.items():
         if not outcome.well:
             tail = "\n".join(outcome.log.splitlines()[-40:])

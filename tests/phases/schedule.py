@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which phases start next."""
+"""Selects the phases that start next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .budget import Phase
 
 
 def longest_first(phases: Mapping[str, Phase]) -> list[Phase]:
-    """The phases by how long what begins with each takes: itself and the longest chain of what comes after it."""
+    """The phases by the seconds of the longest chain that begins with each."""
 
     def length(phase: Phase) -> int:
         return phase.seconds + max((length(late) for late in phases.values() if phase.name in late.after), default=0)
@@ -20,7 +20,7 @@ def longest_first(phases: Mapping[str, Phase]) -> list[Phase]:
 
 
 def cannot_run(phases: Mapping[str, Phase], ended: Mapping[str, bool]) -> set[str]:
-    """The phases that wait for one that failed, or for one that waits so.  `ended`: whether well, by name."""
+    """The phases that wait for a failed one, directly or not.  `ended`: whether it succeeded, by name."""
     lost = {name for name, well in ended.items() if not well}
     while more := {phase.name for phase in phases.values() if not lost.isdisjoint(phase.after)} - lost:
         lost |= more
@@ -30,7 +30,7 @@ def cannot_run(phases: Mapping[str, Phase], ended: Mapping[str, bool]) -> set[st
 def next_phases(
     phases: Mapping[str, Phase], ended: Mapping[str, bool], running: Collection[str], jobs: int
 ) -> list[Phase]:
-    """The phases to start now, where `jobs` may run at a time.  `ended`: whether well, by name."""
+    """The phases to start now if `jobs` may run at a time.  `ended`: whether it succeeded, by name."""
     begun = {*ended, *running, *cannot_run(phases, ended)}
     waiting = [phase for phase in longest_first(phases) if phase.name not in begun]
     if any(phases[name].quiet for name in running):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said at the end of a run."""
+"""The report at the end of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 from .budget import Phase
 
-#: The line with which pytest ends, with or without its frame of "=".
+#: pytest's last line, with or without its frame of "=".
 _PYTEST_SUMMARY = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|errors?|skipped|deselected)\b.* in [\d.]+s\b.*?)(?: =+)?$"
 )
@@ -23,7 +23,7 @@ Result = Literal["ok", "FAILED", "TIME OUT", "not run"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a phase ended.  `cpu_seconds` are its processes', without those of the test hosts."""
+    """How a phase ended.  `cpu_seconds`: of its processes, without those of the test hosts."""
 
     result: Result
     seconds: float = 0
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def table(phases: Mapping[str, Phase], outcomes: Mapping[str, Outcome]) -> list[str]:
-    """A line a phase."""
+    """One line for each phase."""
     lines = [f"{'':14} {'':8} {'took':>7} {'budget':>7} {'CPU':>7}"]
     for name, phase in phases.items():
         outcome = outcomes.get(name, Outcome("not run"))
@@ -46,13 +46,13 @@ def table(phases: Mapping[str, Phase], outcomes: Mapping[str, Outcome]) -> list[
 
 
 def pytest_summary(log: str) -> str:
-    """What pytest said last of passed and failed, or nothing."""
+    """The last line of pytest, with the numbers of passed and failed tests; else empty."""
     found = [match[1] for match in map(_PYTEST_SUMMARY.match, log.splitlines()) if match]
     return found[-1] if found else ""
 
 
 def slowest_tests(logs: Iterable[str], most: int = 20) -> list[str]:
-    """The slowest of what pytest's --durations said in all logs, slowest first."""
+    """The slowest tests in pytest's --durations of all logs, slowest first."""
     found = [match for log in logs for match in map(_DURATION.match, log.splitlines()) if match]
     found.sort(key=lambda match: float(match[1]), reverse=True)
     return [f"{float(match[1]):7.2f} s {match[2]:8} {match[3]}" for match in found[:most]]
