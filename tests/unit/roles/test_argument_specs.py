@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,32 @@ def test_the_specification_is_equal_to_the_defaults(role: Path) -> None:
     specified = {name: option["default"] for name, option in options.items() if "default" in option}
     assert specified == defaults
     assert all(option.get("required") for name, option in options.items() if name not in defaults)
+
+
+def described(role: Path) -> dict[str, str]:
+    """The comment before each variable in the role's defaults."""
+    found: dict[str, str] = {}
+    comment: list[str] = []
+    for line in (role / "defaults/main.yml").read_text().splitlines():
+        if line.startswith("# "):
+            comment.append(line.removeprefix("# "))
+        elif name := re.match(r"[a-z0-9_]+(?=:)", line):
+            found[name[0]], comment = " ".join(comment), []
+    return found
+
+
+def without_markup(text: str) -> str:
+    """A description without Ansible's markup: C(systemd.time(7)) is systemd.time(7)."""
+    return re.sub(r"\b[A-Z]\((?:mailhosting\.stack\.)?([^()#]*(?:\(\d\))?)(?:#role)?\)", r"\1", text)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_comments_of_the_defaults_say_what_the_specification_says(role: Path) -> None:
+    options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    texts = {name: option["description"] for name, option in options.items() if "default" in option}
+    assert described(role) == {
+        name: without_markup(text if isinstance(text, str) else " ".join(text)) for name, text in texts.items()
+    }
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
