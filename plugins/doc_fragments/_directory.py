@@ -52,9 +52,11 @@ options:
     default: []
     suboptions:
       scope:
-        description: What the hold stops. V(retention) is a legal hold, under which no mail is removed by its age.
+        description:
+          - What the hold stops. With V(forward) mail is not forwarded, with V(filter) no filter of the owner runs; it stays in the mailbox.
+          - V(retention) is a legal hold, under which no mail is removed by its age.
         type: str
-        choices: [send, receive, login, retention]
+        choices: [send, receive, login, forward, filter, retention]
         required: true
       reason:
         description: The reason, for later readers.
@@ -70,6 +72,6 @@ options:
       release it with M(mailhosting.stack.mail_limits).
     type: list
     elements: str
-    choices: [send, receive, login, retention]
+    choices: [send, receive, login, forward, filter, retention]
     default: []
 """

@@ -208,7 +208,7 @@ holds:
       description: Name of the tenant, or V(null).
       type: str
     scope:
-      description: V(send), V(receive), V(login) or V(retention).
+      description: V(send), V(receive), V(login), V(forward), V(filter) or V(retention).
       type: str
     reason:
       description: The reason, as given.

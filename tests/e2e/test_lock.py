@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from .clients import User, arrived, may_log_in, open_sessions, send, submission, until
+from .clients import ManageSieve, User, arrived, may_log_in, open_sessions, receive, send, submission, until
 from .control import Control
+from .outside import Outside
 
 USER = User("phished@e2e.example", "a stranger has it too")
 REASON = "フィッシング\n被害 4711"
@@ -26,6 +29,8 @@ REASON = "フィッシング\n被害 4711"
 def account(tenant: Control, host: testinfra.host.Host, no_failures_yet: None) -> Iterator[None]:  # noqa: ARG001
     tenant.module("mail_account", address=USER.address, password=USER.password)
     yield
+    host.run(f"doveadm sieve deactivate -u {USER.address}")
+    tenant.module("mail_account", address=USER.address, forward={"to": []})
     for mail in waiting(host):
         host.check_output(f"postsuper -d {mail['queue_id']}")
 
@@ -85,3 +90,26 @@ def test_an_account_is_locked_and_unlocked(
     assert arrived(server, bill, subject)
     assert arrived(server, bill, send(server, USER, bill.address))
     assert until(lambda: may_log_in(server, "imaps", USER), 5)
+
+
+def test_what_a_stranger_left_behind_sends_nothing_on(
+    server: Server, host: testinfra.host.Host, tenant: Control, outside: Outside
+) -> None:
+    forward, redirect = (f"{uuid.uuid4().hex}@outside.example" for _ in range(2))
+    tenant.module("mail_account", address=USER.address, forward={"to": [forward], "keep": False})
+    script = f'redirect "{redirect}";'
+    with contextlib.closing(ManageSieve(server)) as scripts:
+        scripts.login(USER)
+        assert scripts.put("backup", script.encode()).startswith("OK")
+    host.check_output(f"doveadm sieve activate -u {USER.address} backup")
+    host.check_output(f"mailhosting lock {USER.address} --reason phished")
+    during = receive(server, "friend@outside.example", USER.address)
+    assert until(lambda: during in host.check_output(f"doveadm fetch -u {USER.address} hdr.subject all"))
+
+    tenant.module("mail_account", address=USER.address, forward={"to": [forward], "keep": True})
+    host.check_output(f"mailhosting unlock {USER.address}")
+    after = receive(server, "friend@outside.example", USER.address)
+    # The first mail that either gets is the one after.
+    assert outside.mail_to(forward).message["Subject"] == after
+    assert outside.mail_to(redirect).message["Subject"] == after
+    assert arrived(server, USER, during)

@@ -20,16 +20,22 @@ USER: Final = "mailhosting-gate"
 # As for the daemons' lookups: one plan that suits a large directory, kept for the life of the connection.
 _QUESTION: Final = f"LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp\n{PLANNING}"
 
+#: Whether account `ac` forwards nothing: it has no forward, or a hold suspends it.
+KEEPS_ALL: Final = (
+    "(ac.forward_to IS NULL OR EXISTS ("
+    "SELECT FROM directory.suspension u WHERE u.account_id = ac.id AND u.scope = 'forward'))"
+)
+
 # Mailboxes that keep the mail they receive; `alone`: the account forwards nothing.
-_VIEWS: Final = """
+_VIEWS: Final = f"""
 CREATE VIEW directory.keeper AS
 SELECT s.local_part, s.domain, s.account_id, s.tenant_id, coalesce(ac.quota, ts.mailbox_quota, 0) AS quota,
-       ac.forward_to IS NULL AS alone
+       {KEEPS_ALL} AS alone
 FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id
-WHERE s.may_receive AND (ac.forward_to IS NULL OR ac.forward_keep);
-"""
+WHERE s.may_receive AND (ac.forward_keep OR {KEEPS_ALL});
+"""  # noqa: S608 - a constant
 
 _FUNCTIONS: Final = """
 -- The owner of an address: its tenant, and its account if it is one, with its rights to send and to log in. `held` is

@@ -75,12 +75,12 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
     "mailbox": _Lookup(
         "dovecot",
         "username text, home text, quota_storage_size bigint, closed boolean, autoreply_subject text,"
-        " autoreply_body text, autoreply_addresses text, max_messages bigint, max_folders bigint, max_filters bigint,"
-        " max_filters_size bigint",
+        " autoreply_body text, autoreply_addresses text, filters_held boolean, max_messages bigint, max_folders bigint,"
+        " max_filters bigint, max_filters_size bigint",
         (
             (
                 "v.username, v.home, v.quota_storage_size, false,"  # noqa: ISC004 - one text
-                " v.autoreply ->> 'subject', v.autoreply ->> 'body', v.autoreply ->> 'addresses',"
+                " v.autoreply ->> 'subject', v.autoreply ->> 'body', v.autoreply ->> 'addresses', v.filters_held,"
                 " v.max_messages, v.max_folders, v.max_filters, v.max_filters_size",
                 "userdb",
             ),
@@ -105,7 +105,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         WHERE v.local_part = of_local_part AND v.domain = of_domain AND v.mark IN (0, v1.mark_of(of_marked))
         ORDER BY v.mark DESC LIMIT 1;
         IF holder.mark IS NOT NULL THEN
-            RETURN QUERY SELECT v.username, v.home, v.quota_storage_size, true, NULL, NULL, NULL,
+            RETURN QUERY SELECT v.username, v.home, v.quota_storage_size, true, NULL, NULL, NULL, false,
                 NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint
             FROM v1.closed_mailbox v WHERE v.account_id = holder.account_id;
             IF FOUND THEN RETURN; END IF;

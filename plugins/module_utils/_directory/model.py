@@ -88,7 +88,7 @@ TENANT_STATES: Final = ("active", "no_login", "suspended", "closed")
 ACCOUNT_STATES: Final = ("active", "no_login", "suspended")
 MANAGERS: Final = ("inventory", "panel")
 #: What a hold stops; `retention` is a legal hold: nothing removes the account's mail.
-HOLD_SCOPES: Final = ("send", "receive", "login", "retention")
+HOLD_SCOPES: Final = ("send", "receive", "login", "forward", "filter", "retention")
 #: Roles of a tenant's contacts: `technical` gets postmaster@ and the notices, `abuse` gets abuse@ (else `technical`).
 CONTACTS: Final = ("technical", "billing", "abuse")
 #: Local parts of every domain, with the contacts that get their mail: the first one that the tenant has (RFC 2142).

@@ -415,6 +415,14 @@ UPDATE directory.notice SET kind = 'bulk_mail' WHERE kind = 'mass_mail';
 UPDATE directory.notice SET kind = 'invalid_recipients' WHERE kind = 'unknown_recipients';
 """
 
+_EIGHTH: Final = """
+-- A hold suspends an account's forwarding, or its owner's filters.
+ALTER TABLE directory.hold
+    DROP CONSTRAINT hold_scope_check,
+    ADD CONSTRAINT hold_scope_check
+        CHECK (scope IN ('send', 'receive', 'login', 'forward', 'filter', 'retention'));
+"""
+
 #: What exists before the first migration: the tables that remember the version and the digest of the views.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -437,6 +445,7 @@ MIGRATIONS: Final[tuple[tuple[int, str], ...]] = (
     (5, _FIFTH),
     (6, _SIXTH),
     (7, _SEVENTH),
+    (8, _EIGHTH),
 )
 
 #: The version this release reads and writes.

@@ -106,6 +106,13 @@ JOIN directory.domain d ON d.name = ad.domain
 JOIN directory.tenant t ON t.id = d.tenant_id
 LEFT JOIN directory.account ac ON ac.id = ad.account_id;
 
+-- What holds suspend of an account: `forward`, its forwarding, or `filter`, its owner's filters.
+CREATE VIEW directory.suspension AS
+SELECT ac.id AS account_id, h.scope
+FROM directory.account ac
+JOIN directory.hold h ON h.account_id = ac.id OR h.tenant_id = ac.tenant_id
+WHERE h.scope IN ('forward', 'filter') AND coalesce(h.until > now(), true);
+
 -- Former names of renamed domains that still take mail, with the present name.
 CREATE VIEW v1.former_domain AS
 SELECT f.name AS domain, f.domain AS renamed_to
@@ -149,7 +156,7 @@ END;
 -- An account's mailbox in Postfix's queue: its name, with the holder's mark in the domain. RFC 5321 wants a local part
 -- with a colon quoted. Postfix takes no domain above 255 characters, so the longest ones get no suffix.
 CREATE VIEW v1.queued_mailbox AS
-SELECT ad.local_part, ad.domain, ac.forward_to IS NULL AS plain, m.marked_domain,
+SELECT ad.local_part, ad.domain, %(keeps_all)s AS plain, m.marked_domain,
        CASE WHEN strpos(ad.local_part, ':') > 0 THEN '"' || ad.local_part || '"' ELSE ad.local_part END
        || '@' || m.marked_domain
        || CASE WHEN length(ad.domain || '.%(queue_domain)s') <= 255 THEN '.%(queue_domain)s' ELSE '' END AS address
@@ -238,6 +245,7 @@ AND NOT EXISTS (SELECT FROM directory.address a WHERE a.local_part = 'all' AND a
 CREATE VIEW directory.expansion AS
 SELECT s.local_part, s.domain, CASE
     WHEN s.kind = 'alias' THEN s.targets
+    WHEN %(keeps_all)s THEN NULL
     WHEN ac.forward_keep THEN ac.forward_to || (s.local_part || '@' || s.domain)
     ELSE ac.forward_to
 END AS targets
@@ -397,6 +405,7 @@ SELECT ad.local_part, ad.domain, ad.local_part || '@' || ad.domain AS username,
                     WHERE a.account_id = ac.id) o
                 WHERE o.length <= 500))
             END AS autoreply,
+       EXISTS (SELECT FROM directory.suspension u WHERE u.account_id = ac.id AND u.scope = 'filter') AS filters_held,
        ts.max_messages, ts.max_folders, ts.max_filters, ts.max_filters_size
 FROM directory.address ad
 JOIN directory.account ac ON ac.id = ad.account_id
@@ -485,7 +494,8 @@ GRANT EXECUTE ON FUNCTION v1.password_of, v1.set_password TO "mailhosting-passwo
 REMOVAL: Final = """
 DROP SCHEMA IF EXISTS v1 CASCADE;
 DROP VIEW IF EXISTS directory.keeper, directory.billing, directory.receiver, directory.expansion, directory.undeclared,
-    directory.contact, directory.hosted, directory.own_address, directory.sender, directory.standing;
+    directory.contact, directory.hosted, directory.own_address, directory.sender, directory.suspension,
+    directory.standing;
 DROP FUNCTION IF EXISTS directory.contact;
 """
 
@@ -500,6 +510,7 @@ def text() -> str:
             "defaults": defaults,
             "refusal": f"'{REFUSAL}'",
             "present": _PRESENT,
+            "keeps_all": gate.KEEPS_ALL,
             "planning": lookups.PLANNING,
             "queue_domain": QUEUE_DOMAIN,
         }

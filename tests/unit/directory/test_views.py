@@ -165,13 +165,13 @@ def test_an_account_as_the_daemons_see_it(declare: Declare, see: See) -> None:
     assert see("postfix", "SELECT * FROM v1.alias WHERE local_part = 'taro'") == []
     assert see("postfix", "SELECT * FROM v1.sender") == [("taro", "acme.example", "taro@acme.example")]
     assert not refused(see, "taro@acme.example")
-    assert see("dovecot", "SELECT * FROM v1.passdb") == [
-        ("taro", "acme.example", "taro@acme.example", HASH, ["pop3s", "submission"], False, True, ANY)
-    ]
+    ((*passdb, since),) = see("dovecot", "SELECT * FROM v1.passdb")
+    assert passdb == ["taro", "acme.example", "taro@acme.example", HASH, ["pop3s", "submission"], False, True]
+    assert see("dovecot", "SELECT login_since FROM v1.login('taro', 'acme.example')") == [(since,)]
     (row,) = see("dovecot", "SELECT * FROM v1.userdb")
     number = row[3].rpartition("/")[2]
     home = f"{int(number) % 100:02}/{number}"
-    assert row == ("taro", "acme.example", "taro@acme.example", home, 20 * MEBIBYTE, None, *[None] * 4)
+    assert row == ("taro", "acme.example", "taro@acme.example", home, 20 * MEBIBYTE, None, False, *[None] * 4)
 
 
 @pytest.mark.parametrize(

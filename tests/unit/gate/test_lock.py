@@ -287,9 +287,28 @@ def test_what_was_left_behind_is_named(host: Host) -> None:
         ("old", True),
     ]
     assert locked["forwards"] == ["stranger@outside.example"]
-    text = host.run("lock", TARO, "--reason", "x").stdout
-    assert "its mail goes on to stranger@outside.example" in text
-    assert "active filter old, changed 20" in text
+    assert locked["placed"] == ["filter", "forward", "login", "send"]
+    assert locked["suspended"] == ["filter", "forward"]
+    shown = host.run("lock", TARO, "--reason", "x").stdout.splitlines()
+    assert "    forwarding to stranger@outside.example (suspended)" in shown
+    (old,) = [line for line in shown if line.startswith("    active filter old, changed 20")]
+    assert old.endswith(" (suspended)")
+    (new,) = [line for line in shown if line.startswith("    filter new, changed 20")]
+    assert not new.endswith(" (suspended)")
+    assert host.rows("SELECT FROM directory.suspension WHERE account_id = %s", host.ids[HANAKO]) == []
+    assert host.asked("unlock", TARO)["lifted"] == ["filter", "forward", "login", "send"]
+    assert host.rows("SELECT FROM directory.suspension") == []
+
+
+def test_a_filter_of_long_ago_goes_on_sorting(host: Host) -> None:
+    script = host.folder / "home" / "sieve" / "old.sieve"
+    script.touch()
+    active = host.folder / "home" / ".dovecot.sieve"
+    active.symlink_to("sieve/old.sieve")
+    for path in (script, active):
+        os.utime(path, times=(time.time() - 30 * 86400,) * 2, follow_symlinks=False)
+    locked = host.lock()
+    assert (locked["placed"], locked["suspended"], locked["filters"]) == (["login", "send"], [], [])
 
 
 def test_what_fails_is_told_and_the_rest_is_done(host: Host) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from .host import Answer, CommandError, Commands, Host, NotHereError
 from .traces import Filter, Login, in_a_line
 from .words import moment
 
-#: The scopes of the holds, and what they forbid.
+#: The scopes of the holds on every locked account, and what they forbid.
 SCOPES: Final = {"login": "log in", "send": "send"}
 
 _TEXT: Final = """\
@@ -30,11 +30,12 @@ Lock an account that was phished, until `mailhosting unlock`:
   - hold its logins and its sending, with the reason
   - end its open sessions
   - put its mail that is still in the queue on hold
+  - suspend its forwarding, and its filters if the active one was changed in the last 7 days
 
-The account still receives mail.  The command prints its logins of the last 7 days, and
-what a stranger may have left, without changing it: forwards, and filters that are new or
-changed.  A repeated lock changes only what is not locked yet, and keeps the first
-reason.  For root.
+The account still receives mail, all of which stays in its mailbox.  The command prints its
+logins of the last 7 days, and what a stranger may have left: forwarding, and filters that
+are new or changed.  A repeated lock changes only what is not locked yet, and keeps the
+first reason.  For root.
 
 examples:
   mailhosting lock taro@acme.example --reason phished
@@ -45,6 +46,7 @@ INSERT INTO directory.hold (account_id, scope, reason, origin)
 SELECT %s, scope, %s, %s FROM unnest(%s::text[]) AS scope
 ON CONFLICT (account_id, tenant_id, scope, origin) DO NOTHING RETURNING scope
 """
+_SUSPENDED: Final = "SELECT scope FROM directory.suspension WHERE account_id = %s GROUP BY scope ORDER BY scope"
 _REASON: Final = "SELECT reason FROM directory.hold WHERE account_id = %s AND origin = %s ORDER BY id LIMIT 1"
 
 
@@ -91,7 +93,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
     """Raises: CommandError."""
     asked, number, called = account(options, on)
     # The holds come first, so that nobody can log in again after the sessions end.
-    placed = sorted(scope for (scope,) in asked(_HOLD, number, options.reason, ABUSE, list(SCOPES)))
+    placed = _hold(asked, number, options.reason, SCOPES)
     complaints: list[str] = []
     # A part that failed stays None.
     ended: bool | None = None
@@ -109,12 +111,17 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
         logins = traces.logins(called)
     with host.complaining(complaints):
         forwards = traces.forwards(asked, number)
+        if forwards:
+            placed += _hold(asked, number, options.reason, ["forward"])
     with host.complaining(complaints):
         filters = traces.filters(called, time.time() - traces.SECONDS)
+        if any(script.active for script in filters):
+            placed += _hold(asked, number, options.reason, ["filter"])
     data = {
         "address": called,
         "reason": reason_of(asked, number),
-        "placed": placed,
+        "placed": sorted(placed),
+        "suspended": [scope for (scope,) in asked(_SUSPENDED, number)],
         "sessions_ended": ended,
         "held": queued and list(queued.going),
         "on_hold": queued and [*queued.on_hold, *queued.gates],
@@ -124,6 +131,11 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
         "filters": None if filters is None else [script._asdict() for script in filters],
     }
     return Answer(data, list(_lines(data, logins, filters)), complaints)
+
+
+def _hold(asked: Ask, account_id: int, reason: str, scopes: Iterable[str]) -> list[str]:
+    """The scopes of which there was no such hold yet.  Raises: CommandError."""
+    return [scope for (scope,) in asked(_HOLD, account_id, reason, ABUSE, list(scopes))]
 
 
 def _end_sessions(username: str) -> bool:
@@ -156,8 +168,14 @@ def _lines(data: dict[str, Any], logins: Sequence[Login] | None, filters: Sequen
         yield "logins of the last 7 days:" if logins else "no login in the last 7 days"
     yield from (f"    {moment(login.time)} {login.protocol} from {login.client}" for login in logins or ())
     if data["forwards"] or filters:
-        yield "look at these, which stay as they are:"
+        yield "what a stranger may have left:"
     if data["forwards"]:
-        yield f"    its mail goes on to {', '.join(data['forwards'])}"
+        yield f"    forwarding to {', '.join(data['forwards'])}{_now('forward' in data['suspended'])}"
     for script in filters or ():
-        yield f"    {'active ' if script.active else ''}filter {script.name}, changed {moment(script.changed)}"
+        kind = "active filter" if script.active else "filter"
+        suspended = _now(script.active and "filter" in data["suspended"])
+        yield f"    {kind} {script.name}, changed {moment(script.changed)}{suspended}"
+
+
+def _now(suspended: bool) -> str:
+    return " (suspended)" if suspended else ""

@@ -57,6 +57,8 @@ _NOT_HERE: Final = (
 _ALL: Final = "log in, send or receive"
 #: What a state forbids.
 _STATES: Final = {"no_login": "log in", "suspended": _ALL, "closed": _ALL}
+#: Scopes of the holds that shut somebody out.
+_SHUTTING: Final = ("login", "send", "receive")
 #: The most logins that a line names.
 _NAMED: Final = 5
 
@@ -264,7 +266,7 @@ def _in_directory(query: Query, on: Host) -> Iterator[Found]:
     asked = partial(ask, conninfo(on))
     if query.tenant:
         yield from ((shut_out, None) for shut_out in _states(query, current))
-    shutting = [hold for hold in current.holds if hold.in_force and hold.scope != "retention"]
+    shutting = [hold for hold in current.holds if hold.in_force and hold.scope in _SHUTTING]
     names = names_of(asked, [("account", hold.account_id) for hold in shutting if hold.account_id is not None])
     for hold in shutting:
         of_account = hold.account_id is not None

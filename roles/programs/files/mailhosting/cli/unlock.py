@@ -16,10 +16,12 @@ from .host import Answer, Commands, Host
 from .lock import SCOPES, account, mails, reason_of
 
 _TEXT: Final = """\
-Undo `mailhosting lock`: the account can log in and send again, and its mail on hold in
-the queue is sent.  Holds that somebody else placed stay, and so does mail that the gate
-holds.  First set another password (`mailhosting password`), and delete the stranger's
-mail (`mailq`, `postsuper -d`).  For root.
+Undo `mailhosting lock`: the account can log in and send again, its forwarding and filters
+work again, and its mail on hold in the queue is sent.  Holds that somebody else placed
+stay, and so does mail that the gate holds.  For root.
+
+First set another password (`mailhosting password`), delete the stranger's mail (`mailq`,
+`postsuper -d`), and look at the forwarding and the filters that `mailhosting lock` lists.
 
 examples:
   mailhosting unlock taro@acme.example
