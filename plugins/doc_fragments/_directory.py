@@ -53,7 +53,7 @@ options:
     suboptions:
       scope:
         description:
-          - What the hold stops. With V(forward) mail is not forwarded, with V(filter) no filter of the owner runs; it stays in the mailbox.
+          - What the hold stops. V(forward) and V(filter) keep mail in the mailbox, without forwarding or the owner's filters.
           - V(retention) is a legal hold, under which no mail is removed by its age.
         type: str
         choices: [send, receive, login, forward, filter, retention]

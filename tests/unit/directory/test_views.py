@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import ANY
 
 import psycopg
 import pytest
