@@ -74,7 +74,7 @@ class Plan:
             items[_CA_CHAIN] = self.authority
         before = [f"{link}: {item.before.described()}\n" for link, item in items.items() if item.before]
         after = [f"{link}: {item.after.described()} ({item.reason})\n" for link, item in items.items()]
-        gone = [f"{link}: of no use any more\n" for link in self.stale]
+        gone = [f"{link}: no longer wanted\n" for link in self.stale]
         return {"before": "".join(before + gone), "after": "".join(after)}
 
 

@@ -291,7 +291,9 @@ class Obtained:
             fault = next(filter(None, self._judge(obtained)), "")
             if not fault:
                 return obtained, "obtained by ACME"
-            self.warnings.append(f"What was obtained by ACME for {', '.join(sorted(names))} is not taken: {fault}")
+            self.warnings.append(
+                f"The certificate obtained by ACME for {', '.join(sorted(names))} is not used: {fault}"
+            )
         if current and self._serves(names, current) and not self._own_ca.issued(current):
             return current, ""
         return self._own_ca.pair(names, current)

@@ -122,7 +122,7 @@ def run(
         except NotMadeYetError as error:
             if not module.check_mode:
                 raise
-            module.warn(f"{error}; check mode takes it that this comes first")
+            module.warn(f"{error}; check mode assumes that an earlier task does that")
             module.exit_json(changed=would_change)
         silent = [no_password(changes)] if changes.without_password else []
         for warning in [*changes.warnings, *silent, *map(str, exceeding)][:CAP]:
@@ -143,7 +143,7 @@ def _store(module: AnsibleModule, connection: Any) -> Store | None:
     except NoDirectoryError as error:
         if not module.check_mode:
             raise
-        module.warn(f"{error}; check mode takes it that this comes first")
+        module.warn(f"{error}; check mode assumes that an earlier task does that")
     return store
 
 

@@ -36,7 +36,7 @@ def end_sessions(lost: Callable[[list[str]], Iterable[str]]) -> None:
         users = _logged_in()
     except _NoAnswerError as error:
         raise DovecotError(
-            "open sessions of those who may log in no more were not ended: "
+            "open sessions of users who may no longer log in were not ended: "
             f"{error}; `systemctl restart dovecot` ends all sessions"
         ) from None
     ending = sorted(lost(users)) if users else []
@@ -66,7 +66,7 @@ def forget_answered(address: str, check: bool) -> bool:
             record.unlink()
     except (_NoAnswerError, OSError) as error:
         raise DovecotError(
-            f"who was answered for {address} was not forgotten: {error}; "
+            f"the automatic reply of {address} still remembers whom it answered: {error}; "
             "do it again when Dovecot is well (`systemctl status dovecot`)"
         ) from None
     return True

@@ -34,7 +34,7 @@ from .rows import AccountRow, AliasRow, Current, TenantRow
 from .rules_of_items import check, path
 from .syntax import shown
 
-_ONLY_DIRECT: Final = "; the plan's all@ takes mail only from those who write to it themselves"
+_ONLY_DIRECT: Final = "; the plan's all@ cannot be a target"
 
 
 def check_final(current: Current, desired: Desired, changes: Changes, addresses: Addresses) -> list[Problem]:

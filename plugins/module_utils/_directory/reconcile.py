@@ -95,7 +95,7 @@ def _left_behind(changes: Changes, addresses: Addresses) -> list[str]:
         return []
     text = (
         f"no file declares {len(left)} address{'es' if len(left) > 1 else ''} any more: {_named(left)}; "
-        "mail and logins go on until purge (tenants_purge: true) closes what is left"
+        "they work until purge (tenants_purge: true) closes them"
     )
     return [text]
 
@@ -162,7 +162,7 @@ def _without_secret(current: Current, options: Options, changes: Changes) -> lis
     if not found:
         return []
     text = (
-        "legacy_auth: no secret that a key of this host opens, so neither APOP nor CRAM-MD5, for "
+        "legacy_auth: APOP and CRAM-MD5 do not work, because no key of this host opens the secret, for "
         f"{len(found)} account{'s' if len(found) > 1 else ''}: {_named(found)}; set their passwords again: "
         "mailhosting password ADDRESS, or update_password: always where the plain ones are in the files"
     )
@@ -185,8 +185,8 @@ def _holds(current: Current, order: HoldOrder | None, changes: Changes) -> HoldO
         # Such a hold has counters in Valkey and mail in the queue, which only the gate's own command clears.
         if hold.origin == GATE and hold.scope in order.release:
             raise DirectoryError(
-                f"{order.address}: release: {hold.scope}: the gate stopped it ({hold.reason}). Nothing was changed. "
-                "mail_limits with state=released ends that, and has its mail go on"
+                f"{order.address}: release: {hold.scope}: the gate placed this hold ({hold.reason}). "
+                "Nothing was changed. mail_limits with state=released lifts it, and delivers the held mail"
             )
     placed = {(hold.scope, hold.reason, hold.until) for hold in mine if hold.origin == OPERATOR}
     place = tuple(hold for hold in order.place if (hold.scope, hold.reason, hold.until) not in placed)

@@ -262,7 +262,7 @@ class Addresses:
             return False
         row = self.stay.get(item.address)
         if row and row.tenant != tenant.name:
-            way = "with its domain it moves by moved_from"
+            way = "it moves only with its domain (moved_from)"
         else:
             way = "purge: true closes it first" if item.address in self._changes.undeclared else "remove it there first"
         self._problem(tenant, item, f'"{item.address}" is already {self._current.holder(item.address)}; {way}')

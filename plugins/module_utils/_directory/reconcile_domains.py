@@ -130,7 +130,7 @@ def _move_all(desired: Desired, result: Renaming) -> None:
                 continue
             if row is None:
                 result.warnings.append(
-                    f"domain {domain.name}: tenant {domain.moved_from} has none that it comes from; it starts empty"
+                    f"domain {domain.name}: tenant {domain.moved_from} has no such domain; it starts empty"
                 )
             elif problem := _not_movable(current, desired, tenant, domain, row):
                 refused.add(domain.name)
@@ -152,7 +152,7 @@ def _not_taken(current: Current, desired: Desired, said: set[str]) -> Iterator[P
             row = current.domains.get(moved.name)
             if row and row.tenant == tenant.name and moved.name not in said:
                 message = (
-                    f"tenant {moved.to} does not have it in this run, and its mailboxes would be nobody's: name both "
+                    f"tenant {moved.to} does not take it in this run, so its mailboxes would have no tenant: name both "
                     f"tenants, and write {moved.name}: {{moved_from: {tenant.name}}} among the domains of {moved.to}"
                 )
                 yield Problem(tenant.file, moved.line, f"domains.{moved.name}.moved_to", message)
@@ -165,17 +165,17 @@ def _not_movable(current: Current, desired: Desired, taker: Tenant, domain: Doma
         return f"{domain.name} is a domain of tenant {row.tenant}, not of {domain.moved_from}"
     if source is None:
         return (
-            f"tenant {row.tenant} has to say so too, and is not in this run: name both tenants, and write "
+            f"tenant {row.tenant} must declare the move too, but is not in this run: name both tenants, and write "
             f"{domain.name}: {{moved_to: {taker.name}}} among the domains of {row.tenant}"
         )
     if message := move_not_said(taker, source, domain.name):
         return message
     if taker.state == "closed":
-        return f"tenant {taker.name} is closed, and with it would be all mailboxes of {domain.name}: open it first"
+        return f"tenant {taker.name} is closed, so all mailboxes of {domain.name} would be closed: open it first"
     held = sorted({hold.scope for hold in current.holds if hold.tenant == row.tenant and hold.in_force})
     if held:
         return (
-            f"tenant {row.tenant} is held ({', '.join(held)}), which the mailboxes of {domain.name} would escape: "
+            f"tenant {row.tenant} has a hold ({', '.join(held)}), which would not move with {domain.name}: "
             "release it, or hold their accounts or the other tenant too and release it then"
         )
     return ""
@@ -208,7 +208,7 @@ def _rename(current: Current, tenant: Tenant, domain: Domain, old: str, result: 
             message = f"{shown(old)} is a domain of tenant {before.tenant}, not of {tenant.name}"
             result.problems.append(_problem(tenant, domain, message))
         elif after is None:
-            result.warnings.append(f"domain {domain.name}: there is no {old} that it could come from; it starts empty")
+            result.warnings.append(f"domain {domain.name}: there is no {old} to rename; it starts empty")
     elif old in tenant.domains:
         pass  # rules_of_items reports it
     elif after is not None:

@@ -59,7 +59,9 @@ def check_moves(desired: Desired) -> list[Problem]:
             elif moved.name in taker.moved_to or _takes(taker, tenant, moved.name):
                 continue
             else:
-                message = f"tenant {taker.name} does not say so: {_to_say(taker, moved.name, 'moved_from', tenant)}"
+                message = (
+                    f"tenant {taker.name} does not declare the move: {_to_say(taker, moved.name, 'moved_from', tenant)}"
+                )
             problems.append(Problem(tenant.file, moved.line, f"domains.{moved.name}.moved_to", message))
     return problems
 
@@ -69,7 +71,7 @@ def move_not_said(taker: Tenant, source: Tenant, domain: str) -> str:
     moved = source.moved_to.get(domain)
     if moved and moved.to == taker.name and source is not taker:
         return ""
-    says = f"says moved_to: {moved.to}" if moved else "does not say so"
+    says = f"says moved_to: {moved.to}" if moved else "does not declare the move"
     return f"tenant {source.name} {says}: {_to_say(source, domain, 'moved_to', taker)}"
 
 
@@ -171,7 +173,7 @@ def _renamed_domains(desired: Desired) -> Iterator[Problem]:
             if old is None:
                 continue
             if domain.moved_from:
-                message = "stands beside moved_from: do one in a run, take it out in both files, then do the other"
+                message = "excludes moved_from in one run: do one, take it out in both files, then do the other"
                 yield Problem(tenant.file, domain.line, f"domains.{domain.name}.renamed_from", message)
             other = tenant.domains.get(old) or renamed.setdefault(old, domain)
             if other is not domain or old == domain.name:

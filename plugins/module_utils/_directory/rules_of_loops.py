@@ -119,6 +119,6 @@ def _is_there(address: str, tenant: Tenant | None) -> bool:
 def _loop(trail: list[str], begin: int) -> str:
     length = len(trail) - begin
     if length == 1:
-        return f"{shown(trail[begin])} goes to itself (a copy in the mailbox is keep: true)"
+        return f"{shown(trail[begin])} forwards to itself (a copy in the mailbox is keep: true)"
     cycle = trail[begin:] if length <= _CYCLE_SHOWN else [*trail[begin : begin + 3], "…", *trail[-2:]]
     return f"mail goes round in a loop: {' -> '.join([*cycle, trail[begin]])}; name another target here"

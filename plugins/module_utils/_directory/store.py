@@ -150,7 +150,7 @@ class Store:
         """
         if view_digest(self.connection) != views.digest():
             raise NoDirectoryError(
-                "another release of mailhosting.stack than this one set the host up. Nothing was changed: "
+                "another release of mailhosting.stack set this host up. Nothing was changed: "
                 "run the playbook mailhosting.stack.site first"
             )
 

@@ -183,7 +183,7 @@ def addresses(report: Report, name: str, node: Node | None) -> Tenant:
 def _section(text: str) -> str:
     """A domain; a key of the operator's file gets a message of its own."""
     if text in _OPERATORS_KEYS or text in PLAN_DEFAULTS:
-        raise ValueError("is not said here but by the operator, in the tenant's own file; domains stand here")
+        raise ValueError("belongs in the tenant's own file, which is the operator's; this file has domains")
     return syntax.domain(text)
 
 
@@ -255,7 +255,7 @@ def _domains(report: Report, node: Node, path: str) -> dict[str, Domain | MovedD
             continue
         found[name] = MovedDomain(name, values.pop("moved_to"), key.line)
         if values:
-            message = f"stands alone: what else is said of {name} ({', '.join(values)}) belongs in that tenant's file"
+            message = f"stands alone: all else about {name} ({', '.join(values)}) belongs in that tenant's file"
             report.add(key.line, f"{domain_path}.moved_to", message)
     return found
 

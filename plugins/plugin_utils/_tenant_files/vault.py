@@ -39,4 +39,4 @@ class Vault:
         try:
             return plaintext.decode()
         except UnicodeDecodeError:
-            raise ValueError("what is encrypted here is not UTF-8") from None
+            raise ValueError("the encrypted text is not UTF-8") from None

@@ -55,13 +55,13 @@ CHANGES = {
         CUSTOMER,
         ("customer.example:", "plan: large\ncustomer.example:"),
         f"{CUSTOMER}:3: plan",
-        "is not said here but by the operator, in the tenant's own file; domains stand here",
+        "belongs in the tenant's own file, which is the operator's; this file has domains",
     ),
     "a limit": (
         CUSTOMER,
         ("customer.example:", "max_accounts: 5000\ncustomer.example:"),
         f"{CUSTOMER}:3: max_accounts",
-        "is not said here but by the operator, in the tenant's own file; domains stand here",
+        "belongs in the tenant's own file, which is the operator's; this file has domains",
     ),
     "more targets than the plan": (
         CUSTOMER,

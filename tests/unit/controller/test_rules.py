@@ -267,7 +267,7 @@ def test_alias_to_itself() -> None:
         line(
             "addresses/acme.yml:3",
             "acme.example.aliases.a[1]",
-            '"a@acme.example" goes to itself (a copy in the mailbox is keep: true)',
+            '"a@acme.example" forwards to itself (a copy in the mailbox is keep: true)',
         )
     ]
 

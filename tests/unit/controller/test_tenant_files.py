@@ -330,7 +330,7 @@ BAD_ADDRESSES = {
         line(
             "addresses/acme.yml:1",
             "plan",
-            "is not said here but by the operator, in the tenant's own file; domains stand here",
+            "belongs in the tenant's own file, which is the operator's; this file has domains",
         ),
     ),
     "plan's key of an account": (

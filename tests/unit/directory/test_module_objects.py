@@ -280,8 +280,8 @@ def test_whom_the_gate_stopped_only_the_gate_releases(run: Run, see: See) -> Non
     see("mailhosting-gate", "SELECT v1.gate_stop(%s, 'bulk_mail', '{}')", number)
     said = refused(run, "mail_account", address=TARO, release=["send", "login"])
     assert said == (
-        f"{TARO}: release: send: the gate stopped it (bulk_mail). Nothing was changed. "
-        "mail_limits with state=released ends that, and has its mail go on"
+        f"{TARO}: release: send: the gate placed this hold (bulk_mail). Nothing was changed. "
+        "mail_limits with state=released lifts it, and delivers the held mail"
     )
     assert see("mailhosting", "SELECT scope, origin FROM directory.hold ORDER BY 1, 2") == [
         ("login", "operator"),
@@ -438,7 +438,7 @@ def test_an_alias_from_beginning_to_end(run: Run) -> None:
         ({}, "alias sales@acme.example does not exist yet: a new one needs targets"),
         ({"targets": []}, "targets: an alias needs at least one"),
         ({"targets": ["nobody"]}, '"nobody@acme.example" is neither an account nor an alias'),
-        ({"targets": ["sales"]}, "goes to itself"),
+        ({"targets": ["sales"]}, "forwards to itself"),
         ({"targets": ["x@"]}, 'targets: "x@" is not an address'),
         ({"address": TARO, "targets": ["x@y.example"]}, "is already an account of tenant acme, made by a module"),
         ({"address": "x@elsewhere.example", "targets": ["x@y.example"]}, "no tenant has the domain elsewhere.example"),
@@ -483,7 +483,7 @@ def test_check_mode_takes_it_that_earlier_tasks_have_run(
     where = {} if directory else {"host": "/nowhere"}
     dry = run(module, check=True, **options, **where)
     assert dry["changed"]
-    assert "check mode takes it that this comes first" in dry["warnings"][-1]
+    assert "check mode assumes that an earlier task does that" in dry["warnings"][-1]
     assert "failed" in run(module, **options, **where)
     gone = run(module, check=True, state="absent", **options, **where)
     assert not gone["changed"]
@@ -586,7 +586,9 @@ def test_a_host_of_another_release_wants_site_first(run: Run, see: See, module: 
 def test_check_mode_says_what_comes_after_site(run: Run, place: Dsn) -> None:
     dry = run("mail_account", check=True, address=TARO)
     (warning,) = [text for text in dry.pop("warnings") if "site" in text]
-    assert warning.endswith("run the playbook mailhosting.stack.site first; check mode takes it that this comes first")
+    assert warning.endswith(
+        "run the playbook mailhosting.stack.site first; check mode assumes that an earlier task does that"
+    )
     install(place._replace(user="postgres"))
     real = run("mail_account", address=TARO)
     assert not [text for text in real.pop("warnings") if "site" in text]

@@ -129,11 +129,14 @@ UNSAID: dict[str, tuple[Desired, str]] = {
     ),
     "the new tenant alone": (
         desired(old("o@old.example"), new("n@new.example", *ITEMS, moved_from="old")),
-        f"{PLACE}tenant old does not say so: write {DOMAIN}: {{moved_to: new}} among the domains of tenants/old.yml",
+        (
+            f"{PLACE}tenant old does not declare the move: write {DOMAIN}: {{moved_to: new}} "
+            "among the domains of tenants/old.yml"
+        ),
     ),
     "the old tenant alone": (
         desired(old("o@old.example", moved_to="new"), new("n@new.example", *ITEMS)),
-        f"tenants/old.yml:4: domains.{DOMAIN}.moved_to: tenant new does not have it in this run, and its mailboxes ",
+        f"tenants/old.yml:4: domains.{DOMAIN}.moved_to: tenant new does not take it in this run, so its mailboxes ",
     ),
     "another old tenant": (
         desired(old("o@old.example", moved_to="new"), new("n@new.example", *ITEMS, moved_from="x"), tenant("x")),
@@ -145,11 +148,11 @@ UNSAID: dict[str, tuple[Desired, str]] = {
     ),
     "no file of the old tenant": (
         desired(new("n@new.example", *ITEMS, moved_from="old")),
-        f"{PLACE}tenant old has to say so too, and is not in this run: name both tenants, and write {DOMAIN}: ",
+        f"{PLACE}tenant old must declare the move too, but is not in this run: name both tenants, and write {DOMAIN}: ",
     ),
     "to a closed tenant": (
         with_new(state="closed"),
-        f"{PLACE}tenant new is closed, and with it would be all mailboxes",
+        f"{PLACE}tenant new is closed, so all mailboxes of",
     ),
 }
 
@@ -183,7 +186,7 @@ def test_a_check_of_the_files_says_the_same() -> None:
         assert any(line.startswith(UNSAID[who][1]) for line in said(UNSAID[who][0])), who
     place = f"tenants/old.yml:4: domains.{DOMAIN}.moved_to: "
     to_write = f"write {DOMAIN}: {{moved_from: old}} among the domains of tenants/new.yml, or take it out here"
-    assert said(UNSAID["the old tenant alone"][0]) == [f"{place}tenant new does not say so: {to_write}"]
+    assert said(UNSAID["the old tenant alone"][0]) == [f"{place}tenant new does not declare the move: {to_write}"]
     assert said(desired(old(moved_to="nobody"))) == [f"{place}there is no tenant nobody"]
 
 
@@ -207,7 +210,7 @@ def test_nobody_escapes_a_hold_of_the_old_tenant(
         assert declare(AFTER)
     else:
         (line,) = refused(declare, AFTER)
-        assert line.startswith(f"{PLACE}tenant old is held ({scope}), which the mailboxes of {DOMAIN} would escape")
+        assert line.startswith(f"{PLACE}tenant old has a hold ({scope}), which would not move with {DOMAIN}: ")
 
 
 def test_a_hold_of_an_account_comes_along(declare: Declare, store: Store, see: See) -> None:

@@ -250,7 +250,7 @@ def test_a_domain_of_another_tenant_is_not_renamed(declare: Declare) -> None:
 
 def test_a_domain_that_never_was_starts_empty_and_says_so(declare: Declare) -> None:
     changes = declare(desired(renamed()))
-    assert changes.warnings == [f"domain {NEW}: there is no {OLD} that it could come from; it starts empty"]
+    assert changes.warnings == [f"domain {NEW}: there is no {OLD} to rename; it starts empty"]
     assert not declare(desired(renamed())).warnings
 
 

@@ -74,7 +74,7 @@ def test_whoever_was_answered_stays_so_while_dovecot_hangs(sync: Run, run: Run, 
     doveadm(HANGS)
     made = run("mail_account", address="taro@acme.example", password="correct horse", forget_answered=True)
     assert (made["changed"], len(made["warnings"])) == (True, 1), made
-    assert "who was answered for taro@acme.example was not forgotten" in made["warnings"][0]
+    assert "the automatic reply of taro@acme.example still remembers whom it answered" in made["warnings"][0]
 
 
 def test_a_doveadm_that_cannot_be_run_is_heard(doveadm: Callable[[str], None], tmp_path: Path) -> None:

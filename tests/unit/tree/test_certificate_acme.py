@@ -232,6 +232,6 @@ def test_what_openssl_does_not_take_is_not_installed_and_said(path: str, state: 
     (folder / "fullchain.pem").write_bytes(strange.chain)
     (folder / "privkey.pem").write_bytes(strange.key)
     said = acme.install(path, state)
-    assert "obtained by ACME for imap.acme.example is not taken: no mail program agrees" in said
+    assert "obtained by ACME for imap.acme.example is not used: no mail program agrees" in said
     assert issuer(path, "names/imap.acme.example") == "CN=Mail CA of mail.example"
     assert issuer(path, "shared") == "CN=Another CA"
