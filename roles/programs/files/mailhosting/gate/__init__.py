@@ -7,5 +7,5 @@ Python of Debian 13; no part of the collection is imported.  From the top down: 
 `transaction` follows one mail and asks `checks`; `attribution` tells whose the mail is, `charges` what it costs;
 `bounces` reads Postfix's bounces; `blocks` and `notices` record what people are told; `counters` and
 `bulk_mail_counts` ask Valkey, `directory` asks the directory, `decision_log` writes the log; `mail`, `model`,
-`tenant_settings`, `fields` and `fingerprint` are pure.
+`tenant_settings`, `fields`, `fingerprint` and, below it, `mime` are pure.
 """

@@ -23,6 +23,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from .mime import FIELDS, Part, Walk
+
 #: Passages in a fingerprint, and how many of them make two mails the same (of fewer passages: the same share).
 SAMPLE_PASSAGES: Final = 16
 QUORUM_PASSAGES: Final = 11
@@ -34,24 +36,13 @@ MOST_TEXT_BYTES: Final = 1 << 16
 MOST_REPORT_BYTES: Final = 1 << 20
 #: Characters that are read of what a reader sees.
 MOST_CHARACTERS: Final = 1 << 12
-#: Bytes of a part's header; a longer one is no text's.
-MOST_HEADER_BYTES: Final = 1 << 14
-#: Parts of a mail, and how many multiparts among them.
-MOST_PARTS: Final = 64
-MOST_BOUNDARIES: Final = 8
 #: Bytes of attachments: fewer are no content, more are not looked at.
 LEAST_ATTACHED_BYTES: Final = 1 << 12
 MOST_ATTACHED_BYTES: Final = 1 << 16
 
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
-_TYPE: Final = re.compile(r"\s*([\w.+-]{1,80}/[\w.+-]{1,80})")
-_BOUNDARY: Final = re.compile(r'\bboundary\s{0,9}=\s{0,9}(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _CHARSET: Final = re.compile(r'\bcharset\s{0,9}=\s{0,9}["\']?([\w.-]{1,40})', re.IGNORECASE)
-_HEADER: Final = re.compile(
-    rb"^(content-(?:type|transfer-encoding|disposition)):(.*(?:\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE
-)
-_END_OF_HEADER: Final = re.compile(rb"\r?\n\r?\n")
 #: Charsets that Python decodes in linear time; it has others that are no charsets.
 _KNOWN_CHARSET: Final = re.compile(
     r"(?:iso-?8859|windows-?12|cp\d|koi8|gb|hz|big5|euc|shift|sjis|ms_?kanji|iso-2022|us-ascii|ascii|tis)[\w-]*",
@@ -84,131 +75,79 @@ class Fingerprint(NamedTuple):
         return len(set(self.digests).intersection(other.digests)) >= max(self.quorum, other.quorum)
 
 
-class _Part:
-    """A part that is read: its bytes as they are on the wire, and what its header says of them."""
+class _Text:
+    """A part that is read: its octets as they are on the wire, and what its header says of them."""
 
-    def __init__(self, kind: str, encoding: str, charset: str) -> None:
-        self.kind = kind
-        self.encoding = encoding
-        self.charset = charset
+    def __init__(self, part: Part) -> None:
+        charset = _CHARSET.search(part.content_type)
+        self.is_html = part.type == "text/html"
+        self.is_report = part.type in _REPORTS
+        self.encoding = part.encoding
+        self.charset = charset[1] if charset else ""
         self.pieces: list[bytes] = []
 
     def text(self) -> str:
         """What a reader sees, by words; other text as it is."""
         raw = _transferred(b"".join(self.pieces), self.encoding)
         text = _decoded(raw, self.charset)
-        if self.kind == "text/html":
+        if self.is_html:
             text = _CHARACTER.sub(lambda match: html.unescape(match[0]), _UNSEEN.sub("\n", text))
         return text
 
 
 class Reader:
-    """Reads a mail as it comes by."""
+    """Reads a mail as it comes."""
 
     def __init__(self) -> None:
-        self._top = {"content-type": "", "content-transfer-encoding": "", "content-disposition": ""}
-        self._texts: list[_Part] = []
-        self._reports: list[_Part] = []
+        self._header = dict.fromkeys(FIELDS, "")
+        self._walk: Walk | None = None
+        self._texts: list[_Text] = []
+        self._reports: list[_Text] = []
+        self._read: _Text | None = None  # the part that comes now, None for what is attached
         self._attached = blake2b(digest_size=4)
         self._attached_room = MOST_ATTACHED_BYTES
-        self._part: _Part | None = None
-        self._boundaries: list[bytes] = []
-        self._pending = b""
-        self._started = self._in_header = False
         self._text_room = MOST_TEXT_BYTES
         self._report_room = 0
-        self._parts = MOST_PARTS
 
     def header(self, name: str, value: str) -> None:
         """One header field of the mail."""
-        if name.lower() in self._top:
-            self._top[name.lower()] = value
+        if (known := name.lower()) in self._header:
+            self._header[known] = value
 
     def body(self, chunk: bytes) -> None:
-        """The next bytes of the body."""
-        if not self._started:
-            self._started = True
-            self._open(self._top)
-            if self._top["content-type"].lstrip().lower().startswith("multipart/report"):
+        """The next octets of the body."""
+        if self._walk is None:
+            self._walk = Walk(self._header)
+            if self._header["content-type"].lstrip().lower().startswith("multipart/report"):
                 self._report_room = MOST_REPORT_BYTES
-            chunk = b"\n" + chunk  # a boundary may be its first line
-        if self._parts <= 0 or self._text_room <= 0 >= self._report_room:
+        if self._walk.is_full or self._text_room <= 0 >= self._report_room:
             return
-        data, at = self._pending + chunk, 0
-        self._pending = b""
-        while at >= 0:
-            at = self._read_header(data, at) if self._in_header else self._read_content(data, at)
+        for part, piece in self._walk.feed(chunk):
+            if part is None:
+                self._read = None
+            elif not piece:
+                self._open(part)
+            self._take(piece)
 
-    def _read_header(self, data: bytes, at: int) -> int:
-        """Read a part's header; where its content begins, -1 if that is yet to come."""
-        end = _END_OF_HEADER.search(data, at, at + MOST_HEADER_BYTES)
-        if end is None:
-            if len(data) - at < MOST_HEADER_BYTES:
-                self._pending = data[at:]
-                return -1
-            self._in_header, self._part = False, None
-            return at
-        self._in_header = False
-        if data.startswith(b"--", at):  # the last boundary of a multipart
-            self._part = None
-            return at
-        fields = {
-            name.decode("ascii").lower(): value.decode("latin-1")
-            for name, value in _HEADER.findall(data, at, end.end())
-        }
-        self._open({**dict.fromkeys(self._top, ""), **fields})
-        return end.end() - 1  # a boundary may follow at once
-
-    def _open(self, fields: dict[str, str]) -> None:
-        content_type = fields["content-type"]
-        match = _TYPE.match(content_type)
-        kind = match[1].lower() if match else "text/plain"
-        self._part = None
-        if kind.startswith("multipart/"):
-            boundary = _BOUNDARY.search(content_type)
-            if boundary and len(self._boundaries) < MOST_BOUNDARIES:
-                self._boundaries.append(b"\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace"))
-        elif kind == "message/rfc822":
-            self._parts -= 1
-            self._in_header = self._parts > 0
-        elif (kept := self._kept(kind, fields["content-disposition"])) is not None:
-            charset = _CHARSET.search(content_type)
-            encoding = fields["content-transfer-encoding"].strip().lower()
-            self._part = _Part(kind, encoding, charset[1] if charset else "")
-            kept.append(self._part)
-
-    def _kept(self, kind: str, disposition: str) -> list[_Part] | None:
-        """Where parts of a type are kept; None for attachments."""
-        if kind in _REPORTS:
-            return self._reports
-        return self._texts if kind in _TEXTS and not disposition.lstrip().lower().startswith("attach") else None
-
-    def _read_content(self, data: bytes, at: int) -> int:
-        """Read a part's content; where the next part's header begins, -1 if that is yet to come."""
-        found = [(place, -len(line), line) for line in self._boundaries if (place := data.find(line, at)) >= 0]
-        if found:
-            place, _length, line = min(found)
-            self._take(data[at:place])
-            self._in_header, self._part = True, None
-            self._parts -= 1
-            return place + len(line) if self._parts > 0 else -1
-        # The end may be the beginning of a boundary.
-        kept = min(max(map(len, self._boundaries), default=1) - 1, len(data) - at)
-        self._take(data[at : len(data) - kept])
-        self._pending = data[len(data) - kept :]
-        return -1
+    def _open(self, part: Part) -> None:
+        self._read = None
+        if part.type in _REPORTS:
+            self._read = _Text(part)
+            self._reports.append(self._read)
+        elif part.type in _TEXTS and not part.disposition.startswith("attach"):
+            self._read = _Text(part)
+            self._texts.append(self._read)
 
     def _take(self, piece: bytes) -> None:
-        part = self._part
-        if part is None:
+        if self._read is None:
             if self._attached_room > 0:
                 self._attached.update(piece[: self._attached_room])
                 self._attached_room -= len(piece)
-        elif part.kind in _REPORTS:
-            part.pieces.append(piece[: max(0, self._report_room)])
+        elif self._read.is_report:
+            self._read.pieces.append(piece[: max(0, self._report_room)])
             self._report_room -= len(piece)
         else:
-            part.pieces.append(piece[: max(0, self._text_room)])
+            self._read.pieces.append(piece[: max(0, self._text_room)])
             self._text_room -= len(piece)
 
     def fingerprint(self) -> Fingerprint | None:
