@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -133,7 +134,8 @@ def test_root_sets_a_password_and_a_user_gives_the_old_one(service: Service) -> 
         {**root, "is_root": False}, "password", address, "--json", given="the old one\nthe new one\n"
     )
     assert json.loads(done.stdout) == {"address": address, "changed": True, "warning": "sessions go on"}
-    assert done.stderr == "sessions go on\n"
+    # The password is set, but sessions of the old one did not end.
+    assert (done.returncode, done.stderr) == (1, "sessions go on\n")
     assert service.asked == [
         {"address": address, "new": "the new one"},
         {"address": address, "old": "the old one", "new": "the new one"},
@@ -167,3 +169,15 @@ def test_bash_completes_what_the_help_has() -> None:
 def test_bash_completes_options(words: str) -> None:
     options = set(re.findall(r"--[a-z]+", said(*words.split(), "--help").partition("options:")[2]))
     assert completed(*words.split(), "--") == options
+
+
+def test_a_reader_that_stops_reading_is_no_error(service: Service) -> None:
+    root = {"password_socket": service.server_address, "is_root": True}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [*command_line.words(root), "password", "taro@acme.example"],
+            input="the new one\n", stdout=closed, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
     autoreply = host.add(commands, "autoreply", "have an automatic reply answer everybody again", _TEXT, usage=usage)
     actions = autoreply.add_subparsers(metavar="forget", required=True, prog="mailhosting autoreply")
     forget = host.add(actions, "forget", "forget the senders that ADDRESS has answered", _TEXT, usage=usage)
-    forget.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_address(forget)
     host.add_json(forget)
     forget.set_defaults(run=_forget)
 

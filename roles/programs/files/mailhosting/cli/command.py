@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -48,13 +49,20 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    if options.json:
-        print(json.dumps(answer.data))
-    elif answer.lines:
-        print("\n".join(answer.lines))
+    _print(json.dumps(answer.data) if options.json else "\n".join(answer.lines))
     for complaint in answer.complaints:
         print(complaint, file=sys.stderr)
     return FAILED if answer.complaints else 0
+
+
+def _print(text: str) -> None:
+    """Print a text, if there is one, to a reader that may read no further, such as head(1)."""
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

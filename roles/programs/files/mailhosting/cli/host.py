@@ -100,6 +100,11 @@ def name(written: str) -> str:
     return written
 
 
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Give a subcommand the argument ADDRESS."""
+    parser.add_argument("address", metavar="ADDRESS", type=address)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Give a subcommand --json."""
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")

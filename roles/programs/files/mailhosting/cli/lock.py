@@ -53,7 +53,7 @@ _REASON: Final = "SELECT reason FROM directory.hold WHERE account_id = %s AND or
 def add_to(commands: Commands) -> None:
     """Add the subcommand."""
     parser = host.add(commands, "lock", "hold a phished account's logins and mail, end its sessions", _TEXT)
-    parser.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_address(parser)
     parser.add_argument("--reason", metavar="TEXT", type=_reason, required=True, help="the reason, for later readers")
     host.add_json(parser)
     parser.set_defaults(run=_answer)

@@ -32,7 +32,7 @@ examples:
 def add_to(commands: Commands) -> None:
     """Add the subcommand."""
     parser = host.add(commands, "password", "set the password of an account", _TEXT)
-    parser.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_address(parser)
     host.add_json(parser)
     parser.set_defaults(run=_set)
 
@@ -53,10 +53,9 @@ def _set(options: argparse.Namespace, on: Host) -> Answer:
     answer = _send(on.password_socket, request)
     if not answer["ok"]:
         raise CommandError(answer["error"])
-    if "warning" in answer:
-        print(answer["warning"], file=sys.stderr)
+    warnings = [answer["warning"]] if "warning" in answer else []
     data = {"address": options.address, "changed": True, "warning": answer.get("warning")}
-    return Answer(data, [f"{options.address}: the password is set"])
+    return Answer(data, [f"{options.address}: the password is set"], warnings)
 
 
 def _ask(prompt: str) -> str:

@@ -38,7 +38,7 @@ AND coalesce(h.until > now(), true) ORDER BY h.scope
 def add_to(commands: Commands) -> None:
     """Add the subcommand."""
     parser = host.add(commands, "unlock", "undo `lock`", _TEXT)
-    parser.add_argument("address", metavar="ADDRESS", type=host.address)
+    host.add_address(parser)
     host.add_json(parser)
     parser.set_defaults(run=_answer)
 
