@@ -1,4 +1,4 @@
-# Everything a developer or CI runs; `make` alone explains it. All that it makes is under .cache/.
+# Everything that a developer or CI runs; `make` alone lists it. All output is under .cache/.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -9,7 +9,7 @@ VENV := .cache/venv
 TREE := .cache/tree/ansible_collections/mailhosting/stack
 PROGRAMS := .cache/programs/mailhosting_directory .cache/programs/mailhosting_dovecot.py
 HOSTS := tests/hosts/testhosts
-# What the demo's hosts are, and where they are.
+# Names and addresses of the demo's hosts.
 DEMO := --inventory=inventories/demo/hosts.yml --inventory=.cache/hosts/demo/inventory.yml
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -21,7 +21,7 @@ export NO_COLOR := 1
 endif
 
 .PHONY: help
-help: ## Print this
+help: ## Print this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 ##@ Try it
@@ -31,10 +31,10 @@ demo: ## Build a Debian 13 host, set it up for two tenants, and talk to it
 	@tests/hosts/demo start
 
 .PHONY: demo-down
-demo-down: ## Remove what the demo made: its host, its images, its files
+demo-down: ## Remove the demo's host, images and files
 	@tests/hosts/demo stop
 
-# The phases of the demo. They are quick, and change nothing, when they have been done.
+# The phases of the demo. A second run is quick and changes nothing.
 .PHONY: demo-image demo-host demo-site demo-verify
 demo-image:
 	@$(HOSTS) image best
@@ -53,15 +53,15 @@ test: ## Everything below up to upgrade; 32 to 46 minutes from nothing. PHASES="
 	@$(PYTHON) -m tests.phases $(PHASES)
 
 .PHONY: budget
-budget: ## Take the seconds of the last `make test` as what each phase may take
+budget: ## Write the seconds of the last `make test` as each phase's budget
 	@$(PYTHON) -m tests.phases --record
 
 .PHONY: check
-check: venv test-packages ## Style and types, and the unit tests that name what differs from origin/main: two minutes
+check: venv test-packages ## Style and types, and the unit tests that name files changed since origin/main: two minutes
 	@$(VENV)/bin/python tests/check.py
 
 .PHONY: e2e
-e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which is made if need be and stays
+e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which it makes if there is none, and keeps
 	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || { $(ANEW) && molecule converge --scenario-name $(SCENARIO); }
 	MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
 	  pytest --override-ini=cache_dir=.cache/pytest $(or $(T),$(error say which tests: T=tests/e2e/test_tls.py)) $(P)
@@ -88,16 +88,16 @@ package: venv packages ## Build the collection, install it elsewhere, and set up
 	tests/package
 
 .PHONY: image
-image: venv packages ## The image that scenarios begin with: a host that site.yml has set up for nobody
+image: venv packages ## The image that scenarios start from: a host that site.yml has set up without tenants
 	@$(HOSTS) image converged
 
 SCENARIO = $(or $(S),default)
-# What the scenario's hosts are.
+# Names and addresses of the scenario's hosts.
 PLACES = $(or $(wildcard molecule/$(SCENARIO)/inventory/hosts.yml inventories/$(SCENARIO)/hosts.yml),inventories/demo/hosts.yml)
-# The scenarios with tests of time. `make test` keeps their hosts until nothing else runs.
+# The scenarios with timing tests. `make test` keeps their hosts until no other phase runs.
 TIMED := default logins omakase webarena
 KEEP = $(and $(filter later,$(MAIL_TEST_TIMING)),$(filter $(SCENARIO),$(TIMED)),never)
-# Molecule keeps what it made in mind outside of this folder, and takes it for made when it is long gone.
+# Molecule stores its state outside this folder, and keeps hosts there that no longer exist.
 ANEW = $(HOSTS) down --run molecule-$(SCENARIO) && molecule reset --scenario-name $(SCENARIO)
 
 .PHONY: molecule
@@ -110,7 +110,7 @@ default: ## The demo's inventory: make molecule
 	@$(MAKE) molecule
 
 .PHONY: logins
-logins: ## The demo's inventory on a second host: who gets in, and who does not
+logins: ## The demo's inventory on a second host: logins that work, and logins that are refused
 	@$(MAKE) molecule S=logins
 
 .PHONY: alone
@@ -134,11 +134,11 @@ acme: ## Certificates from a real ACME server
 	@$(MAKE) molecule S=acme
 
 .PHONY: upgrade
-upgrade: ## A host of the last release, brought to this tree while mail comes and goes
+upgrade: ## A host of the last release, upgraded to this tree while mail flows
 	@$(MAKE) molecule S=upgrade
 
 .PHONY: timing timing-units $(TIMED:%=timing-%)
-timing: venv test-packages ## Tests of time, on the hosts that `make test` kept, which go then
+timing: venv test-packages ## Timing tests, on the hosts that `make test` kept; removes them afterwards
 	@$(MAKE) --keep-going timing-units $(TIMED:%=timing-%)
 timing-units:
 	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
@@ -152,7 +152,7 @@ count: venv ## Whether each test ran once in the last `make test`
 ##@ Know it
 
 .PHONY: requirements
-requirements: venv ## Which requirement is proven by which test, and which is not
+requirements: venv ## Which test proves which requirement, and which have no test
 	@$(VENV)/bin/python tests/requirements.py
 
 .PHONY: bench
@@ -189,12 +189,12 @@ $(VENV)/complete: requirements-dev.txt | packages
 	@$(VENV)/bin/pip install --quiet --quiet --requirement requirements-dev.txt
 	@touch $@
 
-# ansible-core finds a collection by its path only, so that path leads back here.
+# ansible-core finds a collection only by its path, so that path links back here.
 $(TREE):
 	@mkdir -p $(@D)
 	@ln -sfn ../../../.. $@
 
-# What roles install on hosts under another name than it has here: programs are checked against it.
+# Code that roles install on hosts under another name; the checks of programs use it.
 .cache/programs/mailhosting_directory: SOURCE := plugins/module_utils/_directory
 .cache/programs/mailhosting_dovecot.py: SOURCE := plugins/module_utils/_dovecot.py
 $(PROGRAMS):

@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-# Root runs some of them, and leaves no compiled copies that a later release's files would be older than.
+# Root runs some programs. Compiled copies that root left could be newer than the files of a later release.
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 del sys.argv[0]
