@@ -25,7 +25,7 @@ example:
 def add_to(commands: Commands) -> None:
     """Add the subcommand."""
     usage = "mailhosting autoreply forget ADDRESS [--json]"
-    autoreply = host.add(commands, "autoreply", "let an automatic reply answer earlier senders again", _TEXT, usage=usage)
+    autoreply = host.add(commands, "autoreply", "let automatic replies go to earlier senders again", _TEXT, usage=usage)
     actions = autoreply.add_subparsers(metavar="forget", required=True, prog="mailhosting autoreply")
     forget = host.add(actions, "forget", "forget the senders that ADDRESS has answered", _TEXT, usage=usage)
     host.add_address(forget)
