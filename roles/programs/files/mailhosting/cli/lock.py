@@ -134,7 +134,7 @@ def _answer(options: argparse.Namespace, on: Host) -> Answer:
 
 
 def _hold(asked: Ask, account_id: int, reason: str, scopes: Iterable[str]) -> list[str]:
-    """The scopes of which there was no such hold yet.  Raises: CommandError."""
+    """Place holds; the scopes that had none yet.  Raises: CommandError."""
     return [scope for (scope,) in asked(_HOLD, account_id, reason, ABUSE, list(scopes))]
 
 
