@@ -280,7 +280,10 @@ def make_producer(options: dict[str, Any], settings: acme.Settings | None) -> ce
 
 
 def given(item: dict[str, str]) -> certificates.Pair | None:
-    """The pair in two files, in the form of the daemons; None if one is missing."""
+    """The pair in two files, in the form of the daemons; None if one is missing.
+
+    Raises: CertificateError if it cannot be used.
+    """
     pair = store.read_pair(item["certificate"], item["key"])
     try:
         return pem.mended(pair) if pair else None
@@ -289,7 +292,10 @@ def given(item: dict[str, str]) -> certificates.Pair | None:
 
 
 def authorities(options: dict[str, Any]) -> str:
-    """PEM of the CAs in the options, and of the own CA, which clients may still trust."""
+    """PEM of the CAs in the options, and of the own CA, which clients may still trust.
+
+    Raises: CertificateError if one of them cannot be read.
+    """
     own = store.read_authority(options["path"])
     found = [own.chain] if own else []
     if options["files_ca_file"]:

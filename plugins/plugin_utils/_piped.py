@@ -36,7 +36,10 @@ class PipedAction(ActionBase):  # type: ignore[misc]
     def execute_piped(
         self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, *, secret: bool = True
     ) -> dict[str, Any]:
-        """The module's result.  Arguments that are not `secret` may travel as a file if pipelining is impossible."""
+        """The module's result.  Arguments that are not `secret` may travel as a file if pipelining is impossible.
+
+        Raises: AnsibleActionFail if they are secret and pipelining is impossible.
+        """
         with piped(self._connection) as obstacle:
             if secret and obstacle:
                 raise AnsibleActionFail(

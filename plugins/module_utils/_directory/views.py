@@ -106,7 +106,7 @@ JOIN directory.domain d ON d.name = ad.domain
 JOIN directory.tenant t ON t.id = d.tenant_id
 LEFT JOIN directory.account ac ON ac.id = ad.account_id;
 
--- What holds suspend of an account: `forward`, its forwarding, or `filter`, its owner's filters.
+-- Accounts with a hold in force that suspends their forwarding (`forward`) or their filters (`filter`).
 CREATE VIEW directory.suspension AS
 SELECT ac.id AS account_id, h.scope
 FROM directory.account ac

@@ -73,7 +73,10 @@ class Pages:
         return tuple(sorted(self._texts))
 
     def html(self, sheet: Sheet, language: str) -> str:
-        """The page; it is secret if the sheet has a password."""
+        """The page; it is secret if the sheet has a password.
+
+        Raises: PageError if the template or a text is wrong.
+        """
         shown: Any = sheet
         if sheet.password is not None:
             shown = replace(sheet, password=_SECRET.format(escape(sheet.password)))

@@ -127,7 +127,10 @@ class Report:
         return tuple(found)
 
     def secret(self, node: Node) -> str:
-        """The text of a password or a hash, decrypted if it is a vault."""
+        """The text of a password or a hash, decrypted if it is a vault.
+
+        Raises: ValueError if it is not a text, or cannot be decrypted.
+        """
         if isinstance(node, located.Scalar) and node.encrypted:
             self.decrypted = True
             return self.decrypt(node.text)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of programs: what is read, and how each mistake is named."""
+"""Settings of programs: how they are read, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def wrong(file: Path, **changes: Any) -> str:
-    """What is said of the file with these settings instead."""
+    """The message for the file with these settings instead."""
     file.write_text(json.dumps({name: value for name, value in {**RIGHT, **changes}.items() if value != "(none)"}))
     with pytest.raises(SettingsError) as raised:
         settings.read(Settings, file)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds of scope `forward` and `filter` suspend: mail stays in the mailbox that it is for."""
+"""Holds of scope `forward` and `filter`: mail stays in the mailbox that it was sent to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WHOSE: tuple[Whose, ...] = ((TARO,), (None, "acme"))
 
 
 def queued_as(see: See, address: str = TARO) -> list[str]:
-    """What Postfix puts into the queue for a recipient, without the marks of mailboxes."""
+    """The recipients that Postfix queues for an address, without the marks of mailboxes."""
     found = see("postfix", "SELECT address FROM v1.queued_as(%s, %s)", *address.split("@"))
     return sorted(name.removesuffix(".mailbox.invalid") for (name,) in found)
 
 
 def destinations(see: See, address: str = TARO) -> list[tuple[str | None, str | None]]:
-    """The mailbox or the address elsewhere of each destination, as the gate is told."""
+    """The mailbox or the external address of each destination, as the gate sees them."""
     query = "SELECT username, target FROM v1.gate_destinations(%s, %s, 100)"
     return sorted(see(gate.USER, query, *address.split("@")), key=str)
 
