@@ -204,6 +204,7 @@ def as_python_has_it(message: Any, depth: int = 0) -> Iterator[tuple[int, str]]:
             yield from as_python_has_it(part, depth + 1)
 
 
+@settings(deadline=None)
 @given(sound_messages(), st.integers(1, 50))
 def test_of_sound_messages_the_parts_are_those_that_python_finds(message: bytes, size: int) -> None:
     expected = list(as_python_has_it(message_from_bytes(message)))
@@ -219,7 +220,7 @@ TOKENS += [b"Content-Type: text/html\n", b"content-transfer-encoding:base64\n", 
 MESSAGES = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=5), max_size=40).map(b"".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(MESSAGES, st.integers(1, 20))
 def test_whatever_comes_each_octet_is_of_one_part_however_it_comes(content: bytes, size: int) -> None:
     message = MIXED + content

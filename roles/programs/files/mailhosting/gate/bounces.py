@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A bounce of Postfix's own, on its way to whoever sent what cannot be delivered: it is read, and never stopped."""
+"""Reads the bounces that this host's Postfix sends, and counts the invalid recipients in them; stops none of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .model import Owner, Tenant
 
 LOG: Final = logging.getLogger(__name__)
 
-#: How Postfix's listener for what it sends itself is called.
+#: The name of the listener by which Postfix has the milter read its own bounces.
 BOUNCE_LISTENER: Final = "bounce"
-#: What Postfix says of the mail that it returns.
+#: The queue id of the mail that Postfix returns, in its delivery status.
 _QUEUE_ID: Final = re.compile(r"^x-postfix-queue-id:[ \t]*(\w{1,40})\s*$", re.IGNORECASE | re.MULTILINE)
-#: Seconds that it is remembered who sent a mail: Postfix has given it up by then.
+#: Valkey remembers the sender of a mail for so long; Postfix returns a mail earlier.
 _REMEMBERED_SECONDS: Final = 6 * 86400
 
 
 @dataclass
 class Bounce:
-    """What `Transaction` is of other mail."""
+    """One bounce, in the place of a `Transaction`."""
 
     directory: Directory
     valkey: Valkey
@@ -43,7 +43,7 @@ class Bounce:
     _reader: Reader = field(default_factory=Reader)
 
     def recipient(self, to: Address | None) -> None:
-        """Whose mail it was about, as its envelope said."""
+        """RCPT: the envelope sender of the returned mail."""
         self._to = to
 
     def header(self, name: str, value: str, _size: int) -> None:
@@ -55,7 +55,7 @@ class Bounce:
         self._reader.body(chunk)
 
     def end(self) -> None:
-        """Count the recipients that do not exist."""
+        """At the end of the data: count the recipients that do not exist."""
         status = self._reader.delivery_status()
         recipients = invalid_recipients(status)
         if self._to is None or not recipients:
@@ -74,7 +74,7 @@ class Bounce:
             self._note("unchecked", f"invalid recipients not counted: {error}", None)
 
     def failed(self, error: Exception) -> None:
-        """Nobody expected it; the bounce goes on."""
+        """An error that nobody expected; the bounce passes."""
         write("unchecked", describe(error), self._about, level=logging.ERROR)
 
     @property
@@ -87,7 +87,7 @@ class Bounce:
 
 
 def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address | None) -> None:
-    """Who sent a mail from an address that is not their own: its bounce goes there."""
+    """Remember the account that sends from an address that is not its own, because the bounce goes to that address."""
     if owner.account_id is None or sender is None or owner.username == f"{sender.local_part}@{sender.domain}":
         return
     try:
@@ -97,7 +97,7 @@ def remember_sender(valkey: Valkey, queue_id: str, owner: Owner, sender: Address
 
 
 def sent_by(valkey: Valkey, status: str) -> int | None:
-    """The account that sent what a bounce is about, if that was remembered."""
+    """The account that sent the returned mail, if Valkey remembers it."""
     found = _QUEUE_ID.search(status)
     try:
         (value,) = valkey.ask(("GET", keys.sent(found[1]))) if found else (None,)

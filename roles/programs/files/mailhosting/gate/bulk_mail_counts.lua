@@ -2,15 +2,15 @@
 -- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
--- What a sender sends too much of: mail of the same content, or to recipients that do not exist.
+-- Counts the recipients of a sender by content, and the recipients that do not exist.
 -- KEYS[1]: recipients by content; its name is the digests, four bytes each, of the first mail that had it.
--- KEYS[2]: `count` of invalid recipients. Both hashes have `begun` once a hold has begun.
+-- KEYS[2]: `count` of invalid recipients. Both hashes have `begun` once an excess has begun.
 -- ARGV: the most recipients of the same content and the most invalid ones (0: any number), the window (seconds),
---   invalid recipients to add, recipients of a mail (negative: to take back), how many of its digests make it another's,
---   its digests...
--- Answers: nothing, or the kind of hold, the count, whether it begins with this call, milliseconds until it ends.
+--   invalid recipients to add, recipients of a mail (negative: to take back), how many digests two mails of one content
+--   share, the digests of the mail...
+-- Answers: nothing, or the kind of excess, the count, 1 if it begins with this call, milliseconds until it ends.
 
--- Contents that are counted at a time. With their names few and short enough for Valkey's compact hashes.
+-- Contents that are counted at a time: so few, with names so short, that Valkey keeps them in a compact hash.
 local MOST_CONTENTS = 30
 
 local most_same, most_invalid = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -21,7 +21,7 @@ for number = 7, #ARGV do
   digests[number - 6] = struct.pack('>I4', tonumber(ARGV[number]))
 end
 
--- Milliseconds until a window ends, which begins with what is first counted. The clock may have been set back.
+-- Milliseconds until a window ends, which the first count begins. The clock may have been set back.
 local function left(key)
   local milliseconds = redis.call('PTTL', key)
   if milliseconds == -1 or milliseconds > window then
@@ -46,7 +46,7 @@ local function read_contents()
   return contents
 end
 
--- The content that has most in common with the mail, if that is enough.
+-- The content that shares the most digests with the mail, if it shares `quorum` of them.
 local function nearest(contents)
   local of_mail, best, most = {}, nil, quorum - 1
   for _, digest in ipairs(digests) do of_mail[digest] = true end
@@ -60,8 +60,8 @@ local function nearest(contents)
   return best
 end
 
--- Forget what was rare: counts that are no hold yet lose what the half of them have, so none is ever too high, and each
--- is too low by a fifteenth of all the sender's recipients at most.
+-- Forgets rare contents: each count below the limit is reduced by the median of them. So no count is ever too high, and
+-- each is too low by a fifteenth of all the sender's recipients at most.
 local function make_room(contents)
   local counts = {}
   for _, content in ipairs(contents) do

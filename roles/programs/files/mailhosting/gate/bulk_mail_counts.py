@@ -26,13 +26,13 @@ _SCRIPT: Final = Script(Path(__file__).with_suffix(".lua"))
 
 #: RFC 3463: the recipient's address is bad (7 and 8 are of the sender's), or its host is not there.
 _INVALID_STATUS: Final = re.compile(r"5\.(?:1\.(?![78]\b)\d{1,3}|4\.4)\b")
-#: RFC 3463 knows no more of what a server refused without an enhanced code; 550 and 553 are said of mailboxes.
+#: Where a server rejected without an enhanced code Postfix writes 5.0.0; of replies, 550 and 553 are about mailboxes.
 _INVALID_REPLY: Final = re.compile(r"smtp;\s*55[03][ -](?!\d\.\d)")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How many recipients of the same content, and how many invalid ones, are too many in `per` seconds; None: none."""
+    """So many recipients of one content, and so many invalid ones, are too many in `per` seconds; None: any pass."""
 
     recipients_per_content: int | None
     invalid_recipients: int | None
@@ -41,9 +41,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Excess:
-    """There is too much: `count` recipients were counted, and it ends in `seconds`.
+    """There are too many recipients: `count`, and the excess ends in `seconds`.
 
-    Of all who are told of it, `begins` is true for one.
+    Of all answers about an excess, `begins` is true for the first, so that people are told once.
     """
 
     kind: Kind
@@ -53,9 +53,9 @@ class Excess:
 
 
 def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> Excess | None:
-    """Count a mail that would be taken; whether it is to be held.
+    """Count a mail that no check has rejected; the answer is an excess if there is one.
 
-    `sender` is who sends, such as `account:17`.
+    `sender` is a `CountedParty.key`, such as `account:17`.
     """
     if rule.recipients_per_content is None and rule.invalid_recipients is None:
         return None
@@ -63,23 +63,23 @@ def mail(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, r
 
 
 def take_back(valkey: Valkey, sender: str, rule: Rule, content: Fingerprint | None, recipients: int) -> None:
-    """The mail that was counted last is not taken."""
+    """Take back a mail that was counted, because it is rejected after all."""
     if content is not None and recipients:
         _ask(valkey, sender, rule, 0, -recipients, content)
 
 
 def invalid(valkey: Valkey, sender: str, rule: Rule, recipients: int = 1) -> Excess | None:
-    """Count recipients that do not exist; whether the sender's mail is to be held from now on."""
+    """Count recipients that do not exist; the answer is an excess if there is one."""
     return None if rule.invalid_recipients is None else _ask(valkey, sender, rule, recipients, 0, None)
 
 
 def release(valkey: Valkey, sender: str) -> None:
-    """End the sender's holds, and begin to count anew."""
+    """End every excess of the sender, and count anew."""
     sound(*valkey.ask(("DEL", *_keys(sender))))
 
 
 def stopped_tenants(valkey: Valkey) -> dict[int, int]:
-    """Tenants that receive too much of some content now, and the seconds left."""
+    """Tenants for which mail of some content is in excess now, and the seconds left."""
     found: dict[int, int] = {}
     cursor = b"0"
     while True:
@@ -94,12 +94,12 @@ def stopped_tenants(valkey: Valkey) -> dict[int, int]:
 
 
 def says_invalid(status: str) -> bool:
-    """Whether an enhanced status code says that a recipient does not exist."""
+    """Whether an enhanced status code means that the recipient does not exist."""
     return bool(_INVALID_STATUS.match(status))
 
 
 def invalid_recipients(delivery_status: str) -> int:
-    """How many recipients do not exist, as a report on delivery (RFC 3464) says."""
+    """How many recipients do not exist, by a delivery status notification (RFC 3464)."""
     found = 0
     for block in re.split(r"\n\s*\n", delivery_status):
         fields = dict(re.findall(r"^([a-z-]{1,40}):\s*(.*(?:\r?\n[ \t].*)*)", block.lower(), re.MULTILINE))

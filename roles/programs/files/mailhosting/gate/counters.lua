@@ -2,7 +2,7 @@
 -- GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 -- SPDX-License-Identifier: GPL-3.0-or-later
 --
--- Whether a mail may pass; if so, and if it is to be committed, it is counted everywhere at once.
+-- Compares a mail with limits, pauses, mailboxes and pools. If it passes and `commit` is set, counts it everywhere.
 -- KEYS[1] is the epoch of usage, KEYS[2] the set of usernames whose usage is to be measured. ARGV[1] is JSON, made by
 -- counters.py, and names the other keys by number:
 --   commit       whether to count
@@ -15,7 +15,8 @@
 --   {'paused', subject, text, milliseconds}, {'exceeded', subject, limit, milliseconds, began} or {'full', space};
 --   numbers from 1, -1 milliseconds for never.
 
-local HELD_SECONDS = 20 -- that an accepted mail may take until its bytes are in the sum, at least; twice that at most
+-- An accepted mail is reserved for at least so long, and at most twice as long, unless usage shows it earlier.
+local HELD_SECONDS = 20
 
 local plan = cjson.decode(ARGV[1])
 local now = tonumber(redis.call('TIME')[1])
@@ -36,7 +37,7 @@ local function pause_left(key)
   return left(key, length * 1000)
 end
 
--- Bytes in use by space: nothing where unknown; of a sum with gaps, how many they are at least.
+-- Bytes in use by space, nil where unknown; of a total without some mailboxes, the bytes in the others as `least`.
 local function read_usage()
   local usage, least, unknown, missing = {}, {}, {'allowed'}, {'total'}
   local whole = #plan.spaces > 0 and redis.call('EXISTS', KEYS[1]) == 1
@@ -56,7 +57,7 @@ local function read_usage()
   return usage, least, unknown, missing
 end
 
--- Pauses whom `limit` pauses, once: who is paused already stays so as long as before. Milliseconds, and whether.
+-- Begins the pauses of `limit`, unless they have begun before. Answers the milliseconds left, and 1 if one began.
 local function begin_pause(limit, window)
   local key = KEYS[window.key]
   local length = limit.pause and limit.pause * 1000 or window.left
@@ -69,13 +70,13 @@ local function begin_pause(limit, window)
     end
   end
   if began == 0 then return window.left, 0 end
-  -- A pause of its own length is in place of the rest of the window, or it would not lift by itself.
+  -- A pause of its own length replaces the rest of the window, which would outlast it.
   if limit.pause then redis.call('DEL', key) end
   return length, 1
 end
 
--- The answer of the first pause or limit that is in the way. What is only checked may never be sent, so it begins a pause
--- only where the window is used up without it.
+-- The answer for the first pause or limit that stops the mail. A mail that is only checked may never be sent, so it
+-- begins a pause only if the window is used up without it.
 local function find_exceeded()
   for _, window in ipairs(plan.windows) do
     window.left = left(KEYS[window.key], window.per * 1000)
@@ -101,10 +102,10 @@ local function find_exceeded()
   end
 end
 
--- What was accepted for a space and is not in `usage` yet, as it is to be kept: `reserved` bytes that count from when
--- `base` were in use. Whatever else is stored looks like arrivals, so counting begins anew when nothing is left.
--- Deletions hide arrivals, so it is never more than what was accepted `newer` and `older`, in the present and the last
--- period of HELD_SECONDS seconds, of which the present one began at `since`.
+-- The reservation of a space: `reserved` bytes were accepted since `base` bytes were in use, and `outstanding` of them
+-- are not in `usage` yet. Other mail that is stored looks like their arrival, so the reservation begins anew when none
+-- are outstanding. Deletions hide arrivals, so never more are outstanding than the mail of the present and the last
+-- period of HELD_SECONDS has: `newer` bytes since `since`, and `older` ones.
 local function read_reservation(space, usage)
   local key = KEYS[space.key]
   left(key, 2 * HELD_SECONDS * 1000)
@@ -160,7 +161,7 @@ for number, space in ipairs(plan.spaces) do
   if usage[number] then
     local held = read_reservation(space, usage[number])
     if usage[number] + held.outstanding + space.free > space.quota then
-      -- It is measured anew, lest a number that somebody failed to write keeps mail out.
+      -- The usage service measures it anew, in case Dovecot failed to write its usage.
       if space.username then redis.call('SADD', KEYS[2], space.username) end
       return {'full', number}
     end

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits, pools and counts of the day, in Valkey: a mail is checked, and later counted everywhere at once or nowhere.
+"""Limits, pools and counts of the day, in Valkey.
 
-Nothing is held between the two, so a mail that is given up, or a process that dies, has nothing to give back.
+One script compares a mail with all of them, and at its end also counts it, everywhere at once or nowhere.  Nothing is
+reserved between the two, so a mail that is given up, or a process that dies, leaves nothing to take back.
 
-Keys, which begin with `mh:1:`; all but Dovecot's expire, and times are Unix's:
+The keys begin with `mh:1:`.  All but Dovecot's expire; times are Unix times:
 
 - `rate:SCOPE:ID:DIRECTION:UNIT:PER`: hash n, most, since; a window that lasts PER seconds.
 - `pause:SCOPE:ID:DIRECTION`: hash limit (as `_limit_text` writes it), since, length in seconds.
@@ -50,7 +51,7 @@ from .model import (
 
 LOG: Final = logging.getLogger(__name__)
 
-#: Milliseconds that a tenant's usage is taken for true; that it could not be told, likewise.
+#: How long a tenant's total is used, and how long it is used that some usage was not known.
 TOTAL_LASTS_MILLISECONDS: Final = 5000
 UNKNOWN_LASTS_MILLISECONDS: Final = 1000
 UNKNOWN: Final = "?"
@@ -63,9 +64,10 @@ _CHUNK: Final = 1000
 
 
 class Counters:
-    """Answers of the one script; safe for many threads.  ValkeyError from every method but `refused`.
+    """Asks Valkey; safe for many threads.  Every method but `refused` raises ValkeyError.
 
-    `accounts_of` says whose usage makes up a tenant's.  It is asked every 5 s at most; what it raises passes through.
+    `accounts_of` answers with the mailboxes of a tenant.  A tenant's total needs it every 5 s at most; what it raises
+    passes through.
     """
 
     def __init__(self, valkey: Valkey, accounts_of: Callable[[int], Iterable[Mailbox]]) -> None:
@@ -74,17 +76,17 @@ class Counters:
         self._summing: Final = defaultdict[int, threading.Lock](threading.Lock)
 
     def check(self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck] = ()) -> Allowed | Refused:
-        """Whether a mail might pass at this moment.  Counts nothing; if a window is used up its pause begins."""
+        """Compare a mail, and count nothing.  If a window is already used up, its pause begins."""
         return self._decide(_Plan(charges, spaces, (), commit=False))
 
     def commit(
         self, charges: Sequence[RateCharge], spaces: Sequence[SpaceCheck], daily_counts: Sequence[DailyCount] = ()
     ) -> Allowed | Refused:
-        """Whether a mail passes; if so it is counted, its bytes are reserved, and the day's counts go up."""
+        """Compare a mail, and if it passes count it, reserve its bytes and add to the counts of the day."""
         return self._decide(_Plan(charges, spaces, daily_counts, commit=True))
 
     def refused(self, daily_counts: Sequence[DailyCount]) -> None:
-        """Add to the day's counts what was refused; a failure is only logged."""
+        """Add what was refused to the counts of the day; a failure is only logged."""
         commands: list[Sequence[Word]] = []
         for key, counts in _counts_by_day(daily_counts).items():
             commands += [("HINCRBY", key, field, count) for field, count in counts.items()]
@@ -96,16 +98,16 @@ class Counters:
             LOG.warning("refused mail is not counted: %s", error)
 
     def pauses(self) -> list[Pause]:
-        """Who is paused."""
+        """All pauses."""
         return self._read_pauses(self._scan(names.PAUSES))
 
     def state(self, scope: Scope, number: int) -> tuple[list[Pause], list[Window]]:
-        """The pauses and windows of one host, tenant or account, both directions."""
+        """The pauses and windows of the host, a tenant or an account, in both directions."""
         subjects = [LimitSubject(scope, number, direction) for direction in ("send", "receive")]
         return self._read_pauses(map(_pause_key, subjects)), self._read_windows(self._scan(names.rates(scope, number)))
 
     def lift(self, subject: LimitSubject) -> Pause | None:
-        """End the pause of a subject, if there is one, and begin its windows anew: they would pause it at once."""
+        """End the pause of a subject, if there is one, and its windows too, which would pause it again at once."""
         key = _pause_key(subject)
         lifted = self._read_pauses([key])
         if not lifted:
@@ -131,7 +133,7 @@ class Counters:
         return answer
 
     def _sum(self, tenant_id: int) -> None:
-        """See to it that there is a tenant's total.  One thread does it, the others find it done."""
+        """Write a tenant's total if there is none.  One thread sums it up, and the others find it."""
         with self._summing[tenant_id]:
             (known,) = self._valkey.ask(("EXISTS", names.total(tenant_id)))
             if not sound(known):
@@ -173,7 +175,7 @@ class Counters:
                 return sorted(keys)
 
     def _read(self, keys: Iterable[str], *fields: str) -> Iterator[tuple[list[str], int, list[bytes | None]]]:
-        """Of each of `keys` that is there: its parts, the seconds left, the values of `fields`."""
+        """For each of `keys` that exists: its parts, the seconds left, the values of `fields`."""
         for key in keys:
             left, values = self._valkey.ask(("PTTL", key), ("HMGET", key, *fields))
             if (milliseconds := sound(left)) > 0:
@@ -200,7 +202,7 @@ class Counters:
 
 
 class _Plan:
-    """One question to the script; what is named twice is asked once, with the sum of what it costs."""
+    """One question to the script; of a subject or space that is named twice the costs are added."""
 
     def __init__(
         self,
@@ -215,7 +217,7 @@ class _Plan:
         self._numbers: Final[dict[str, int]] = {names.USAGE_EPOCH: 1, names.USAGE_WANTED: 2}
         self._windows: Final[list[dict[str, int]]] = []
         self._window_numbers: Final[dict[str, int]] = {}
-        # The limits that are asked about, by subject: not those that cannot be exceeded.
+        # The limits that the script compares, by subject, without those that nothing can exceed.
         self._limits: Final[list[list[Limit]]] = []
         plan = {
             "commit": commit,
@@ -347,7 +349,7 @@ def _limit_text(limit: Limit) -> str:
 
 
 def _read_limit(text: bytes | None) -> Limit | None:
-    """A limit as `_limit_text` writes it; None for what is none."""
+    """Read what `_limit_text` writes; None if it cannot be read."""
     try:
         unit, most, per, pause, paused = (text or b"").decode().split(" ")
         directions = tuple(_direction(direction) for direction in paused.split(",") if direction)
@@ -357,7 +359,7 @@ def _read_limit(text: bytes | None) -> Limit | None:
 
 
 def _subject(parts: Sequence[str]) -> LimitSubject:
-    """A subject from the end of a key; ValueError."""
+    """Read the subject at the end of a key.  Raises: ValueError."""
     scope, number, direction = parts
     match scope:
         case "host" | "tenant" | "account":
@@ -387,5 +389,5 @@ def _number(text: bytes | None) -> int | None:
 
 
 def _seconds(milliseconds: int) -> int:
-    """Whole seconds, never too few."""
+    """Whole seconds, rounded up."""
     return -(-milliseconds // 1000)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is decided of mails, a line each, in the fields of `common.log`."""
+"""Writes each decision about a mail as one line, in the fields of `common.log`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .model import Tenant
 
 LOG: Final = logging.getLogger(__name__)
 
-#: `defer` is for now; `block` is for what comes next, all of an account's mail or one content for a tenant; `unchecked`
-#: passed what could not be asked about.
+#: `block` is about later mail: all that an account sends, or one content for a tenant.  `unchecked` means that the mail
+#: passed because a check could not be made.
 Decision = Literal["pass", "reject", "defer", "hold", "block", "unchecked"]
 _LEVELS: Final[dict[Decision, int]] = {
     "pass": logging.DEBUG,  # Postfix has a line of its own for it
@@ -28,13 +28,13 @@ _LEVELS: Final[dict[Decision, int]] = {
     "block": logging.INFO,
     "unchecked": logging.WARNING,
 }
-#: What writes a decision about the mail at hand, by whose rule it is.
+#: Writes a decision about one mail, its reason, and the tenant whose rule it is.
 Note = Callable[[Decision, str, Tenant | None], None]
 
 
 @dataclass(frozen=True)
 class About:
-    """The mail that is decided about; `account` is who of ours sends it, `to` the recipient or the first of several."""
+    """The mail of a decision; `account` is the login that sends it, `to` the recipient or the first of several."""
 
     queue_id: str = "-"
     account: str | None = None
@@ -52,7 +52,7 @@ def write(
     code: str | None = None,
     level: int | None = None,
 ) -> None:
-    """Write one line; `tenant` is whose limit, pool or rule it is, `code` what the client is answered."""
+    """Write one line; `tenant` is the one whose limit, pool or rule decides, `code` that of the reply."""
     level = _LEVELS[decision] if level is None else level
     if not LOG.isEnabledFor(level):
         return
@@ -70,6 +70,6 @@ def write(
 
 
 def describe(error: Exception) -> str:
-    """An error that nobody expected, and where it comes from, innermost first."""
+    """Describe an unexpected error, and where it was raised, innermost first."""
     places = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(extract_tb(error.__traceback__))]
     return f"{type(error).__name__} at {', '.join(places[:4])}: {error}"

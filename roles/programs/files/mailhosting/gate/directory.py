@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate asks the directory: functions of schema v1, each over a connection that nobody else uses meanwhile."""
+"""The gate's questions to the directory: functions of schema v1, each over a connection of its own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..common.directory import Connections
 from .model import Destinations, ExternalTarget, LocalTarget, Mailbox, Owner, Tenant
 from .tenant_settings import read_tenant
 
-#: Seconds that a tenant's settings are taken for true.
+#: Seconds for which a tenant's settings are used without asking again.
 SETTINGS_LAST_SECONDS: Final = 1.0
-#: Addresses that one address leads to, at most: as many as Postfix expands.
+#: The most targets of one address: as many as Postfix expands.
 MOST_DESTINATIONS: Final = 20_000
-#: Connections that are kept open when nobody uses them.
+#: Connections that stay open while no thread uses them.
 SPARE_CONNECTIONS: Final = 16
 
 _OWNER: Final = """
@@ -36,18 +36,18 @@ _KEEP: Final = "SELECT v1.gate_keep(%s, %s, %s, %s, %s)"
 
 
 class Directory:
-    """Answers questions of any thread.  Every method raises DirectoryError."""
+    """Safe for many threads.  Every method raises DirectoryError."""
 
     def __init__(self, conninfo: str) -> None:
         self._ask: Final = Connections(conninfo, spare=SPARE_CONNECTIONS).ask
         self._tenants: dict[int, tuple[float, Tenant | None]] = {}
 
     def ping(self) -> None:
-        """Nothing, as long as the directory answers."""
+        """Ask whether the directory answers."""
         self._ask("SELECT 1")
 
     def owner(self, address: Address) -> Owner | None:
-        """Whose an address is, with the tenant; None for an address elsewhere."""
+        """The owner of an address, with the tenant; None for an address elsewhere."""
         rows = self._ask(_OWNER, *address)
         if not rows:
             return None
@@ -55,7 +55,7 @@ class Directory:
         return replace(owner, tenant=self.tenant(owner.tenant_id))
 
     def destinations(self, address: Address) -> Destinations:
-        """Where mail for an address ends, with the tenants.  An address elsewhere is its own end, and no tenant's."""
+        """Where an address leads to, with the tenants.  An address elsewhere leads to itself, and has no tenant."""
         local: list[LocalTarget] = []
         external: list[ExternalTarget] = []
         numbers: set[int] = set()
@@ -70,7 +70,7 @@ class Directory:
         return Destinations(tuple(local), tuple(external), tuple(tenant for tenant in tenants if tenant))
 
     def tenant(self, tenant_id: int) -> Tenant | None:
-        """What a tenant's plan says, as it was a second ago at the earliest; None for one that is gone."""
+        """A tenant's settings, at most a second old; None for a tenant that has gone."""
         now = time.monotonic()
         known = self._tenants.get(tenant_id)
         if known and now - known[0] < SETTINGS_LAST_SECONDS:
@@ -91,13 +91,13 @@ class Directory:
     def add_notice(
         self, kind: str, tenant_id: int | None, account_id: int | None, facts: Mapping[str, Any], once: str
     ) -> None:
-        """Have somebody told; a second time with the same `once` does nothing."""
+        """Queue a notice; a second one with the same `once` is ignored."""
         self._ask(_NOTICE, kind, tenant_id, account_id, json.dumps(facts), once)
 
     def stop(self, account_id: int, kind: str, facts: Mapping[str, Any]) -> None:
-        """Stop what an account sends, and have its people told, unless it is stopped."""
+        """Block what an account sends and queue a notice, unless the account is blocked already."""
         self._ask(_STOP, account_id, kind, json.dumps(facts))
 
     def keep(self, queue_id: str, account_id: int | None, tenant_id: int | None, kind: str, at: float) -> None:
-        """Remember whose a mail is that waits in the queue since `at` (Unix time)."""
+        """Record whose a mail is that Postfix holds since `at` (Unix time)."""
         self._ask(_KEEP, queue_id, account_id, tenant_id, kind, at)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Header fields that the gate writes: what a program left out, and what Postfix cannot know."""
+"""Header fields that the gate adds or changes.  Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Final, NamedTuple
 
-#: In lower case; RFC 5322 3.6 wants the first two, and everybody else the third.
+#: Fields, in lower case, that every mail should have: RFC 5322 3.6 demands the first two, and mail filters the third.
 DEMANDED: Final = ("date", "from", "message-id")
 
-#: In lower case: by which account's filter a mail is sent on, and all that say for whom it came.
+#: Fields, in lower case: the first names the account whose filter redirected a mail, the others name that account too.
 REDIRECTED_FROM: Final = "x-sieve-redirected-from"
 REPEATING: Final = (REDIRECTED_FROM, "delivered-to", "received")
 
@@ -31,10 +31,11 @@ class Field(NamedTuple):
 
 @dataclass
 class Marked:
-    """What Dovecot says of itself in a filter's mail, as people write it: `plain` are the fields that say otherwise.
+    """Finds the fields of a filter's mail in which Dovecot repeats the mark of a mailbox's name in the queue.
 
-    Of a name that had another holder the domain has capitals in the queue, which say whose it is.  Dovecot repeats them
-    in what is sent on, and in what an answer is from; `sender` is that of the answer's envelope, which has none.
+    If an address had another holder before, capitals in its domain mark whose mail it is (see `queued_mailbox` in the
+    directory).  Dovecot repeats them in the fields of a redirected mail, and in the From of an automatic reply.
+    `plain` are those fields without the mark.  `sender` is that of a reply's envelope, which has no mark.
     """
 
     sender: str
@@ -43,7 +44,7 @@ class Marked:
     _seen: Counter[str] = field(default_factory=Counter)
 
     def header(self, name: str, value: str) -> None:
-        """A field of the mail, in their order."""
+        """The next field of the mail."""
         known = name.lower()
         self._seen[known] += 1
         if known == REDIRECTED_FROM:
@@ -60,7 +61,7 @@ class Marked:
 
 
 def missing(seen: Collection[str], sender: str, unique: str, now: datetime) -> tuple[tuple[str, str], ...]:
-    """Name and value of each of `DEMANDED` that is not in `seen`.
+    """The fields of `DEMANDED` that are not in `seen`, each with its name and value.
 
     `sender` is an address as it stands on the wire, `unique` a queue id and the host's name with an @ between them.
     """
@@ -73,16 +74,16 @@ def missing(seen: Collection[str], sender: str, unique: str, now: datetime) -> t
 
 
 def came_for(recipient: str) -> tuple[tuple[str, str], ...]:
-    """The field by which mailboxes know which address a mail came for, as Postfix's own delivery agents write it."""
+    """The field that names the original recipient, as Postfix's own delivery agents write it; empty if it cannot."""
     text = recipient.removeprefix("<").removesuffix(">")
     # RFC 5322 2.1.1: a line has 998 octets.
     return (("X-Original-To", text),) if text.isascii() and text.isprintable() and len(text) < 900 else ()
 
 
 def without_client(received: str, queue_id: str) -> str | None:
-    """Postfix's own Received field of the mail `queue_id`, the host's loopback in its client's place; None for another.
+    """Postfix's own Received field of the mail `queue_id`, with loopback as its client; None if it is another field.
 
-    Its first line says who the client is, and nothing else.
+    The client stands on the first line of that field, alone.
     """
     client, feed, rest = received.partition("\n")
     if client.startswith(" from ") and re.search(rf"\sid {re.escape(queue_id)}[;\s]", rest):

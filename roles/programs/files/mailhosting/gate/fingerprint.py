@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which mails have substantially the same content.  Pure; whatever comes, no exception, and bounded time and memory.
+"""Recognises mails of substantially the same content.  Pure; no input raises an exception; time and memory are bounded.
 
-What a reader sees is read as words, without numbers, links and addresses; two in a row are a passage.  A mail's
-fingerprint is a sample of its passages, those whose checksums are the lowest: mails that have passages in common choose
-the same.  Two mails are the same if they agree in QUORUM_PASSAGES of SAMPLE_PASSAGES, which is when about two thirds of
-their passages are; `bulk_mail_counts` counts how many are.
+The text that a reader sees is split into words, without numbers, links and addresses; two words in a row are a passage.
+A mail's fingerprint is a sample of its passages, those with the lowest checksums, so mails with common passages choose
+the same ones.  Two mails have the same content if they share QUORUM_PASSAGES of SAMPLE_PASSAGES, which happens when
+about two thirds of all their passages are the same.  `bulk_mail_counts` counts the mails of each content.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from zlib import crc32
 
 from .mime import FIELDS, Part, Walk
 
-#: Passages in a fingerprint, and how many of them make two mails the same (of fewer passages: the same share).
+#: Passages in a fingerprint, and how many of them two mails of one content share; of fewer passages, the same part.
 SAMPLE_PASSAGES: Final = 16
 QUORUM_PASSAGES: Final = 11
-#: Fewer different passages than this say too little.
+#: A mail with fewer different passages has no fingerprint by its text.
 FEWEST_PASSAGES: Final = 12
-#: Bytes of text that are read of a mail, as they are on the wire.
+#: Bytes of text that are read of a mail, encoded as on the wire.
 MOST_TEXT_BYTES: Final = 1 << 16
-#: Bytes of a report on delivery, which says some 250 of a recipient.
+#: Bytes that are read of a delivery status notification, which has some 250 for each recipient.
 MOST_REPORT_BYTES: Final = 1 << 20
-#: Characters that are read of what a reader sees.
+#: Characters that are read of the text that a reader sees.
 MOST_CHARACTERS: Final = 1 << 12
-#: Bytes of attachments: fewer are no content, more are not looked at.
+#: Bytes of attachments: fewer make no fingerprint, and more are not read.
 LEAST_ATTACHED_BYTES: Final = 1 << 12
 MOST_ATTACHED_BYTES: Final = 1 << 16
 
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _CHARSET: Final = re.compile(r'\bcharset\s{0,9}=\s{0,9}["\']?([\w.-]{1,40})', re.IGNORECASE)
-#: Charsets that Python decodes in linear time; it has others that are no charsets.
+#: Charsets that Python decodes in linear time.  Some of its other codecs do not, and some are no charsets.
 _KNOWN_CHARSET: Final = re.compile(
     r"(?:iso-?8859|windows-?12|cp\d|koi8|gb|hz|big5|euc|shift|sjis|ms_?kanji|iso-2022|us-ascii|ascii|tis)[\w-]*",
     re.IGNORECASE,
 )
-#: What never ends goes on to the end, for browsers too.
+#: Comments, styles, scripts and tags; a comment or style that is not closed extends to the end, as in browsers.
 _UNSEEN: Final = re.compile(
     r"<!--.*?(?:-->|\Z)|<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
 _CHARACTER: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
-#: A line break is no break of a word where words have none between them.
+#: A line break between Japanese characters does not separate words.
 _WRAP: Final = re.compile(r"\r?\n[ \t]*(?=[\u3005-\u9fff])")
-#: Words; in Japanese what is written in one script in a row, which says where words begin well enough.
+#: Words; in Japanese each run of one script is taken for a word.
 _WORD: Final = re.compile(r"[^\W_\u3005-\u9fff]+|[\u3005\u3400-\u9fff]+|[\u3041-\u309f]+|[\u30a1-\u30ff]+")
 _ASCII_WORDS: Final = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 0x20 for code in range(0x80)).ljust(
     0x100
@@ -65,7 +65,7 @@ _URL: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Fingerprint(NamedTuple):
-    """Digests of a mail's content, decimal numbers, and how many must be another's for both to be the same."""
+    """Digests of a mail's content, as decimal numbers, and how many of them a mail of the same content shares."""
 
     digests: tuple[str, ...]
     quorum: int
@@ -76,7 +76,7 @@ class Fingerprint(NamedTuple):
 
 
 class _Text:
-    """A part that is read: its octets as they are on the wire, and what its header says of them."""
+    """The text of one part, encoded as on the wire."""
 
     def __init__(self, part: Part) -> None:
         charset = _CHARSET.search(part.content_type)
@@ -87,7 +87,7 @@ class _Text:
         self.pieces: list[bytes] = []
 
     def text(self) -> str:
-        """What a reader sees, by words; other text as it is."""
+        """The text that a reader sees; of HTML without markup."""
         raw = _transferred(b"".join(self.pieces), self.encoding)
         text = _decoded(raw, self.charset)
         if self.is_html:
@@ -151,7 +151,7 @@ class Reader:
             self._text_room -= len(piece)
 
     def fingerprint(self) -> Fingerprint | None:
-        """What the mail's content is known by; None if there is too little of it."""
+        """The fingerprint of the text or, if that is too short, of the attachments; None if these are too short too."""
         text = "\n".join(part.text() for part in self._texts)[:MOST_CHARACTERS]
         passages = set(map(crc32, map(b" ".join, pairwise(_words(text)))))
         if len(passages) >= FEWEST_PASSAGES:
@@ -162,12 +162,12 @@ class Reader:
         return None
 
     def delivery_status(self) -> str:
-        """What a report says of each recipient: the fields of RFC 3464, empty in what is no report."""
+        """The fields of a delivery status notification (RFC 3464); empty for other mail."""
         return "\n\n".join(part.text() for part in self._reports)
 
 
 def _transferred(raw: bytes, encoding: str) -> bytes:
-    """Bytes without their Content-Transfer-Encoding; of broken base64 what can be had."""
+    """Remove the Content-Transfer-Encoding; of broken base64 decode as much as possible."""
     if encoding == "quoted-printable":
         return a2b_qp(raw)
     if encoding != "base64":
@@ -180,11 +180,11 @@ def _transferred(raw: bytes, encoding: str) -> bytes:
 
 
 def _decoded(raw: bytes, charset: str) -> str:
-    """Text in the charset that it is in, which is not always the one it is said to be in."""
+    """Decode text by the charset that its bytes show; the header is not always right."""
     if b"\x1b$" in raw:
         return raw.decode("iso2022_jp_ext", "replace")
     try:
-        return utf_8_decode(raw, "strict", False)[0]  # False: the text may have been cut
+        return utf_8_decode(raw, "strict", False)[0]  # False: the text may end within a character
     except UnicodeDecodeError:
         pass
     if _KNOWN_CHARSET.fullmatch(charset):
@@ -207,7 +207,7 @@ def _words(text: str) -> list[bytes]:
         text = " ".join(piece.strip(_ADDRESS) for piece in text.split("@"))
     if text.isascii():
         return list(filter(bytes.isalpha, text.encode().translate(_ASCII_WORDS).split()))
-    # In pieces: marks upon one letter take the square of their number to be put in order.
+    # In pieces: many combining marks on one letter take quadratic time.
     text = "".join(unicodedata.normalize("NFKC", text[at : at + 1024]) for at in range(0, len(text), 1024)).lower()
     words = _WORD.findall(_WRAP.sub("", text))
     return "\n".join(filter(str.isalpha, words)).encode().split(b"\n")

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mail that waits in Postfix's queue because the gate stopped it: whose it is, how to let it go on, how to delete it.
+"""Mail that Postfix holds because the gate said so: whose it is, how to release it, how to delete it.
 
-The directory says whose a mail is, by its queue id.  Postfix gives an id anew when the mail is gone, so it is that mail
-only if it came before the gate held it.
+The directory has the owner of each held mail, by queue id.  Postfix reuses the ids of mails that have gone, so a mail
+with that id is the held one only if it arrived before the gate held it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Scope = Literal["account", "tenant"]
-#: Rows of a query, with its values.
+#: Runs a query with these values, and answers with its rows.
 Ask = Callable[..., list[tuple[Any, ...]]]
 
-#: Seconds in which a mail that the gate holds comes into the queue for held mail.
+#: Seconds within which Postfix has put a mail on hold after the gate said so.
 ARRIVAL_SECONDS: Final = 60
 #: Queue ids of one call of postsuper.
 _CHUNK: Final = 1000
@@ -32,7 +32,7 @@ _FORGET: Final = "SELECT v1.forget_held_mail(%s, %s)"
 
 
 class QueueError(Exception):
-    """Postfix's programs do not do what they should; the text says what they said."""
+    """A program of Postfix's failed; the text is what it wrote."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class QueuedMail:
 
 @dataclass(frozen=True)
 class HeldMail:
-    """What an account sends is stopped since (Unix time), or with None only mail waits: an account's, or for a tenant.
+    """The held mail that an account sent or a tenant was to receive.
 
-    `seen` is when that was so, `seconds_left` when a tenant's ends by itself.
+    The account is blocked since `since` (Unix time); None if it is not, or for a tenant.  `seen` is when this was read,
+    `seconds_left` is when the block of one content ends for a tenant.
     """
 
     scope: Scope
@@ -60,7 +61,7 @@ class HeldMail:
 
 
 def holds(ask: Ask) -> list[HeldMail]:
-    """All there are, with the mail that is in the queue."""
+    """All accounts and tenants that are blocked or have held mail, with the mail that is still in the queue."""
     seen = time.time()
     mails: dict[tuple[Scope, int], list[QueuedMail]] = {}
     kinds: dict[tuple[Scope, int], str] = {}
@@ -84,7 +85,7 @@ def holds(ask: Ask) -> list[HeldMail]:
 
 
 def release(ask: Ask, hold: HeldMail) -> None:
-    """Let an account send again, and its mail, or the mail for a tenant, go on.  QueueError."""
+    """Unblock an account and release its mail, or release the mail for a tenant.  Raises: QueueError."""
     if hold.since is not None:
         ask(_RELEASE, hold.id)
     let_go([mail.queue_id for mail in hold.mails])
@@ -92,14 +93,14 @@ def release(ask: Ask, hold: HeldMail) -> None:
 
 
 def drop(ask: Ask, hold: HeldMail) -> None:
-    """Delete the mail that waits; what the account sends stays stopped.  QueueError."""
-    # Of mail on hold only: with the queue's name, whatever the id means elsewhere.
+    """Delete the held mail; the account stays blocked.  Raises: QueueError."""
+    # In the hold queue only: elsewhere the id may be another mail's.
     postsuper("-d", [mail.queue_id for mail in hold.mails], "hold")
     _forget(ask, hold)
 
 
 def _forget(ask: Ask, hold: HeldMail) -> None:
-    """The mail that is done with, and what left the queue without us; not what is on its way into it."""
+    """Forget the released or deleted mail, and what left the queue otherwise; not what Postfix is still to hold."""
     gone = {mail.queue_id: mail.held_at for mail in hold.mails}
     for queue_id, account_id, tenant_id, _kind, held_at in ask(_MAILS):
         mine = (account_id if hold.scope == "account" else tenant_id) == hold.id
@@ -110,27 +111,30 @@ def _forget(ask: Ask, hold: HeldMail) -> None:
 
 
 def let_go(queue_ids: Sequence[str]) -> None:
-    """Have mail that is on hold go on.  QueueError."""
-    # Of mail on hold only: with the queue's name, whatever the id means elsewhere.
+    """Release mail that is on hold.  Raises: QueueError."""
+    # In the hold queue only: elsewhere the id may be another mail's.
     postsuper("-H", queue_ids, "hold")
     if queue_ids:
-        # What was deferred is looked at every few minutes else.
+        # Otherwise Postfix tries deferred mail only every few minutes.
         _run(["postqueue", "-f"])
 
 
 def queue() -> list[dict[str, Any]]:
-    """All mails in the queue as postqueue(1) has them in JSON.  QueueError."""
+    """All mails in the queue, as postqueue(1) writes them in JSON.  Raises: QueueError."""
     return [json.loads(line) for line in _run(["postqueue", "-j"]).splitlines()]
 
 
 def postsuper(action: str, queue_ids: Sequence[str], *queues: str) -> None:
-    """Do to mails what an option of Postfix's program says, in its usual queues or in `queues`.  QueueError."""
+    """Have Postfix delete, hold or release these mails, in its usual queues or in `queues`.  Raises: QueueError.
+
+    `action` is an option of its program: -d, -h or -H.
+    """
     for at in range(0, len(queue_ids), _CHUNK):
         _run(["postsuper", action, "-", *queues], "".join(f"{queue_id}\n" for queue_id in queue_ids[at : at + _CHUNK]))
 
 
 def _queue() -> Iterable[tuple[str, int]]:
-    """Ids of the mails on hold, and when they came."""
+    """The queue id of each mail on hold, and when it arrived."""
     return [(mail["queue_id"], mail["arrival_time"]) for mail in queue() if mail["queue_name"] == "hold"]
 
 

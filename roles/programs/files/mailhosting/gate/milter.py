@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The milter: what Postfix says goes to a transaction, and its replies go back."""
+"""Speaks with Postfix: passes each event of a connection to a transaction, and its replies and changes back."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .transaction import Outcome, Transaction
 T = TypeVar("T")
 U = TypeVar("U")
 
-#: Who speaks for the host itself: what sendmail hands in comes by a listener of this name, and what no listener has.
+#: The name of the listener by which sendmail submits; mail that comes by no listener is the host's own too.
 _LOCAL: Final = "local"
-#: Listeners that nobody uses without a login.
+#: Listeners that demand a login.
 _LOGINS: Final = ("submission", "submissions")
 
 
 @Milter.rejected_recipients
 @Milter.header_leading_space
 class Conversation(Milter.Base):
-    """A connection of Postfix's; one mail after the other comes by it."""
+    """One connection of Postfix's, by which one mail after the other comes."""
 
     gate: Gate  # of the process
 
@@ -47,7 +47,7 @@ class Conversation(Milter.Base):
         self._failed = False
 
     def connect(self, _name: str, _family: str, client: Any) -> int:
-        """A client connects: (address, port), or nothing for what has neither."""
+        """A client connects; `client` is its address and port, and something else for a client without them."""
         if isinstance(client, tuple) and len(client) > 1:
             self._client, self._port = str(client[0]).removeprefix("IPv6:"), int(client[1] or 0)
         if self.getsymval("{daemon_name}") in _LOGINS:
@@ -78,7 +78,7 @@ class Conversation(Milter.Base):
         return self._answer(self._safely(self._transaction.begin, TRY_LATER, self._transaction))
 
     def envrcpt(self, recipient: str, *_parameters: str) -> int:
-        """RCPT, also of recipients that Postfix has refused."""
+        """RCPT; Postfix also passes the recipients that it has rejected itself."""
         transaction = self._transaction
         if self._report is not None:
             self._report.recipient(parse(recipient))
@@ -86,18 +86,18 @@ class Conversation(Milter.Base):
             return int(Milter.CONTINUE)
         transaction.mail.queue_id = self.getsymval("i") or "-"
         if self.getsymval("{rcpt_mailer}") == "error":
-            # The host is the enhanced status code then.
+            # Then {rcpt_host} is the enhanced status code.
             if says_invalid(self.getsymval("{rcpt_host}") or ""):
                 self._safely(transaction.invalid_recipient, None, transaction)
             return int(Milter.CONTINUE)
-        # As Postfix has resolved it: no source routes, comments, percent signs or exclamation marks.
+        # Postfix has resolved it, so there are no source routes, comments, percent signs or exclamation marks.
         resolved = self.getsymval("{rcpt_addr}") or recipient
         return self._answer(self._safely(lambda: transaction.recipient(resolved), TRY_LATER, transaction))
 
-    # What is answered only by going on is not answered: a mail is a dozen header fields, each a turn of both programs.
+    # Postfix does not wait for a reply to header and body: for each of a dozen fields both programs would take turns.
     @Milter.noreply
     def header(self, name: str, value: str) -> int:
-        """A header field; libmilter gives its lines with bare line feeds, and the space before it (HDR_LEADSPC)."""
+        """A header field; libmilter passes its lines with bare line feeds, and with its leading space (HDR_LEADSPC)."""
         octets = len(name.encode("utf-8", "surrogateescape")) + 1 + _octets(value) + 2
         self._read(lambda mail: mail.header(name, value, octets))
         return int(Milter.CONTINUE)
@@ -137,13 +137,13 @@ class Conversation(Milter.Base):
         return int(Milter.CONTINUE)
 
     def _read(self, give: Callable[[Transaction | Bounce], None]) -> None:
-        """Give the mail a part of itself; a failure is told at its end, where there is an answer."""
+        """Pass a piece to the mail; if that fails, the reply at its end says so, because here there is none."""
         mail = self._transaction or self._report
         if mail is not None and not self._failed:
             self._failed = self._safely(lambda: give(mail), TRY_LATER, mail) is not None
 
     def _safely(self, ask: Callable[[], T], otherwise: U, mail: Transaction | Bounce | None = None) -> T | U:
-        """What is answered, and `otherwise` where that fails, which is written in a line."""
+        """Ask, and if that raises an unexpected error, log it and return `otherwise`."""
         try:
             return ask()
         except Exception as error:  # noqa: BLE001
@@ -175,5 +175,5 @@ class Conversation(Milter.Base):
 
 
 def _octets(value: str) -> int:
-    """Octets of a field's body on the wire."""
+    """The octets of a field's value on the wire."""
     return len(value.encode("utf-8", "surrogateescape")) + value.count("\n")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is limited, whom it concerns, and what the answer is.  Pure."""
+"""The gate's terms: limits, those whom they limit, addresses and their owners, answers.  Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST: Final = 0
 
 
 class Reply(NamedTuple):
-    """What the client is answered instead of going on."""
+    """A reply of SMTP that rejects or defers what the client sent."""
 
     code: str
     enhanced: str | None
@@ -35,9 +35,9 @@ TRY_LATER: Final = Reply("451", "4.3.0", "Temporary failure, try again later")
 class Limit:
     """At most `most` messages or recipients within a window of `per` seconds, which begins with its first message.
 
-    Who exceeds it is paused in the directions `pause_applies_to`: for `pause` seconds, after which a new window begins,
-    or (None) until the window ends.  A mail beyond `most` by itself is refused and pauses nobody: it has used nothing
-    up.  So a `most` of 0 lets nothing pass; None lets everything pass.
+    A subject that exceeds it is paused in the directions `pause_applies_to`: for `pause` seconds, after which a new
+    window begins, or (None) until the window ends.  A single mail larger than `most` is rejected and begins no pause,
+    since it has not used up the window.  So a `most` of 0 lets nothing pass; None lets everything pass.
     """
 
     unit: Unit
@@ -49,7 +49,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class LimitSubject:
-    """Who sends or receives."""
+    """One that a limit applies to: the host, a tenant or an account, as it sends or as it receives."""
 
     scope: Scope
     id: int
@@ -58,7 +58,7 @@ class LimitSubject:
 
 @dataclass(frozen=True)
 class RateCharge:
-    """What a mail costs a subject, and what the subject is limited to."""
+    """What a mail costs a subject, and the limits of that subject."""
 
     subject: LimitSubject
     limits: tuple[Limit, ...]
@@ -68,7 +68,7 @@ class RateCharge:
 
 @dataclass(frozen=True)
 class Mailbox:
-    """Names the usage that Dovecot writes."""
+    """An account's mailbox; its usage in Valkey has both names."""
 
     account_id: int
     username: str
@@ -78,8 +78,8 @@ class Mailbox:
 class SpaceCheck:
     """The bytes that a mail needs in a mailbox, or in all mailboxes of a tenant together, out of `quota` bytes.
 
-    `mailbox` is that of scope `account`, None for a tenant.  What has no quota needs none.  It is full unless all that
-    is needed is free, or only `free` bytes: a mailbox takes one mail more as long as it is not full.
+    `mailbox` is that of scope `account`, None for a tenant.  It has space if `free` bytes are free, or (None) all that
+    the mail needs: a mailbox that is not full takes one mail more.  Without a quota there is no SpaceCheck.
     """
 
     scope: Literal["account", "tenant"]
@@ -95,7 +95,7 @@ class SpaceCheck:
 
 @dataclass(frozen=True)
 class DailyCount:
-    """What is added to a tenant's counts of the day, by name: `sent_messages`, `received_bytes` and so on."""
+    """What a mail adds to a tenant's counts of the day, by name: `sent_messages`, `received_bytes` and so on."""
 
     tenant_id: int
     counts: Mapping[str, int]
@@ -103,24 +103,24 @@ class DailyCount:
 
 @dataclass(frozen=True)
 class Allowed:
-    """It may pass.  How full `unknown` are could not be told; they were left out."""
+    """The mail may pass.  The usage of `unknown` is not known, so they were not compared."""
 
     unknown: tuple[SpaceCheck, ...] = ()
 
     @property
     def reason(self) -> str:
-        """What the log says of the unknown ones, of which there is at least one."""
+        """What the log says of `unknown`, if that is not empty."""
         more = f", nor of {len(self.unknown) - 1} more" if self.unknown[1:] else ""
         return f"usage of the {self.unknown[0]} is not known{more}"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """It may not pass, and counted nowhere.
+    """The mail may not pass, and nothing counted it.
 
-    `limit` is the one that is exceeded, or was when the pause began.  `seconds_left` is when it may be tried again;
-    None where time changes nothing: a mail beyond the limit by itself, or no room.  `began`: this very answer began the
-    pause, so whoever gets it tells of it.
+    `limit` is the one that the mail exceeds, or that began the pause.  After `seconds_left` the client may try again;
+    None where time changes nothing: the mail alone is larger than the limit, or there is no space.  Of all answers
+    about a pause, `began` is true for the one that began it, so that people are told once.
     """
 
     kind: Literal["paused", "exceeded", "full"]
@@ -131,7 +131,7 @@ class Refused:
 
     @property
     def reason(self) -> str:
-        """What the log says of it."""
+        """What the log says of the refusal."""
         subject, limit = self.subject, self.limit
         if isinstance(subject, SpaceCheck):
             return f"the {subject} is full"
@@ -145,7 +145,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Pause:
-    """A subject that is paused, since when (Unix time) and by which limit; None where that cannot be read."""
+    """A paused subject, since when (Unix time) and by which limit; None where Valkey's text is not readable."""
 
     subject: LimitSubject
     limit: Limit | None
@@ -168,11 +168,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose an address is: a tenant's, and an account's if it is one; its login is `username`, and may send or not.
+    """The tenant that an address belongs to, and the account if the address is one.
 
-    `blocked_for` is why what the account sends is stopped, until somebody releases it.  A login of it counts while it
-    `may_login`, by one of `protocols`, and if it is no older than `login_since` (Unix time).  `tenant` is None if the
-    tenant has gone meanwhile.
+    The account logs in as `username`.  `blocked_for` is the reason for which the gate blocks what the account sends,
+    until somebody releases it.  A session is valid while the account `may_login`, by one of `protocols`, and if the
+    session is no older than `login_since` (Unix time).  `tenant` is None if the tenant has gone meanwhile.
     """
 
     account_id: int | None
@@ -188,7 +188,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class LocalTarget:
-    """A mailbox that a mail ends in; `quota` is in bytes, 0 for none."""
+    """A mailbox that a recipient leads to; `quota` is in bytes, 0 for none."""
 
     mailbox: Mailbox
     tenant_id: int
@@ -197,7 +197,7 @@ class LocalTarget:
 
 @dataclass(frozen=True)
 class ExternalTarget:
-    """One address elsewhere; who of ours sends mail on to it: None for who wrote to it themselves."""
+    """An address elsewhere, and who forwards to it: an account of a tenant, or None for the recipient itself."""
 
     account_id: int | None
     tenant_id: int | None
@@ -205,7 +205,7 @@ class ExternalTarget:
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where the mail for a recipient ends; `tenants` are those of all targets, by number, without any that has gone."""
+    """Where a recipient leads to; `tenants` are those of all targets, by number, without any that has gone."""
 
     local: tuple[LocalTarget, ...]
     external: tuple[ExternalTarget, ...]
@@ -213,13 +213,13 @@ class Destinations:
 
     @property
     def leads_elsewhere(self) -> bool:
-        """Whether the recipient itself is an address elsewhere, and not one that somebody of ours forwards to."""
+        """Whether the recipient itself is an address elsewhere; a forward to one does not count."""
         return any(target.tenant_id is None for target in self.external)
 
 
 @dataclass(frozen=True)
 class BulkMail:
-    """When what an account sends, or a tenant receives, is bulk mail, and whether it then waits in the queue."""
+    """From when on the mail that an account sends or a tenant receives is bulk mail, and whether it is held then."""
 
     sent: Rule
     received: Rule | None
@@ -228,7 +228,7 @@ class BulkMail:
 
 @dataclass(frozen=True)
 class Tenant:
-    """What a tenant's plan says; sizes are bytes, None is no limit."""
+    """The settings of a tenant's plan; sizes are bytes, None is no limit."""
 
     id: int
     name: str

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tenant's plan as the directory has it, and limits as a setting of the role has them, read.  Pure."""
+"""Reads a tenant's settings from the directory's JSON, and the host's limits from the role's settings.  Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNITS: Final[tuple[Unit, ...]] = ("messages", "recipients")
 
 
 def read_tenant(tenant_id: int, name: str, settings: Mapping[str, Any]) -> Tenant:
-    """A tenant, by what `v1.gate_tenant` says."""
+    """Read the settings that `v1.gate_tenant` answers with."""
     return Tenant(
         id=tenant_id,
         name=name,
@@ -29,9 +29,9 @@ def read_tenant(tenant_id: int, name: str, settings: Mapping[str, Any]) -> Tenan
 
 
 def read_limits(written: Iterable[Mapping[str, Any]], direction: Direction) -> tuple[Limit, ...]:
-    """Limits of what is sent or received; no other direction stops without a pause.
+    """Read limits of this direction; without a pause of its own a limit pauses no other direction.
 
-    KeyError, StopIteration for what is none.
+    Raises: KeyError, StopIteration.
     """
     return tuple(_limit(item, direction) for item in written)
 
