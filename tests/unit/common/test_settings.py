@@ -18,6 +18,7 @@ from mailhosting.common.errors import SettingsError
 from mailhosting.gate.settings import Settings as Gate
 from mailhosting.notices.settings import Settings as Notices
 from mailhosting.policy.settings import Settings as Policy
+from mailhosting.retention.settings import Settings as Retention
 from mailhosting.usage.settings import Settings as Usage
 
 ROLES = Path(__file__).parents[3] / "roles"
@@ -102,6 +103,16 @@ def test_systemd_hands_it_over_open(monkeypatch: pytest.MonkeyPatch, file: Path)
     assert settings.handed_over(Settings) == Settings(**RIGHT)
 
 
+def test_who_starts_it_otherwise_names_a_file(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    other = file.with_name("other.json")
+    other.write_text(json.dumps({**RIGHT, "seconds": 8}))
+    monkeypatch.delenv("LISTEN_PID", raising=False)
+    assert settings.handed_over(Settings, otherwise=other).seconds == 8
+    file.write_text(json.dumps(RIGHT))
+    hand_over(monkeypatch, file)
+    assert settings.handed_over(Settings, otherwise=other).seconds == 7
+
+
 def test_who_cannot_begin_says_why_and_ends(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, file: Path
 ) -> None:
@@ -120,7 +131,10 @@ def test_who_was_started_otherwise_is_told(monkeypatch: pytest.MonkeyPatch, capl
     assert caplog.messages == ["systemd opened no file as 'settings' (OpenFile=)"]
 
 
-@pytest.mark.parametrize(("role", "kind"), [("gate", Gate), ("notices", Notices), ("policy", Policy), ("usage", Usage)])
+@pytest.mark.parametrize(
+    ("role", "kind"),
+    [("gate", Gate), ("notices", Notices), ("policy", Policy), ("retention", Retention), ("usage", Usage)],
+)
 def test_a_role_writes_what_its_program_reads(role: str, kind: Any) -> None:
     template = (ROLES / role / "templates" / role / "settings.json.j2").read_text()
     written = re.findall(r"^ +'(\w+)': ", template, re.MULTILINE)

@@ -35,9 +35,14 @@ def read(kind: type[T], file: Path) -> T:
         raise SettingsError(f"{file}: {error}") from error
 
 
-def handed_over(kind: type[T]) -> T:
-    """The settings in the file that systemd opened.  Raises: SystemExit after it has logged the mistakes."""
+def handed_over(kind: type[T], otherwise: Path | None = None) -> T:
+    """The settings in the file that systemd opened.  If it opened none, those in the file `otherwise`.
+
+    Raises: SystemExit after it has logged the mistakes.
+    """
     try:
+        if otherwise is not None and passed_file(_NAME) is None:
+            return read(kind, otherwise)
         return parse(kind, *_handed_over())
     except (OSError, UnicodeDecodeError, SettingsError) as error:
         LOG.critical("%s", error)

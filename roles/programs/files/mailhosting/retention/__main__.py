@@ -15,22 +15,28 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import logging
 import os
 import sys
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Final
 
 import psycopg
 
+from ..common import log, settings
 from ..common.directory import CONNINFO
-from .plan import Mailboxes
 from .report import last_report, report_lines, table, write_report
 from .run import ReadMail, Run
+from .settings import Settings
+
+LOG: Final = logging.getLogger(__name__)
 
 
 def remove(arguments: argparse.Namespace) -> int:
     """One run and its report; the exit code."""
+    configured = settings.handed_over(Settings, otherwise=arguments.settings)
     dry_run = arguments.do == "dry-run"
     shift = 86400 * (arguments.today - datetime.now(tz=UTC).date()).days if arguments.today else 0
     os.umask(0o077)
@@ -38,18 +44,18 @@ def remove(arguments: argparse.Namespace) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another run is under way", file=sys.stderr)
+            LOG.warning("another run is under way")
             return 1
         began = time.time()
         with psycopg.connect(CONNINFO, autocommit=True) as directory:
             read_mail = ReadMail(arguments.state / "read.sqlite")
-            mailboxes = Mailboxes.read(arguments.mailboxes.read_text())
-            run = Run(directory, read_mail, mailboxes, dry_run=dry_run, clock=lambda: int(time.time()) + shift)
+            clock = lambda: int(time.time()) + shift  # noqa: E731
+            run = Run(directory, read_mail, configured.mailboxes, dry_run=dry_run, clock=clock)
             outcome = run.all()
         moment = datetime.fromtimestamp(began + shift, tz=UTC)
         lines = report_lines(outcome, moment, time.time() - began, dry_run=dry_run)
         name = f"{moment:%Y-%m-%dT%H%M%SZ}{'-dry-run' if dry_run else ''}"
-        write_report(arguments.state / "reports", lines, name, arguments.keep_reports, time.time())
+        write_report(arguments.state / "reports", lines, name, configured.report_days, time.time())
         print("\n".join(table(lines)))
     return 1 if outcome.errors else 0
 
@@ -60,12 +66,11 @@ def main() -> int:
     parser.add_argument("do", choices=["run", "dry-run", "report"], help="report: print the last one")
     parser.add_argument("--state", type=Path, default=Path("/var/lib/mailhosting/retention"), help="folder")
     parser.add_argument(
-        "--mailboxes",
+        "--settings",
         type=Path,
-        default=Path("/usr/local/lib/mailhosting/retention_mailboxes.json"),
-        help="names of mailboxes",
+        default=Path("/etc/mailhosting/retention/settings.json"),
+        help="file to read where systemd opens none",
     )
-    parser.add_argument("--keep-reports", type=int, default=90, metavar="DAYS")
     parser.add_argument(
         "--today", type=date.fromisoformat, metavar="DATE", help="for tests: as if it were this day (UTC)"
     )
@@ -75,10 +80,11 @@ def main() -> int:
     try:
         print("\n".join(table(last_report(arguments.state / "reports"))))
     except OSError as error:
-        print(error, file=sys.stderr)
+        LOG.error("%s", error)  # noqa: TRY400  what it is, is said
         return 1
     return 0
 
 
 if __name__ == "__main__":
+    log.set_up()
     sys.exit(main())

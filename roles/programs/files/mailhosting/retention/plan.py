@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,11 +62,6 @@ class Mailboxes:
     own: tuple[str, ...]  # their owner's own mail does not count as read, although programs flag it \\Seen
     trash: tuple[str, ...]
     junk: tuple[str, ...]
-
-    @classmethod
-    def read(cls, text: str) -> Mailboxes:
-        """Read them from the role's file."""
-        return cls(**{kind: tuple(names) for kind, names in json.loads(text).items()})
 
     def has(self, kind: str, mail: Mail) -> bool:
         """Whether a mail is in a mailbox of this kind or below one."""
