@@ -126,7 +126,8 @@ class Transaction:
         if rejection is None:
             mail.recipients.append(found)
             return None
-        gate.counters.refused(charges.rejected(mail.owner, found))
+        counts = charges.rejected(mail.owner, found)
+        gate.counters.refused(counts)
         return mail.reject(*rejection)
 
     def _end(self) -> Outcome:
