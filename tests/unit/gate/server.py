@@ -19,13 +19,13 @@ import yaml
 from mailhosting.common.errors import ValkeyError
 from mailhosting.common.valkey import Refusal, Reply, Valkey, Word
 
-ROLE = Path(__file__).parents[3] / "roles" / "valkey"
+ROLE = Path(__file__).parents[3] / "roles" / "gate"
 
 
 def gate_rules() -> str:
     """What the role lets the gate do: its scripts name all keys, their commands are held to the rest."""
-    users = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())["valkey_users"]
-    return next(str(user["rules"]) for user in users if user["name"] == "gate")
+    (user,) = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__gate_brings"]["valkey"]
+    return str(user["rules"])
 
 
 def _server() -> list[str | Path]:
