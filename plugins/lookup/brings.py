@@ -22,9 +22,10 @@ options:
       - V(state) is what a role keeps on a host, with C(path), C(kind) (V(database), V(folder), V(file)), C(secret) for
         whether there are keys or passwords in it, and C(grows) where its file system needs room.
       - V(valkey) are users of Valkey with the keys and commands that are theirs.
+      - V(milters) are entries of C(postfix_milters).
     type: list
     elements: str
-    choices: [units, ports, loopback_ports, state, valkey]
+    choices: [units, ports, loopback_ports, state, valkey, milters]
     required: true
   without:
     description: Roles that the host does not have.
@@ -55,7 +56,7 @@ from ansible.plugins.lookup import LookupBase
 
 #: Where the roles are.
 ROLES: Final = Path(__file__).resolve().parents[2] / "roles"
-KINDS: Final = ("units", "ports", "loopback_ports", "state", "valkey")
+KINDS: Final = ("units", "ports", "loopback_ports", "state", "valkey", "milters")
 
 
 class LookupModule(LookupBase):

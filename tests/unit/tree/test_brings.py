@@ -68,7 +68,7 @@ def test_kinds_come_in_the_order_of_the_roles_and_without_what_is_not_there(ask:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("'unit'", "brings: unit is none of units, ports, loopback_ports, state, valkey"),
+        ("'unit'", "brings: unit is none of units, ports, loopback_ports, state, valkey, milters"),
         ("'units', without=['polici']", "brings: polici is none of directory, dovecot, fail2ban, gate,"),
     ],
 )
@@ -112,6 +112,45 @@ def test_the_table_of_the_architecture_is_what_is_declared(ask: Ask) -> None:
         f"'{role}': {{{', '.join(f'{kind!r}: {brought(role, kind)}' for kind in kinds)}}}" for role in everybody
     )
     # As site.yml configures a host of all roles.
-    found = ask(f"{{{asked}}}", postfix_gate="mailhosting-gate")
+    milters = "{{ query('mailhosting.stack.brings', 'milters') }}"
+    found = ask(f"{{{asked}}}", postfix_milters=milters)
     table = "\n".join(as_row(role, brings) for role, brings in found.items())
     assert table in (REPOSITORY / "ARCHITECTURE.md").read_text(), table
+
+
+def rendered(name: str, milters: list[dict[str, str]], folder: Path, play: Play) -> str:
+    """A file of Postfix's."""
+    role = REPOSITORY / "roles/postfix"
+    template = {
+        "src": str(role / "templates/postfix" / f"{name}.j2"),
+        "dest": str(folder / name),
+        "lstrip_blocks": True,
+    }
+    files = [str(role / "defaults/main.yml"), str(role / "vars/main.yml")]
+    listed = [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": [{"template": template}]}]
+    run = play(yaml.safe_dump(listed), "--extra-vars", json.dumps({"postfix_milters": milters}))
+    assert run.returncode == 0, run.stdout
+    return (folder / name).read_text()
+
+
+def test_postfix_asks_milters_in_order_and_each_where_it_listens(ask: Ask, play: Play, tmp_path: Path) -> None:
+    (gate,) = ask("query('mailhosting.stack.brings', 'milters')")
+    first = {"name": "first", "in": "inet:127.0.0.1:11332", "bounce": "inet:127.0.0.1:11333"}
+    lines = dict(
+        line.split(" = ", 1)
+        for line in rendered("main.cf", [first, gate], tmp_path, play).splitlines()
+        if line.startswith(("smtpd_milters", "gate_"))
+    )
+    waits = "connect_timeout=5s, command_timeout=30s, default_action=tempfail"
+    passes = "connect_timeout=1s, command_timeout=5s, default_action=accept"
+    folder = "unix:mailhosting-gate"
+    assert lines == {
+        "smtpd_milters": f"{{ inet:127.0.0.1:11332, {waits} }}, {{ {folder}/in, {waits} }}",
+        "gate_out": f"{{ {folder}/out, {waits} }}",
+        "gate_bounce": f"{{ inet:127.0.0.1:11333, {passes} }}, {{ {folder}/out, {passes} }}",
+    }
+
+
+def test_postfix_without_milters_asks_nobody(play: Play, tmp_path: Path) -> None:
+    assert "milter" not in rendered("main.cf", [], tmp_path, play)
+    assert "milters=" not in rendered("master.cf", [], tmp_path, play)
