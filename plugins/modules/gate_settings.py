@@ -32,6 +32,9 @@ options:
     type: list
     elements: dict
     default: []
+notes:
+  - It also fails if a variable of the host has nearly the name of one that roles share, such as C(mail_bas), or is one
+    of an earlier release, and says which is meant.
 attributes:
   check_mode:
     description: There is nothing that it changes.
