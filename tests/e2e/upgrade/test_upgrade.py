@@ -350,6 +350,11 @@ def test_no_program_of_the_release_before_is_left(host: testinfra.host.Host) -> 
     assert [name for name in host.file("/usr/local/sbin").listdir() if name.startswith("mail")] == ["mailhosting"]
 
 
+def test_no_unit_of_the_release_before_is_left(host: testinfra.host.Host) -> None:
+    assert host.check_output("systemctl list-units --all --plain --no-legend 'mailhosting-quota*'") == ""
+    assert host.check_output("find /etc/systemd/system -name 'mailhosting-quota*'") == ""
+
+
 def test_the_directory_is_of_this_release(upgrade: Upgrade, host: testinfra.host.Host) -> None:
     versions = [int(line) for line in host.check_output(f"cd / && {MIGRATED}").splitlines()]
     assert versions == [version for version, _sql in schema.MIGRATIONS]
