@@ -53,7 +53,7 @@ options:
     suboptions:
       scope:
         description:
-          - What the hold stops. V(forward) and V(filter) keep mail in the mailbox: no forwarding, no filter.
+          - What the hold stops. V(forward) and V(filter) keep mail in the mailbox, without forwarding and filters.
           - V(retention) is a legal hold, under which no mail is removed by its age.
         type: str
         choices: [send, receive, login, forward, filter, retention]

@@ -96,4 +96,4 @@ def _fits(value: object, hint: Any) -> bool:
             return value in arguments
         case _:
             # To Python a bool is an int; in a setting it is not.
-            return hint is Any or type(value) is hint
+            return hint is Any or value.__class__ is hint

@@ -49,8 +49,13 @@ def remove(arguments: argparse.Namespace) -> int:
         began = time.time()
         with psycopg.connect(CONNINFO, autocommit=True) as directory:
             read_mail = ReadMail(arguments.state / "read.sqlite")
-            clock = lambda: int(time.time()) + shift  # noqa: E731
-            run = Run(directory, read_mail, configured.mailboxes, dry_run=dry_run, clock=clock)
+            run = Run(
+                directory,
+                read_mail,
+                configured.mailboxes,
+                dry_run=dry_run,
+                clock=lambda: int(time.time()) + shift,
+            )
             outcome = run.all()
         moment = datetime.fromtimestamp(began + shift, tz=UTC)
         lines = report_lines(outcome, moment, time.time() - began, dry_run=dry_run)
