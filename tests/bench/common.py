@@ -10,7 +10,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,9 +84,9 @@ def published(name: str) -> Result:
 class Host:
     """A test host of the run `bench`, and its inventories."""
 
-    def __init__(self, name: str, *inventories: Path) -> None:
+    def __init__(self, name: str, *inventories: Path, image: str = "cached") -> None:
         self.name = name
-        subprocess.run([CHECKOUT / "tests/hosts/testhosts", "up", "--run", RUN, "--image", "cached", name], check=True)
+        subprocess.run([CHECKOUT / "tests/hosts/testhosts", "up", "--run", RUN, "--image", image, name], check=True)
         home = CHECKOUT / ".cache" / "hosts" / RUN
         self._ssh = ["ssh", "-F", str(home / "ssh_config"), name]
         self.inventories = [*inventories, home / "inventory.yml"]
@@ -121,15 +121,20 @@ class Host:
         since = self.shell("sleep 2; date +%s").strip()  # the journal is queried by whole seconds
         return action(), int(self.shell(_RELOADS.format(since=since)))
 
-    def play(self, playbook: str | Path, **variables: Any) -> float:
-        """Run a playbook against this host alone; returns the seconds of wall time."""
+    def play(self, playbook: str | Path, *, collections: Path | None = None, **variables: Any) -> float:
+        """Run a playbook against this host alone; returns the seconds of wall time.
+
+        `collections`: where ansible-playbook finds collections, if not in this checkout.
+        """
+        environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)} if collections else {}
         command = ["ansible-playbook", str(playbook), f"--limit={self.name}", f"--extra-vars={json.dumps(variables)}"]
         command += [f"--inventory={path}" for path in self.inventories]
-        return wall(lambda: _quiet(command))
+        return wall(lambda: _quiet(command, environment))
 
 
-def _quiet(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+def _quiet(command: list[str], environment: Mapping[str, str]) -> None:
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{command[1]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 

@@ -34,6 +34,7 @@ BENCHMARKS = (
     "gate_latency",
     "gate_throughput",
     "gate_memory",
+    "since_release",
 )
 #: The same with the gate's full work, only by name: `gate_latency_whole`.
 WHOLE = tuple(f"{name}_whole" for name in BENCHMARKS if name.startswith("gate_"))
