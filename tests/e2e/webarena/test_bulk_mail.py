@@ -312,13 +312,17 @@ def test_what_is_held_is_in_the_queue_of_held_mail_alone(
         "postconf -e 'header_checks = static:HOLD' && postfix reload && "
         f"printf 'Subject: x\\n\\nx\\n' | sendmail -f {LEE.address} {ABE.address}"
     )
-    queue = "postqueue -j"
+
+    def senders() -> list[str]:
+        """Of mail on hold; the notice of the block, which has no sender, may be among it."""
+        mails = map(json.loads, host.check_output("postqueue -j").splitlines())
+        return sorted(mail["sender"] for mail in mails if mail["queue_name"] == "hold" and "@" in mail["sender"])
+
     try:
-        assert until(lambda: host.check_output(queue).count('"hold"') == 2)
+        assert until(lambda: senders() == [KAI.address, LEE.address])
         assert _held(crowd, KAI.address) == (1, "bulk_mail", True)
         host.check_output(f"mailhosting limits drop {KAI.address}")
-        left = [json.loads(line) for line in host.check_output(queue).splitlines()]
-        assert [mail["sender"] for mail in left if mail["queue_name"] == "hold"] == [LEE.address]
+        assert senders() == [LEE.address]
     finally:
         host.check_output("mv /etc/postfix/main.cf.held /etc/postfix/main.cf && postfix reload")
         host.check_output("postsuper -d ALL hold")
