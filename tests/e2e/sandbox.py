@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 #: Errors by which a sandbox forbids an act.
 REFUSALS: Final = (
     *("Read-only", "denied", "not permitted", "No such file", "unreachable", "refused", "not supported"),
-    "InsufficientPrivilege",
+    *("Directory nonexistent", "InsufficientPrivilege"),  # the first is sh's for "No such file"
 )
 #: A copy of another unit, which tries acts in its place.
 TRIED: Final = "sandbox-tried.service"
