@@ -86,6 +86,8 @@ class Host:
 
     def __init__(self, name: str, *inventories: Path, image: str = "cached") -> None:
         self.name = name
+        #: Where ansible-playbook finds collections; None: in this checkout.
+        self.collections: Path | None = None
         subprocess.run([CHECKOUT / "tests/hosts/testhosts", "up", "--run", RUN, "--image", image, name], check=True)
         home = CHECKOUT / ".cache" / "hosts" / RUN
         self._ssh = ["ssh", "-F", str(home / "ssh_config"), name]
@@ -121,12 +123,9 @@ class Host:
         since = self.shell("sleep 2; date +%s").strip()  # the journal is queried by whole seconds
         return action(), int(self.shell(_RELOADS.format(since=since)))
 
-    def play(self, playbook: str | Path, *, collections: Path | None = None, **variables: Any) -> float:
-        """Run a playbook against this host alone; returns the seconds of wall time.
-
-        `collections`: where ansible-playbook finds collections, if not in this checkout.
-        """
-        environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)} if collections else {}
+    def play(self, playbook: str | Path, **variables: Any) -> float:
+        """Run a playbook against this host alone; returns the seconds of wall time."""
+        environment = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections)} if self.collections else {}
         command = ["ansible-playbook", str(playbook), f"--limit={self.name}", f"--extra-vars={json.dumps(variables)}"]
         command += [f"--inventory={path}" for path in self.inventories]
         return wall(lambda: _quiet(command, environment))
