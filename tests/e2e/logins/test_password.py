@@ -86,12 +86,19 @@ import poplib, ssl, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 address, password = sys.argv[1:]
 
+def sql(query, **variables):
+    psql = "runuser -u postgres -- psql --quiet --tuples-only --no-align --dbname=mailhosting".split()
+    psql += [f"--variable={name}={value}" for name, value in variables.items()]
+    return subprocess.run(psql, input=query, text=True, check=True, stdout=subprocess.PIPE).stdout.strip()
+
 def set_to(hashed):
-    psql = "runuser -u postgres -- psql --quiet --dbname=mailhosting".split()
-    query = "UPDATE directory.account SET password = :'hash' WHERE id = (SELECT account_id FROM directory.address" \\
-        " WHERE local_part || '@' || domain = :'address');"
-    psql += [f"--variable=hash={hashed}", f"--variable=address={address}"]
-    subprocess.run(psql, input=query, text=True, check=True)
+    sql("UPDATE directory.account SET password = :'hash' WHERE id = (SELECT account_id FROM directory.address"
+        " WHERE local_part || '@' || domain = :'address');", hash=hashed, address=address)
+
+def password_was_read(since):
+    return sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'dovecot' AND state = 'idle'"
+               " AND query ~ '^ *SELECT username AS user, login_since, password'"
+               " AND query_start > to_timestamp(:since);", since=since) != "0"
 
 def log_in():
     maildrop = poplib.POP3_SSL("127.0.0.1", context=ssl._create_unverified_context())
@@ -106,8 +113,10 @@ def log_in():
 set_to("{BLF-CRYPT}$2b$14$abcdefghijklmnopqrstuuG.fGb6Le39ByRUzOZpMOwbj31fcF6Zq")
 print(log_in())
 with ThreadPoolExecutor() as others:
+    began = time.time()
     answer = others.submit(log_in)
-    time.sleep(0.4)
+    while not password_was_read(began):
+        assert time.time() < began + 20
     set_to("{PLAIN}another")
     print("in time" if not answer.done() else "too late")
     print(answer.result())
