@@ -10,7 +10,7 @@ import statistics
 from common import CHECKOUT, Figure, Host, at_least, publish
 
 BENCH = CHECKOUT / "tests" / "bench"
-MESSAGES, BOXES, SESSIONS, LENGTH, PAIRS = 4000, 50, 20, 10_240, 5
+MESSAGES, BOXES, SESSIONS, LENGTH, PAIRS = 1000, 50, 20, 10_240, 7
 #: 20 sessions at a time; done when the queue is empty.  Prints the seconds.
 LOAD = r"""
 cd /var/spool/postfix

@@ -11,7 +11,7 @@ from common import Figure, at_least, publish
 from delivery import delivered
 from limited import NUMBER, WHAT, host_with_limits, title
 
-ACCOUNTS, MESSAGES, LENGTH, ROUNDS = 10 * NUMBER, 3000, 20_480, 3
+ACCOUNTS, MESSAGES, LENGTH, ROUNDS = 10 * NUMBER, 1000, 20_480, 7
 #: The first accounts of fifty tenants.
 RECIPIENT, NUMBERS = "u0000%@d000%.example", "-w 0 49"
 #: Microseconds of processor time that the whole host has used.

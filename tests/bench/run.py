@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,12 +66,18 @@ def _command(name: str) -> list[str | Path]:
 def main() -> None:
     """Run, collect, print."""
     names = chosen(sys.argv[1:])
-    broken = [name for name in names if subprocess.run(_command(name), check=False).returncode]
+    broken, seconds = [], {}
+    for name in names:
+        begun = time.monotonic()
+        if subprocess.run(_command(name), check=False).returncode:
+            broken.append(name)
+        seconds[name] = round(time.monotonic() - begun)
     subprocess.run([CHECKOUT / "tests/hosts/testhosts", "down", "--run", RUN], check=True)
 
     results = [published(name) for name in names if name not in broken]
     figures = [figure for result in results for figure in result.figures]
     print(f"\n{table(heading(results), figures)}")
+    print(f"\nSeconds: {', '.join(f'{name} {took}' for name, took in seconds.items())}")
     missed = [figure.name for figure in figures if figure.met is False]
     if broken or missed:
         sys.exit(f"bench: did not run: {', '.join(broken) or 'none'}; missed: {'; '.join(missed) or 'none'}")
