@@ -7,22 +7,22 @@ It reads lines `{"module": NAME, "options": {…}}` from standard input and answ
 `{"failed": …, "result": {…}}`, where `result` is what `ansible --become` prints. Each call runs like a task of a play.
 
 It is one process because `ansible` takes a second of the processor to start and to build a module. The first call of a
-module proves that it brings all it imports; later calls run in a Python on the host that has already imported that.
+module proves that it brings all it imports; later calls run in a Python on the host that has already imported that, and
+the collection.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
+sys.path.append(str(Path(__file__).resolve().parents[1] / "hosts"))
+
+import modules
 from ansible._internal._task import TaskContext
 from ansible.cli.adhoc import AdHocCLI
 from ansible.executor.task_executor import TaskExecutor
@@ -32,36 +32,14 @@ from ansible.playbook.play_context import PlayContext
 from ansible.plugins import loader as plugins
 from ansible.plugins.callback import CallbackBase
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 #: Folder on the host.
 FOLDER = "/run/e2e-modules"
 COLLECTION = "ansible_collections/mailhosting/stack/plugins"
-#: Restarts the server with the library in standard input.
-START = f"""
-systemctl stop e2e-modules; rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && cd {FOLDER} && base64 -d | tar -xz
-systemd-run --quiet --collect --unit=e2e-modules --setenv=HOME=/root --working-directory=/root \\
-  python3 {FOLDER}/module_server.py {FOLDER}/library {FOLDER}/socket ansible.module_utils.basic \\
-  {COLLECTION.replace("/", ".")}.module_utils._single_object
-"""
-
-
-def library() -> str:
-    """The modules' imports and the code that runs them, as an archive in base64."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-
-        def add(folder: Path, name: str) -> None:
-            for file in folder.rglob("*.py"):
-                archive.add(file, f"library/{name}/{file.relative_to(folder)}")
-
-        # As in Ansible's own archives, the package itself is empty.
-        archive.addfile(tarfile.TarInfo("library/ansible/__init__.py"))
-        add(Path(ansible.module_utils.__path__[0]), "ansible/module_utils")
-        for kind in "modules", "module_utils":
-            add(HERE.parents[1] / "plugins" / kind, f"{COLLECTION}/{kind}")
-        for program in "module_server.py", "module_client.py":
-            archive.add(HERE / program, program)
-    return base64.b64encode(packed.getvalue()).decode()
+#: What most modules of the collection import.
+IMPORTED = f"{COLLECTION}/module_utils/_single_object".replace("/", ".")
+#: The host's own Python, whatever its inventory says.
+PLAIN = {"ansible_python_interpreter": modules.PYTHON}
 
 
 class Host:
@@ -99,9 +77,11 @@ def answers(host: Host) -> Iterator[dict[str, Any]]:
         wanted = json.loads(line)
         name = f"mailhosting.stack.{wanted['module']}"
         if name in proven and not quick:
-            host.run("ansible.builtin.shell", {"cmd": START, "stdin": library()})
-            quick["ansible_python_interpreter"] = f"{FOLDER}/module_client.py"
-        yield host.run(name, wanted["options"], **(quick if name in proven else {}))
+            ours = {f"{COLLECTION}/{kind}": HERE.parents[1] / "plugins" / kind for kind in ("modules", "module_utils")}
+            script = {"cmd": modules.start(FOLDER, IMPORTED), "stdin": modules.archive(ours)}
+            host.run("ansible.builtin.shell", script, **PLAIN)
+            quick["ansible_python_interpreter"] = modules.python(FOLDER)
+        yield host.run(name, wanted["options"], **(quick if name in proven else PLAIN))
         proven.add(name)
 
 

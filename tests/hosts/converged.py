@@ -61,7 +61,7 @@ def set_up(
     options.append(f"--extra-vars={variables}")
     hosts.down(run_name)
     try:
-        hosts.up(run_name, [host], lambda: base)
+        hosts.up(run_name, [host], lambda: base, quick=True)
         run([str(program), *options, "mailhosting.stack.site"], env=environment)
         yield hosts.container(run_name, host)
     finally:

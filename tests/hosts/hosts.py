@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import modules
 from podman import CHECKOUT, HostsError, exclusive, podman, run
 
 RUNS = CHECKOUT / ".cache" / "hosts"
@@ -30,6 +31,9 @@ CHECKOUT_TAG = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:4]
 #: fail ("Result: resources").
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 ENOUGH_INSTANCES = 1024
+
+#: Folder on a host whose modules are to run quickly.
+QUICK = "/run/testhost-modules"
 
 #: Reads the public key to authorize, waits for the boot, prints systemd's verdict and the host's public key.
 RECEIVE = """
@@ -56,8 +60,11 @@ def containers(run_name: str | None) -> list[dict[str, Any]]:
     return listed
 
 
-def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, str]:
-    """Add hosts to a run, new ones from the image that `image` returns, and start all of the run: name → address."""
+def up(run_name: str, names: list[str], image: Callable[[], str], *, quick: bool = False) -> dict[str, str]:
+    """Add hosts to a run, new ones from the image that `image` returns, and start all of the run: name → address.
+
+    `quick`: Ansible runs modules there as modules.py has it.
+    """
     home = RUNS / run_name
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = home / "key"
@@ -84,9 +91,13 @@ def up(run_name: str, names: list[str], image: Callable[[], str]) -> dict[str, s
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda host: start(run_name, host, made_from, states.get(host)), hosts))
             host_keys = list(pool.map(lambda host: receive(run_name, host, public_key), hosts))
+            if quick:
+                archive = modules.archive({})
+                list(pool.map(lambda host: run_quickly(run_name, host, archive), hosts))
         places = addresses([container(run_name, host) for host in hosts])
         keep_bridge(places[0])
-        describe(home, dict(zip(hosts, zip(places, host_keys, strict=True), strict=True)))
+        python = modules.python(QUICK) if quick else modules.PYTHON
+        describe(home, dict(zip(hosts, zip(places, host_keys, strict=True), strict=True)), python)
     return dict(zip(hosts, places, strict=True))
 
 
@@ -132,6 +143,11 @@ def receive(run_name: str, host: str, public_key: str) -> str:
     return host_key.strip()
 
 
+def run_quickly(run_name: str, host: str, archive: str) -> None:
+    """Start in `host` what runs Ansible's modules quickly."""
+    podman("exec", "-i", container(run_name, host), "sh", "-c", modules.start(QUICK), feed=archive)
+
+
 def addresses(names: list[str]) -> list[str]:
     """The addresses on the bridge in the order of `names`; they change with every start."""
     found = []
@@ -165,8 +181,11 @@ def write(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
-    """Write known_hosts, ssh_config and inventory.yml for `hosts`: name → (address, public host key)."""
+def describe(home: Path, hosts: dict[str, tuple[str, str]], python: str) -> None:
+    """Write known_hosts, ssh_config and inventory.yml for `hosts`: name → (address, public host key).
+
+    `python`: the path of Ansible's Python there.
+    """
     known_hosts = home / "known_hosts"
     ssh_config = home / "ssh_config"
     write(known_hosts, "".join(f"{host},{place} {key}\n" for host, (place, key) in hosts.items()))
@@ -193,7 +212,7 @@ def describe(home: Path, hosts: dict[str, tuple[str, str]]) -> None:
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(home / "key"),
             "ansible_ssh_common_args": f"-F {shlex.quote(str(ssh_config))}",
-            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_python_interpreter": python,
         }
         for host, (place, _key) in hosts.items()
     }
