@@ -63,7 +63,7 @@ check: venv test-packages ## Style and types, and the unit tests that name files
 .PHONY: e2e
 e2e: venv packages ## T=tests/e2e/test_tls.py [S=omakase] on the scenario's host, which it makes if there is none, and keeps
 	@$(HOSTS) status | grep "^molecule-$(SCENARIO) .* running" >/dev/null || { $(ANEW) && molecule converge --scenario-name $(SCENARIO); }
-	MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
+	ANSIBLE_CALLBACK_PLUGINS=$(CURDIR)/tests/callback MAIL_TEST_INVENTORY=$(CURDIR)/$(PLACES):$(CURDIR)/.cache/hosts/molecule-$(SCENARIO)/inventory.yml \
 	  pytest --override-ini=cache_dir=.cache/pytest $(or $(T),$(error say which tests: T=tests/e2e/test_tls.py)) $(P)
 
 .PHONY: lint

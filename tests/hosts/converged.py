@@ -57,6 +57,8 @@ def set_up(
     environment["ANSIBLE_CONFIG"] = str(CHECKOUT / "ansible.cfg")
     if collections:
         environment["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
+    else:
+        environment["ANSIBLE_CALLBACK_PLUGINS"] = str(CHECKOUT / "tests" / "callback")
     options = [f"--inventory={path}" for path in (inventory, hosts.RUNS / run_name / "inventory.yml")]
     options.append(f"--extra-vars={variables}")
     hosts.down(run_name)

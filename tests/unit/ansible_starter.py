@@ -29,6 +29,8 @@ from typing import Any
 COMMANDS = {"ansible": "ansible.cli.adhoc", "ansible-playbook": "ansible.cli.playbook"}
 #: Modules of Ansible that commands import only while they run.
 PLUGINS = ("ansible.plugins.callback.default", "ansible.plugins.connection.local", "ansible.plugins.strategy.linear")
+#: The folder of a module that is used here without the callback in it.
+KEPT_MODULES = Path(__file__).parents[1] / "callback"
 
 
 def import_ansible() -> None:
@@ -67,6 +69,7 @@ def run(arguments: list[str], files: list[int]) -> None:
         os.close(file)
     # The import created it, and the previous command removed it.
     Path(sys.modules["ansible.constants"].DEFAULT_LOCAL_TMP).mkdir(mode=0o700, exist_ok=True)
+    sys.modules["kept_modules"].keep()
     sys.argv = arguments
     sys.exit(sys.modules[COMMANDS[arguments[0]]].main(arguments))
 
@@ -77,6 +80,8 @@ def start_commands(environment: dict[str, str], folder: str, asking: socket.sock
     os.environ.update(environment)
     os.chdir(folder)
     import_ansible()
+    sys.path.append(str(KEPT_MODULES))
+    importlib.import_module("kept_modules")
     gc.freeze()  # the collector must not touch, and so copy, these pages
     for request, files in requests(asking):
         child = os.fork()
