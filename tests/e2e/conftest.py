@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import testinfra
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server, TLSContext
+from ansible_collections.mailhosting.stack.tests.ansible_commands import Ansible
 
 from . import sandbox
 from .clients import User
@@ -189,9 +190,12 @@ def beth() -> User:
 
 
 @pytest.fixture(scope="session")
-def control(inventories: list[str]) -> Iterator[Control]:
+def control(inventories: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
     """An operator: runs modules and playbooks against the host."""
-    with contextlib.closing(Control(inventories)) as made:
+    with (
+        contextlib.closing(Ansible(tmp_path_factory.mktemp("home"))) as ansible,
+        contextlib.closing(Control(inventories, ansible)) as made,
+    ):
         yield made
 
 

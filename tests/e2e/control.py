@@ -6,24 +6,35 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import testinfra
+from ansible_collections.mailhosting.stack.tests.ansible_commands import Ansible
 
 
 class RunFailedError(AssertionError):
     """The module or playbook failed; the text is its output."""
 
 
+def environment() -> dict[str, str]:
+    """The environment of this process, without what pytest changes in it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @dataclass(frozen=True)
 class Control:
+    """`ansible`: runs commands with `environment`."""
+
     inventories: list[str]
+    ansible: Ansible
+    environment: dict[str, str] = field(default_factory=environment)
 
     def module(self, module: str, /, **options: Any) -> dict[str, Any]:
         """Run one module as root on the host; returns its result.
@@ -56,7 +67,7 @@ class Control:
         command = ["ansible-playbook", f"mailhosting.stack.{name}", *self._where(), *arguments]
         if variables:
             command += ["--extra-vars", json.dumps(variables)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = self.ansible(*command, environment=self.environment, folder=Path.cwd())
         if done.returncode:
             raise RunFailedError(done.stdout + done.stderr)
         return done.stdout

@@ -5,26 +5,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
+from tempfile import mkdtemp
 from typing import Any
 
 import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn
+from ansible_collections.mailhosting.stack.tests.ansible_commands import Ansible
 
 # No compiled copies of programs: roles would install them on hosts.
 sys.dont_write_bytecode = True
@@ -208,54 +207,7 @@ def place(directories: _Directories) -> Iterator[Dsn]:
     directories.give_back(name)
 
 
-class Ansible:
-    """Commands of Ansible as from a shell, but faster; see ansible_starter.py."""
-
-    def __init__(self, starter: socket.socket) -> None:
-        self._starter = starter
-        self._settings = b""
-        self._commands: socket.socket | None = None
-
-    def __call__(self, *command: str, environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-        """Run `command`, whose first word is a name like `ansible-playbook`, to its end."""
-        settings = json.dumps({"environment": dict(environment), "folder": str(folder)}).encode()
-        if self._commands is None or self._settings != settings:
-            self.close()
-            self._commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                socket.send_fds(self._starter, [settings], [theirs.fileno()])
-            self._settings = settings
-        with Path(os.devnull).open() as nothing, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-            request = json.dumps({"arguments": command}).encode()
-            socket.send_fds(self._commands, [request], [file.fileno() for file in (nothing, out, err)])
-            answer = self._commands.recv(100)
-            assert answer, "it could not be started"
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(command, int(answer), out.read(), err.read())
-
-    def close(self) -> None:
-        """End the processes that wait for commands."""
-        if self._commands is not None:
-            self._commands.close()
-            self._commands = None
-
-
 @pytest.fixture(scope="session")
 def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ansible]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    program = [sys.executable, str(Path(__file__).with_name("ansible_starter.py")), str(theirs.fileno())]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path_factory.mktemp("home")), "LC_ALL": "C.UTF-8"}
-    nothing = subprocess.DEVNULL
-    with (
-        ours,
-        subprocess.Popen(
-            program, pass_fds=[theirs.fileno()], env=environment, stdin=nothing, stdout=nothing
-        ) as starter,
-    ):
-        theirs.close()
-        commands = Ansible(ours)
+    with closing(Ansible(tmp_path_factory.mktemp("home"))) as commands:
         yield commands
-        commands.close()
-        ours.close()
-        starter.wait(60)

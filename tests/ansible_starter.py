@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts commands of Ansible for the unit tests, each in a process of its own: `ansible_starter.py DESCRIPTOR`.
+"""Starts commands of Ansible for tests, each in a process of its own: `ansible_starter.py DESCRIPTOR`.
 
-Half of a short `ansible-playbook` is imports, and the tests run it some 150 times. Here each command is a fork of
+Half of a short `ansible-playbook` is imports, and the tests run it some 200 times. Here each command is a fork of
 a process that has already imported Ansible. Ansible reads its settings during import, so there is one such process for
 each environment and folder. It is itself a fork of this process, which has imported only libraries.
 
-`Ansible` of conftest.py sends requests over sockets, as packets of JSON. Over DESCRIPTOR it sends this process
+`Ansible` of ansible_commands.py sends requests over sockets, as packets of JSON. Over DESCRIPTOR it sends this process
 {"environment", "folder"} and a socket. Over that socket it sends {"arguments"} of a command, with stdin, stdout and
 stderr; the answer is the command's return code. A process ends when the other side closes its socket.
 """
@@ -30,7 +30,7 @@ COMMANDS = {"ansible": "ansible.cli.adhoc", "ansible-playbook": "ansible.cli.pla
 #: Modules of Ansible that commands import only while they run.
 PLUGINS = ("ansible.plugins.callback.default", "ansible.plugins.connection.local", "ansible.plugins.strategy.linear")
 #: The folder of a module that is used here without the callback in it.
-KEPT_MODULES = Path(__file__).parents[1] / "callback"
+KEPT_MODULES = Path(__file__).parent / "callback"
 
 
 def import_ansible() -> None:
