@@ -200,11 +200,17 @@ def inbox(server: Server, user: User, mailbox: str = "INBOX") -> Iterator[imapli
 def subjects(server: Server, user: User) -> list[str]:
     """Subjects in the inbox, oldest first."""
     with inbox(server, user) as session:
-        numbers = session.search(None, "ALL")[1][0]
-        if not numbers:
-            return []
-        _status, data = session.fetch(numbers.decode().replace(" ", ","), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
-        return [item[1].decode().partition(":")[2].strip() for item in data if isinstance(item, tuple)]
+        return subjects_now(session)
+
+
+def subjects_now(session: imaplib.IMAP4) -> list[str]:
+    """Subjects in the selected mailbox, oldest first."""
+    session.noop()
+    numbers = session.search(None, "ALL")[1][0]
+    if not numbers:
+        return []
+    _status, data = session.fetch(numbers.decode().replace(" ", ","), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    return [item[1].decode().partition(":")[2].strip() for item in data if isinstance(item, tuple)]
 
 
 def fetched(session: imaplib.IMAP4, number: str, what: str) -> bytes:
@@ -215,8 +221,9 @@ def fetched(session: imaplib.IMAP4, number: str, what: str) -> bytes:
 
 
 def arrived(server: Server, user: User, subject: str, timeout: float = 20) -> bool:
-    """Whether a mail with this subject is in the inbox within `timeout` seconds."""
-    return until(lambda: subject in subjects(server, user), timeout)
+    """Whether a mail with this subject is in the inbox within `timeout` seconds; looks in one session."""
+    with inbox(server, user) as session:
+        return until(lambda: subject in subjects_now(session), timeout)
 
 
 def until(true: Callable[[], bool], timeout: float = 20) -> bool:
