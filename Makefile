@@ -87,6 +87,10 @@ units: venv test-packages ## Unit tests; P="-k reconcile" passes options to pyte
 package: venv packages ## Build the collection, install it elsewhere, and set up a bare host from there
 	tests/package
 
+.PHONY: bare
+bare: packages ## The image of a new Debian, from which the others are made
+	@$(HOSTS) image bare
+
 .PHONY: image
 image: venv packages ## The image that scenarios start from: a host that site.yml has set up without tenants
 	@$(HOSTS) image converged
@@ -140,10 +144,13 @@ upgrade: ## A host of the last release, upgraded to this tree while mail flows
 .PHONY: timing timing-units $(TIMED:%=timing-%)
 timing: venv test-packages ## Timing tests, on the hosts that `make test` kept; removes them afterwards
 	@$(MAKE) --keep-going timing-units $(TIMED:%=timing-%)
+# The files with timing tests: to read the others takes pytest ten seconds.
+TIMING_IN = $$(grep --files-with-matches --recursive --exclude-dir=__pycache__ mark[.]timing $(1))
 timing-units:
-	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest tests/unit
+	MAIL_TEST_TIMING=now pytest --override-ini=cache_dir=.cache/pytest $(call TIMING_IN,tests/unit)
 $(TIMED:%=timing-%): timing-%:
-	trap '$(HOSTS) down --run molecule-$*' EXIT; MAIL_TEST_TIMING=now $(MAKE) e2e S=$* T=$(or $(wildcard tests/e2e/$*),tests/e2e)
+	trap '$(HOSTS) down --run molecule-$*' EXIT; \
+	  MAIL_TEST_TIMING=now $(MAKE) e2e S=$* T="$$(echo $(call TIMING_IN,$(or $(wildcard tests/e2e/$*),tests/e2e/*.py)))"
 
 .PHONY: count
 count: venv ## Whether each test ran once in the last `make test`
@@ -186,7 +193,8 @@ $(VENV)/complete: requirements-dev.txt | packages
 	@echo "Installing Python packages in $(VENV)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --quiet --requirement requirements-dev.txt
+	@# Python compiles what is used; that is a small part.
+	@$(VENV)/bin/pip install --quiet --quiet --no-compile --requirement requirements-dev.txt
 	@touch $@
 
 # ansible-core finds a collection only by its path, so that path links back here.
