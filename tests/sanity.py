@@ -63,7 +63,8 @@ def prepare_home() -> None:
     script = cache / f"get_pip_{version.replace('.', '_')}.py"
     script.write_text(GET_PIP.format(pip=str(Path(sysconfig.get_path("purelib"), "pip"))))
 
-    settings = {"quiet": ["2"]}
+    # Each test compiles what it uses.
+    settings = {"quiet": ["2"], "compile": ["false"]}
     for line in output(str(TOOLS / "pip"), "config", "list").splitlines():
         name, _equals, value = line.partition("=")
         settings[name.rpartition(".")[2]] = ast.literal_eval(value).split()
