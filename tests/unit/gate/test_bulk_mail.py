@@ -13,9 +13,11 @@ from mailhosting.common.address import parse as address
 from mailhosting.common.valkey import Valkey
 from mailhosting.gate.bounces import Bounce, remember_sender
 from mailhosting.gate.bulk_mail_counts import Rule
+from mailhosting.gate.checks import bulk_mail
 from mailhosting.gate.context import Gate
 from mailhosting.gate.counters import Counters
 from mailhosting.gate.directory import Directory
+from mailhosting.gate.fingerprint import Reader
 from mailhosting.gate.model import BulkMail, Destinations, ExternalTarget, LocalTarget, Owner
 from mailhosting.gate.transaction import Outcome
 
@@ -291,3 +293,23 @@ def test_a_bounce_is_never_stopped(gate: Gate, told: Told, server: Server) -> No
             gate.valkey, "Q9", Owner(TARO.account_id, ACME, TARO.username, True), address("sales@acme.example")
         )
     assert told.held == {}
+
+
+def test_mail_that_no_rule_counts_is_not_read(gate: Gate, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Reader] = []
+
+    class Noted(Reader):
+        def __init__(self) -> None:
+            super().__init__()
+            read.append(self)
+
+    monkeypatch.setattr(bulk_mail, "Reader", Noted)
+    told.tenants[ACME] = tenant(ACME, bulk_mail=replace(HOLD, received=None))
+    assert [handed(gate, TARO.username), handed(gate, BILL.username)] == [Outcome(), Outcome()]
+    assert sends(gate, HANAKO.username, login=BILL.username, sender=BILL.username) == Outcome()
+    assert read == []
+    sends(gate, BILL.username)
+    assert len(read) == 1
+    told.tenants[ACME] = tenant(ACME, bulk_mail=HOLD)
+    handed(gate, BILL.username, TARO.username)
+    assert len(read) == 2

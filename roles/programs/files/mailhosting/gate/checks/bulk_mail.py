@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,8 +49,8 @@ class BulkMail(ContentCheck):
         self._held_by: _Block | None = None
 
     def recipient(self, latest: Destinations) -> Pass:
-        """The mail is read only if a rule is about it."""
-        if self._reader is None and any(tenant.bulk_mail for tenant in self.mail.tenants(latest)):
+        """The mail is read only if a rule counts it: its sender's, or one of a tenant that receives it."""
+        if self._reader is None and any(party.rule for party in self._parties(latest)):
             self._reader = Reader()
         return PASS
 
@@ -88,6 +88,11 @@ class BulkMail(ContentCheck):
     def rejected(self) -> None:
         """Take back what `end` counted."""
         self._take_back([party for party, _rule, _content in self._counted])
+
+    def _parties(self, latest: Destinations) -> Iterator[CountedParty]:
+        if (sender := counted_sender(self.mail)) is not None:
+            yield sender
+        yield from map(CountedParty, latest.tenants)
 
     def _record(self, block: _Block) -> None:
         if block.found is not None:
