@@ -88,7 +88,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         # For a delivery: `of_marked` is the domain in the queue, whose mark tells the holder of the name at that time.
         # For a login: `of_login_since` is the account's login_since at the check of the password.
         more="of_marked text DEFAULT NULL, of_login_since text DEFAULT NULL",
-        variables="holder record;",
+        variables="holder record; mark_written integer := 0;",
         # An operator may name a user by the U-labels of its domain.
         first=f"""IF of_domain = '' AND starts_with(of_local_part, '{SPELLED}') THEN
         SELECT v.local_part, v.domain INTO of_local_part, of_domain
@@ -101,8 +101,10 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         IF NOT FOUND THEN RETURN; END IF;
     END IF;
     IF of_marked IS NOT NULL THEN
+        -- Few domains have a mark, and PostgreSQL plans that function anew at each call.
+        IF of_marked <> lower(of_marked) THEN mark_written := v1.mark_of(of_marked); END IF;
         SELECT * INTO holder FROM v1.name_holder v
-        WHERE v.local_part = of_local_part AND v.domain = of_domain AND v.mark IN (0, v1.mark_of(of_marked))
+        WHERE v.local_part = of_local_part AND v.domain = of_domain AND v.mark IN (0, mark_written)
         ORDER BY v.mark DESC LIMIT 1;
         IF holder.mark IS NOT NULL THEN
             RETURN QUERY SELECT v.username, v.home, v.quota_storage_size, true, NULL, NULL, NULL, false,

@@ -37,7 +37,7 @@ NOW: Final = """
 SELECT coalesce(json_object_agg(r.tenant, to_jsonb(r) - 'tenant'), '{}')::text
 FROM (
     SELECT b.tenant, b.addresses, b.billed, coalesce(used.accounts, 0) AS accounts, used.bytes, used.quota,
-           (ts.settings ->> 'tenant_quota')::bigint AS pool
+           ts.tenant_quota AS pool
     FROM directory.billing b
     JOIN v1.tenant_settings ts ON ts.tenant_id = b.tenant_id
     LEFT JOIN (

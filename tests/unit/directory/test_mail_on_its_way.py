@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import (
     QUEUE_DOMAIN,
@@ -265,3 +266,12 @@ def test_every_mark_is_read_as_it_was_written(see: See, domain: str) -> None:
     assert sorted(read) == sorted(rows)
     assert {text.lower() for _mark, text in rows} == {domain}
     assert rows[0][1] == domain
+
+
+def test_a_domain_without_capitals_is_not_searched_for_a_mark(declare: Declare, see: See, store: Store) -> None:
+    """PostgreSQL plans that function anew at each call, which took as long as the rest of a delivery's lookup."""
+    declare(desired(BEFORE))
+    store.connection.execute("REVOKE EXECUTE ON FUNCTION v1.mark_of FROM dovecot")
+    assert arrives(see, f"old@acme.example.{QUEUE_DOMAIN}")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        arrives(see, f"old@Acme.example.{QUEUE_DOMAIN}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -477,3 +478,19 @@ def test_every_lookup_reaches_its_row_by_an_index(store: Store, see: See) -> Non
         assert len(see(gate.USER, query)) == 100, query
         # A query that reads every domain needs a thousand pages for each call.
         assert pages(plan := explained(see, gate.USER, query)) < 30_000, plan
+
+
+def test_no_lookup_merges_all_keys_of_a_plan(see: See) -> None:
+    """That took PostgreSQL longer than the rest of the lookup, and once more for each key that was read."""
+    for user, view, condition in LOOKUPS:
+        query = f"EXPLAIN (VERBOSE) SELECT * FROM v1.{view} WHERE {condition}"  # noqa: S608 - of this file
+        plan = "\n".join(line for (line,) in see(user, query))
+        assert not re.search(r"\|\| p(_\d+)?\.settings", plan), plan
+
+
+def test_only_an_auto_reply_looks_for_other_addresses(declare: Declare, see: See) -> None:
+    """Every login and delivery did, and it took most of their time in PostgreSQL."""
+    declare(desired(tenant("acme", "taro@acme.example")))
+    plan = explained(see, "dovecot", "SELECT * FROM v1.userdb WHERE local_part = 'taro' AND domain = 'acme.example'")
+    assert "address" in plan
+    assert "former_address" not in plan, plan
