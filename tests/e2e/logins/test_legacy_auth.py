@@ -331,13 +331,17 @@ def test_no_login_fails_while_the_key_is_rotated(server: Server, control: Contro
         Client("CRAM-MD5", lambda: cram_md5(server, SHA, "submission"), pace=0.1),
         Client("new passwords", set_and_log_in, pace=0.1),
     ]
+    enough, rotations = (50, 50, 10), 0
     with going_on(clients):
-        control.playbook("rotate_legacy_key")
-    for client, least in zip(clients, (50, 50, 10), strict=True):
+        # One rotation is too short for slow clients.
+        while rotations < 4 and not all(client.done > least for client, least in zip(clients, enough, strict=True)):
+            control.playbook("rotate_legacy_key")
+            rotations += 1
+    for client, least in zip(clients, enough, strict=True):
         assert client.refused == [], client
         assert client.done > least, client
         # A reload hangs up on clients that have not logged in yet, in every protocol.
-        assert len(client.put_off) <= 2, client
+        assert len(client.put_off) <= 2 * rotations, client
         answered = [told for told in client.put_off if told.startswith("LoginRefusedError")]
         assert all("shutting down" in told or "EOF" in told for told in answered), client
     after = host.file(KEYS).content_string
