@@ -135,6 +135,7 @@ tenants:
         receive_limits: []
         account_send_limits: []
         bulk_mail: null
+        virus: null
       state: active
       origin: inventory
       addresses_managed_by: inventory
@@ -235,6 +236,9 @@ host:
     pop_before_smtp_senders: login
     quota_warnings: [90, 100]
     protocols: [pop3s, submission]
+    virus: true
+    virus_pua: false
+    max_unpacked_size: 104857600
 """
 
 from collections import Counter

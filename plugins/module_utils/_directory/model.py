@@ -54,6 +54,7 @@ PLAN_DEFAULTS: Final[dict[str, Any]] = {
     "receive_limits": [],
     "account_send_limits": [],
     "bulk_mail": None,  # when an account's sending is held (MV-5): a mapping of BULK_MAIL_COUNTS, per and action
+    "virus": None,  # what happens to infected mail (VM-12, WA-3, MV-6): a mapping of VIRUS_DEFAULTS; None: no scan
 }
 
 #: What a limit counts in `per` seconds: mails, or recipients of mails.  Above it the directions in `pause_applies_to`
@@ -69,6 +70,36 @@ BULK_MAIL_COUNTS: Final = ("recipients_per_content", "recipients_per_content_rec
 #: What happens to mail above these counts: the queue holds it, or the gate rejects it.  It applies to all that the
 #: account sends, or to that content for the tenant.
 BULK_MAIL_ACTIONS: Final = ("hold", "refuse")
+
+#: What happens to infected mail that a tenant receives (`inbound`) or sends (`outbound`), if an attachment is infected
+#: and if the body is.  strip: a text takes the place of what is infected, and the mail goes on.  delete: the mail is
+#: accepted and not delivered.  quarantine: the same, and the mail is kept for the operator.  reject: the client gets an
+#: error.
+VIRUS_DIRECTIONS: Final = ("inbound", "outbound")
+VIRUS_ACTIONS: Final = ("strip", "delete", "reject", "quarantine")
+#: Who is warned: people of this host alone, and of a sender of another domain not its recipient.
+VIRUS_NOTIFIED: Final = ("recipient", "recipient_same_domain", "sender", "contact")
+#: What happens to mail that clamd only suspects.  virus: the same as to infected mail.  mark: a header field says so.
+SUSPICION_ACTIONS: Final = ("pass", "mark", "reject", "virus")
+#: What happens to mail that cannot be examined; to a piece of a message (message/partial) the first two do not apply.
+UNEXAMINED_ACTIONS: Final = ("pass", "mark", "reject")
+PARTIAL_ACTIONS: Final = ("reject", "pass")
+#: Kinds of files that a plan may reject, recognised by their content.
+VIRUS_FILE_TYPES: Final = ("executable", "macros")
+#: A plan's `virus` with the value of an absent key.
+VIRUS_DEFAULTS: Final[dict[str, Any]] = {
+    "inbound": {"attachment": "strip", "body": "strip", "notify": ["recipient"]},
+    "outbound": {"attachment": "reject", "body": "reject", "notify": ["sender"]},
+    "heuristics": "mark",  # signatures of clamd that begin with Heuristics.
+    "pua": "pass",  # those that begin with PUA., possibly unwanted applications
+    "encrypted": "pass",  # files that need a password (MV-8)
+    "unreadable": "mark",  # damaged archives, and those of an unknown format
+    "partial": "reject",  # message/partial (WA-8, MV-11)
+    "reject_files": [],  # of VIRUS_FILE_TYPES
+    "max_unpacked_size": 100 << 20,  # bytes that one attachment unpacks to (MV-7, WA-6)
+    "max_content_size": None,  # bytes of body and attachments, decoded, together (MV-7)
+    "keep": 7 * 86400,  # seconds for which the original of a changed or deleted mail is kept; 0: not at all (VM-16)
+}
 
 #: The senders with which a POP or IMAP login may relay: its own, or all of its tenant.
 RELAY_SENDERS: Final = ("login", "tenant")

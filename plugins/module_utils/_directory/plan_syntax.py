@@ -20,8 +20,16 @@ from .model import (
     DIRECTIONS,
     LIMIT_UNITS,
     LONGEST_PAUSE,
+    PARTIAL_ACTIONS,
     RELAY_SENDERS,
     RETENTION,
+    SUSPICION_ACTIONS,
+    UNEXAMINED_ACTIONS,
+    VIRUS_ACTIONS,
+    VIRUS_DEFAULTS,
+    VIRUS_DIRECTIONS,
+    VIRUS_FILE_TYPES,
+    VIRUS_NOTIFIED,
 )
 from .syntax import (
     boolean,
@@ -211,6 +219,75 @@ def _bulk_mail(value: object) -> dict[str, Any] | None:
     }
 
 
+def _virus(value: object) -> dict[str, Any] | None:
+    if value is None or value is False:
+        return None
+    written = mapping(value, tuple(VIRUS_DEFAULTS))
+    found = {}
+    for key, default in VIRUS_DEFAULTS.items():
+        try:
+            found[key] = _VIRUS_SETTINGS[key](written[key]) if key in written else default
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    for direction in VIRUS_DIRECTIONS:
+        if "quarantine" in (found[direction]["attachment"], found[direction]["body"]) and not found["keep"]:
+            raise ValueError(f"{direction}: quarantine keeps the mail for keep, which is 0; or say delete")
+    return found
+
+
+def _virus_policy(direction: str) -> Callable[[object], dict[str, Any]]:
+    """The reader of what happens in `direction`; the body's action is by default the attachment's."""
+    default = VIRUS_DEFAULTS[direction]
+
+    def policy(value: object) -> dict[str, Any]:
+        written = mapping(value, tuple(default))
+        attachment = choice(written.get("attachment", default["attachment"]), VIRUS_ACTIONS)
+        return {
+            "attachment": attachment,
+            "body": choice(written.get("body", attachment), VIRUS_ACTIONS),
+            "notify": _some_of(VIRUS_NOTIFIED)(written.get("notify", default["notify"])),
+        }
+
+    return policy
+
+
+def _one_of(allowed: Sequence[str]) -> Callable[[object], str]:
+    return lambda value: choice(value, allowed)
+
+
+def _some_of(allowed: Sequence[str]) -> Callable[[object], list[str]]:
+    """The reader of a list of some of these names; null for none of them."""
+
+    def names(value: object) -> list[str]:
+        written = () if value is None else value
+        found = written if isinstance(written, Sequence) and not isinstance(written, str) else None
+        if found is None:
+            raise ValueError(f"{shown(value)} is not a list of {', '.join(allowed)}")
+        for name in found:
+            choice(name, allowed)
+        return [name for name in allowed if name in found]
+
+    return names
+
+
+def _kept_seconds(value: object) -> int:
+    return 0 if value == 0 else _off_or_duration(value) or 0
+
+
+_VIRUS_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
+    **{direction: _virus_policy(direction) for direction in VIRUS_DIRECTIONS},
+    "heuristics": _one_of(SUSPICION_ACTIONS),
+    "pua": _one_of(SUSPICION_ACTIONS),
+    "encrypted": _one_of(UNEXAMINED_ACTIONS),
+    "unreadable": _one_of(UNEXAMINED_ACTIONS),
+    "partial": _one_of(PARTIAL_ACTIONS),
+    "reject_files": _some_of(VIRUS_FILE_TYPES),
+    "max_unpacked_size": size,
+    "max_content_size": quota,
+    "keep": _kept_seconds,
+}
+
+
 def mapping(value: object, keys: Sequence[str], place: str | None = None) -> Mapping[str, Any]:
     """A mapping with no keys but `keys`; `place` is the place of their former names.
 
@@ -273,6 +350,7 @@ _PLAN_SETTINGS: Final[dict[str, Callable[[object], Any]]] = {
     "receive_limits": _limits("receive"),
     "account_send_limits": _limits(None),
     "bulk_mail": _bulk_mail,
+    "virus": _virus,
 }
 
 

@@ -19,6 +19,9 @@ from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model
     PLAN_DEFAULTS,
     PROTOCOLS,
     RETENTION,
+    VIRUS_ACTIONS,
+    VIRUS_DEFAULTS,
+    VIRUS_NOTIFIED,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -291,6 +294,39 @@ def test_every_plan_key_has_a_rule_that_takes_its_default() -> None:
                 "action": "refuse",
             },
         ),
+        ("virus", False, None),
+        ("virus", {}, VIRUS_DEFAULTS),
+        (
+            "virus",
+            {
+                "inbound": {"attachment": "delete"},
+                "outbound": {"body": "delete", "notify": ["recipient_same_domain", "sender", "sender"]},
+                "encrypted": "mark",
+                "reject_files": ["macros", "executable"],
+                "max_unpacked_size": "60M",
+                "max_content_size": "50M",
+                "keep": 0,
+            },
+            {
+                **VIRUS_DEFAULTS,
+                "inbound": {"attachment": "delete", "body": "delete", "notify": ["recipient"]},
+                "outbound": {"attachment": "reject", "body": "delete", "notify": ["recipient_same_domain", "sender"]},
+                "encrypted": "mark",
+                "reject_files": ["executable", "macros"],
+                "max_unpacked_size": 60 << 20,
+                "max_content_size": 50 << 20,
+                "keep": 0,
+            },
+        ),
+        (
+            "virus",
+            {"keep": "1d", "inbound": {"notify": None}},
+            {
+                **VIRUS_DEFAULTS,
+                "inbound": {"attachment": "strip", "body": "strip", "notify": []},
+                "keep": 86400,
+            },
+        ),
         ("quota_warnings", [100, "80", 80, 1], [1, 80, 100]),
         ("quota_warnings", [], []),
         ("quota_warnings", False, []),
@@ -361,6 +397,25 @@ def test_plan_setting(key: str, value: object, result: Any) -> None:
             "invalid_recipients: 0 would stop all mail: 1 or more, whole; null for no limit",
         ),
         ("bulk_mail", {"recipients_per_content": 5, "action": "drop"}, '"drop" is none of hold, refuse'),
+        ("virus", True, f"true is not a mapping of {', '.join(VIRUS_DEFAULTS)}"),
+        ("virus", {"notify": ["sender"]}, f"notify: unknown key; known here: {', '.join(VIRUS_DEFAULTS)}"),
+        ("virus", {"inbound": "strip"}, 'inbound: "strip" is not a mapping of attachment, body, notify'),
+        ("virus", {"inbound": {"attachment": "clean"}}, f'inbound: "clean" is none of {", ".join(VIRUS_ACTIONS)}'),
+        (
+            "virus",
+            {"outbound": {"notify": "sender"}},
+            f'outbound: "sender" is not a list of {", ".join(VIRUS_NOTIFIED)}',
+        ),
+        ("virus", {"outbound": {"notify": ["user"]}}, f'outbound: "user" is none of {", ".join(VIRUS_NOTIFIED)}'),
+        ("virus", {"encrypted": "virus"}, 'encrypted: "virus" is none of pass, mark, reject'),
+        ("virus", {"partial": "mark"}, 'partial: "mark" is none of reject, pass'),
+        ("virus", {"reject_files": ["exe"]}, 'reject_files: "exe" is none of executable, macros'),
+        (
+            "virus",
+            {"inbound": {"body": "quarantine"}, "keep": False},
+            "inbound: quarantine keeps the mail for keep, which is 0; or say delete",
+        ),
+        ("virus", {"max_unpacked_size": None}, f"max_unpacked_size: null {NOT_A_SIZE}"),
         *(
             ("quota_warnings", value, f"{said} is not a list of percents: {PERCENTS}")
             for value, said in [([0], "a list"), ([101], "a list"), ([90.5], "a list"), (90, "90"), ("90", '"90"')]

@@ -734,8 +734,8 @@ def test_plans() -> None:
         ),
         ({"basic": {"mailbox_quota": "50 Megs"}}, f'mail_plans.basic.mailbox_quota: "50 Megs" {SIZE}'),
         (
-            {"basic": {"virus": None}},
-            f"mail_plans.basic.virus: unknown key; known here: {', '.join(PLAN_DEFAULTS)}",
+            {"basic": {"viruses": None}},
+            f"mail_plans.basic.viruses: unknown key; known here: {', '.join(PLAN_DEFAULTS)}",
         ),
         ({"basic": {"mass_mail": None}}, "mail_plans.basic.mass_mail: is called bulk_mail since 0.2.0"),
     ],
