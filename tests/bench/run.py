@@ -35,18 +35,24 @@ BENCHMARKS = (
     "gate_latency",
     "gate_throughput",
     "gate_memory",
+    "clamav_reload",
+    "scan_memory",
     "since_release",
 )
 #: The same with the gate's full work, only by name: `gate_latency_whole`.
 WHOLE = tuple(f"{name}_whole" for name in BENCHMARKS if name.startswith("gate_"))
 
 
+#: Looks for errors, not for figures; only by name.
+BY_NAME = ("scan_fuzz",)
+
+
 def chosen(asked: Sequence[str]) -> list[str]:
-    """The benchmarks asked for, each once and in order; all but WHOLE if none is named.
+    """The benchmarks asked for, each once and in order; all of BENCHMARKS if none is named.
 
     Raises: SystemExit with unknown names.
     """
-    known = (*BENCHMARKS, *WHOLE)
+    known = (*BENCHMARKS, *WHOLE, *BY_NAME)
     if unknown := set(asked).difference(known):
         sys.exit(f"bench: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return [name for name in known if name in asked] if asked else list(BENCHMARKS)

@@ -26,6 +26,10 @@ class DoveadmError(SourceError):
     """doveadm cannot run, or its output is of no use."""
 
 
+class ScannerError(SourceError):
+    """A mail could not be scanned: clamd or the program that unpacks does not answer, or without a clear result."""
+
+
 class SettingsError(ValueError):
     """A program cannot use its settings.  The text has the file, and each key that is wrong."""
 
