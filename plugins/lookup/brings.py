@@ -23,9 +23,11 @@ options:
         whether there are keys or passwords in it, and C(grows) where its file system needs room.
       - V(valkey) are users of Valkey with the keys and commands that are theirs.
       - V(milters) are entries of C(postfix_milters).
+      - V(scanners) are virus scanners, with C(socket), C(signatures) (their folder) and C(days), after which signatures
+        are too old.
     type: list
     elements: str
-    choices: [units, ports, loopback_ports, state, valkey, milters]
+    choices: [units, ports, loopback_ports, state, valkey, milters, scanners]
     required: true
   without:
     description: Roles that the host does not have.
@@ -56,7 +58,7 @@ from ansible.plugins.lookup import LookupBase
 
 #: Where the roles are.
 ROLES: Final = Path(__file__).resolve().parents[2] / "roles"
-KINDS: Final = ("units", "ports", "loopback_ports", "state", "valkey", "milters")
+KINDS: Final = ("units", "ports", "loopback_ports", "state", "valkey", "milters", "scanners")
 
 
 class LookupModule(LookupBase):

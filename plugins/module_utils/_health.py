@@ -11,6 +11,7 @@ Each check returns (ok, what it saw) and changes nothing.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _PROC: Final = Path("/proc")
+#: ClamAV's own databases: packed, or as freshclam leaves them after an update.
+_OFFICIAL: Final = frozenset((".cvd", ".cld"))
+#: All files with signatures that clamd reads; those with exceptions from signatures are none.
+_SIGNATURES: Final = _OFFICIAL | frozenset((".cdb", ".hdb", ".hsb", ".ldb", ".mdb", ".msb", ".ndb", ".yar", ".yara"))
+#: Bytes of the header of a CVD or CLD, which is fields separated by colons.
+_HEADER_SIZE: Final = 512
+#: The field with the build time in seconds since 1970.
+_BUILT: Final = 8
+_DAY: Final = 86400
 
 
 class Check(NamedTuple):
@@ -88,6 +98,43 @@ def disk(paths: Sequence[str], least: float) -> list[Check]:
         free = usage.free / usage.total
         checks.append(Check(f"room under {path}", free >= least, f"{free:.0%} free, {usage.free >> 20} MiB"))
     return checks
+
+
+def signatures(folder: Path, most_days: int, now: float | None = None) -> Check:
+    """The newest signatures of the virus scanner are at most `most_days` old: of ClamAV's own, if it has any."""
+    now = time.time() if now is None else now
+    name = "virus signatures are new"
+    files = [path for path in folder.glob("*") if path.suffix in _SIGNATURES]
+    if not files:
+        missing = f"none in {folder} yet: mail to scan is deferred until freshclam has fetched them"
+        return Check(name, ok=False, seen=missing)
+    own = [path for path in files if path.suffix in _OFFICIAL]
+    made, newest = max((_made(path), path.name) for path in own or files)
+    days = (now - made) / _DAY
+    return Check(name, days <= most_days, f"{newest} is {days:.1f} days old, {most_days} are allowed")
+
+
+def _made(path: Path) -> float:
+    """When signatures were made, in seconds since 1970."""
+    if path.suffix in _OFFICIAL:
+        with path.open("rb") as file:
+            fields = file.read(_HEADER_SIZE).split(b":")
+        if len(fields) > _BUILT and fields[_BUILT].strip().isdigit():
+            return int(fields[_BUILT])
+    return path.stat().st_mtime
+
+
+def scanner(path: str, patience: float = 10) -> Check:
+    """The virus scanner at this socket tells its version within `patience` seconds."""
+    try:
+        with socket.socket(socket.AF_UNIX) as clamd:
+            clamd.settimeout(patience)
+            clamd.connect(path)
+            clamd.sendall(b"zVERSION\0")
+            said = clamd.recv(4096).rstrip(b"\0\n").decode("ascii", "replace")
+    except OSError as error:
+        return Check("virus scanner answers", ok=False, seen=f"{path}: {error.strerror or error}")
+    return Check("virus scanner answers", bool(said), said or f"{path}: no answer")
 
 
 def journal(units: Sequence[str], since: str, priority: str = "err") -> Check:

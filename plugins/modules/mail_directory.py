@@ -238,6 +238,15 @@ host:
       description: The ports that any tenant has.
       type: list
       elements: str
+    virus:
+      description: Whether any tenant's mail is scanned.
+      type: bool
+    virus_pua:
+      description: Whether any tenant's mail with possibly unwanted applications is treated otherwise than the rest.
+      type: bool
+    max_unpacked_size:
+      description: The largest C(max_unpacked_size) of any tenant whose mail is scanned, in bytes; 0 if there is none.
+      type: int
   sample:
     hostnames: [mail.acme.example]
     all_address: false
@@ -248,6 +257,9 @@ host:
     pop_before_smtp_senders: login
     quota_warnings: [90, 100]
     protocols: [pop3s, submission]
+    virus: true
+    virus_pua: false
+    max_unpacked_size: 104857600
 host_changed:
   description: Whether RV(host) differs from before the run.
   type: bool

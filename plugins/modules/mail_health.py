@@ -40,6 +40,25 @@ options:
     description: Hours after which a mail that still waits in the queue is a finding.
     type: int
     default: 4
+  scanners:
+    description: Virus scanners (clamd) that must answer and have signatures.
+    type: list
+    elements: dict
+    default: []
+    version_added: "0.2.0"
+    suboptions:
+      socket:
+        description: Unix socket of the scanner.
+        type: path
+        required: true
+      signatures:
+        description: Folder of its signatures.
+        type: path
+        required: true
+      days:
+        description: Days after which the newest signatures are too old.
+        type: int
+        required: true
   since:
     description: Errors in the journal count from this time on, in C(journalctl)'s notation.
     type: str
@@ -107,6 +126,16 @@ def main() -> None:
             },
             "free": {"type": "int", "default": 10},
             "deferred": {"type": "int", "default": 4},
+            "scanners": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "socket": {"type": "path", "required": True},
+                    "signatures": {"type": "path", "required": True},
+                    "days": {"type": "int", "required": True},
+                },
+            },
             "since": {"type": "str", "default": "15 min ago"},
         },
         supports_check_mode=True,
@@ -119,6 +148,14 @@ def main() -> None:
         health.listeners(given["ports"]),
         health.queue(Path("/var/spool/postfix"), given["deferred"] * 3600),
         *health.disk(given["paths"], given["free"] / 100),
+        *(
+            check
+            for scanner in given["scanners"]
+            for check in (
+                health.signatures(Path(scanner["signatures"]), scanner["days"]),
+                health.scanner(scanner["socket"]),
+            )
+        ),
         health.journal(given["units"], given["since"]),
     ]
     module.exit_json(

@@ -21,7 +21,7 @@ from podman import CHECKOUT, HostsError, podman, run, run_beside
 
 HOME = CHECKOUT / "tests" / "hosts" / "converged"
 #: Settings of a host as soon as one tenant needs them.
-VARIABLES = {"postfix_policy_service": "unix:private/mailhosting-policy"}
+VARIABLES = {"postfix_policy_service": "unix:private/mailhosting-policy", "clamav_enabled": True}
 
 
 def build(name: str, base: str, recipe: str, changes: Sequence[str]) -> None:

@@ -74,6 +74,7 @@ def host_requirements(settings: Settings) -> dict[str, Any]:
     effects = [effective(settings.plans.get(row.plan, {}), row.overrides) for row in kinds.values()]
     hostnames = {name for row in settings.domains.values() if row.tenant in live for name in row.hostnames}
     protocols = {protocol for effect in effects for protocol in effect["protocols"]}
+    scanned = [effect["virus"] for effect in effects if effect["virus"]]
     return {
         "hostnames": sorted(hostnames),
         "all_address": any(effect["all_address"] == "tenant" for effect in effects),
@@ -84,6 +85,9 @@ def host_requirements(settings: Settings) -> dict[str, Any]:
         "pop_before_smtp_senders": max(map(relay_senders, effects), key=RELAY_SENDERS.index, default=RELAY_SENDERS[0]),
         "quota_warnings": sorted({percent for effect in effects for percent in effect["quota_warnings"]}),
         "protocols": [protocol for protocol in PROTOCOLS if protocol in protocols],
+        "virus": bool(scanned),
+        "virus_pua": any(check["pua"] != "pass" for check in scanned),
+        "max_unpacked_size": max((check["max_unpacked_size"] for check in scanned), default=0),
     }
 
 

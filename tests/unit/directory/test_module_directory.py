@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils import _directory_module
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import Desired, Domain
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory.model import VIRUS_DEFAULTS, Desired, Domain
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.store import Dsn, Store, connect, locked
 
 from .build import HASH, OTHER_HASH, PLANS, account, alias, desired, forward, tenant
@@ -223,6 +223,9 @@ domains:
         "pop_before_smtp_senders": "login",
         "quota_warnings": [90, 100],
         "protocols": ["pop3s", "submission"],
+        "virus": False,
+        "virus_pua": False,
+        "max_unpacked_size": 0,
     }
     assert result["host_changed"]
 
@@ -250,6 +253,22 @@ def test_another_threshold_of_quotas_is_the_daemons_concern_and_one_that_somebod
 def test_the_largest_message_of_any_plan_is_the_hosts_whatever_others_say(sync: Run) -> None:
     result = sync(desired(tenant("acme", overrides={"max_message_size": 90 << 20}), tenant("bolt")))
     assert result["host"]["max_message_size"] == 90 << 20
+
+
+def test_a_host_scans_as_soon_as_one_plan_does_and_no_longer(sync: Run) -> None:
+    def host(*checks: dict[str, Any] | None) -> tuple[dict[str, Any], bool]:
+        tenants = (tenant(f"t{number}", overrides={"virus": check}) for number, check in enumerate(checks))
+        result = sync(desired(*tenants))
+        found = {key: result["host"][key] for key in ("virus", "virus_pua", "max_unpacked_size")}
+        return found, result["host_changed"]
+
+    nothing = {"virus": False, "virus_pua": False, "max_unpacked_size": 0}
+    small = {**VIRUS_DEFAULTS, "max_unpacked_size": 60 << 20}
+    strict = {**VIRUS_DEFAULTS, "pua": "reject"}
+    assert host(None, None) == (nothing, True)  # the protocols changed
+    assert host(small, None) == ({"virus": True, "virus_pua": False, "max_unpacked_size": 60 << 20}, True)
+    assert host(small, strict) == ({"virus": True, "virus_pua": True, "max_unpacked_size": 100 << 20}, True)
+    assert host(None, None) == (nothing, True)
 
 
 def test_without_a_directory_check_mode_takes_it_to_be_empty(sync: Run) -> None:

@@ -48,3 +48,14 @@ def test_what_is_excepted_is_of_a_unit_and_read_last() -> None:
 def test_every_unit_is_tried_on_a_host() -> None:
     tried = re.findall(r'^    "(mailhosting-[\w-]+@?)\w*[.]service": Sandbox\($', EXPECTED.read_text(), re.MULTILINE)
     assert {unit.removesuffix(".service") for unit in UNITS} == set(tried)
+
+
+def test_a_scanner_has_what_programs_have_though_its_units_have_debians_names() -> None:
+    templates = ROLES / "clamav" / "templates"
+    shared = {line for line in settings(SHARED) if not line.startswith("InaccessiblePaths=")}
+    network = {"PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX"}
+    assert shared - network <= settings(templates / "parts" / "sandbox.j2")
+    for unit, own in (("clamav-daemon", network), ("clamav-freshclam", set())):
+        text = (templates / "systemd" / f"{unit}.service.j2").read_text()
+        assert "{% include 'parts/sandbox.j2' %}\n\n[Install]" in text
+        assert own <= set(text.splitlines())

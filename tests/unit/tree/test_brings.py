@@ -58,18 +58,29 @@ def test_kinds_come_in_the_order_of_the_roles_and_without_what_is_not_there(ask:
     variables = {"dovecot_protocols": ["imaps"], "postfix_srs_domain": ""}
     expression = "query('mailhosting.stack.brings', 'units', 'ports', without=['policy'])"
     found = ask(expression, **variables)
-    assert found[:3] == ["postgresql@17-main.service", "mailhosting-directory-away.socket", "dovecot.service"]
+    assert found[:3] == ["clamav-daemon.service", "clamav-freshclam.service", "postgresql@17-main.service"]
+    assert found[3:5] == ["mailhosting-directory-away.socket", "dovecot.service"]
     assert [entry for entry in found if isinstance(entry, int)] == [993, 25, 465, 587]
     assert "mailhosting-gate@in.service" in found
     assert "mailhosting-policy.service" not in found
     assert ask("query('mailhosting.stack.brings', 'loopback_ports')", **variables) == [10027, 10001, 10002]
 
 
+def test_a_host_that_does_not_scan_has_no_scanner(ask: Ask) -> None:
+    expression = "query('mailhosting.stack.brings', 'units', 'state', 'scanners')"
+    found = ask(expression)
+    assert found[:2] == ["clamav-daemon.service", "clamav-freshclam.service"]
+    assert {"socket": "/run/clamav/clamd.ctl", "signatures": "/var/lib/clamav", "days": 3} in found
+    assert "clamav" not in json.dumps(ask(expression, clamav_enabled=False))
+    # Its signatures come with the run: nothing is to be fetched.
+    assert "clamav-freshclam.service" not in ask(expression, clamav_databases=[])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("'unit'", "brings: unit is none of units, ports, loopback_ports, state, valkey, milters"),
-        ("'units', without=['polici']", "brings: polici is none of directory, dovecot, fail2ban, gate,"),
+        ("'unit'", "brings: unit is none of units, ports, loopback_ports, state, valkey, milters, scanners"),
+        ("'units', without=['polici']", "brings: polici is none of clamav, directory, dovecot, fail2ban, gate,"),
     ],
 )
 def test_what_there_is_not(play: Play, arguments: str, said: str) -> None:
