@@ -18,7 +18,8 @@ options:
     description:
       - Replies to clients that replace the default ones, by name. Each has a code that begins with 4 or 5, perhaps an
         enhanced status code (RFC 3463), and words in printable ASCII, at most 510 characters together.
-      - Names are V(message_size), V(limit), V(full), V(bulk_mail) and V(invalid_recipients).
+      - Names are V(message_size), V(limit), V(full), V(bulk_mail), V(invalid_recipients), V(virus), V(suspicious),
+        V(encrypted), V(unreadable), V(partial), V(file_type), V(unpacked_size), V(content_size) and V(structure).
     type: dict
     default: {}
   send_limits:

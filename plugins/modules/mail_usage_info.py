@@ -109,6 +109,23 @@ days:
     received_refused:
       description: Messages that were rejected, by a limit, a full mailbox or for another reason.
       type: int
+    virus_found:
+      description: Messages, sent or received, in which a virus was found. This and the next three are V(0) where the
+        plan has no C(virus).
+      type: int
+      version_added: "0.2.0"
+    virus_stripped:
+      description: Those of them that went on without the virus.
+      type: int
+      version_added: "0.2.0"
+    virus_deleted:
+      description: Those of them that were deleted or put into quarantine.
+      type: int
+      version_added: "0.2.0"
+    virus_refused:
+      description: Those of them that were rejected.
+      type: int
+      version_added: "0.2.0"
   sample:
     - day: "2026-11-22"
       tenant: acme
@@ -124,6 +141,10 @@ days:
       received_recipients: 430
       received_bytes: 9437184
       received_refused: 2
+      virus_found: 3
+      virus_stripped: 2
+      virus_deleted: 0
+      virus_refused: 1
 now:
   description: The present figures of each tenant, by name.
   type: dict

@@ -22,6 +22,15 @@ TEXTS: Final = {
     "full": "452 sorry, mailbox is full (#4.5.2)",
     "bulk_mail": "550 sorry, your mail looks like a mass mailing; please ask your provider",
     "invalid_recipients": "550 sorry, too many of your recipients do not exist; please ask your provider",
+    "virus": "550 5.7.1 sorry, your mail contains a virus",
+    "suspicious": "550 5.7.1 sorry, your mail looks as if it contained a virus",
+    "encrypted": "550 5.7.1 sorry, I take no files that need a password, because I cannot check them",
+    "unreadable": "550 5.7.1 sorry, your mail has an archive that I cannot open to check it",
+    "partial": "550 5.7.1 sorry, I take no parts of a divided mail, because I cannot check them",
+    "file_type": "550 5.7.1 sorry, I take no programs and no documents with macros",
+    "unpacked_size": "552 5.3.4 sorry, an attachment is too large when it is unpacked",
+    "content_size": "552 5.3.4 sorry, text and attachments are too large together",
+    "structure": "552 5.3.4 sorry, your mail has too many parts or files, or they are nested too deeply",
 }
 
 #: RFC 5321 4.2: the code of a rejection, perhaps an enhanced status code (RFC 3463 2), and words in printable ASCII.

@@ -29,6 +29,42 @@ BEGIN ATOMIC
     SELECT pg_notify('mailhosting_notices', '');
 END;
 
+-- Warns of infected mail: each account that takes mail or (NULL) the technical contact of its tenant. Each of them gets
+-- one warning of a kind an hour at most; a later one waits for that hour to end, and counts those that come meanwhile.
+CREATE FUNCTION v1.gate_warn(kind text, tenants bigint[], accounts bigint[], facts jsonb, once text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    person record;
+    latest timestamptz;
+BEGIN
+    FOR person IN
+        SELECT DISTINCT t.id AS tenant_id, p.account_id
+        FROM unnest(tenants, accounts) AS p (tenant_id, account_id)
+        JOIN directory.tenant t ON t.id = p.tenant_id
+        WHERE p.account_id IS NULL
+        OR EXISTS (SELECT FROM directory.standing s WHERE s.account_id = p.account_id AND s.may_receive)
+        ORDER BY 1, 2  -- so that two calls at once do not wait for each other
+    LOOP
+        PERFORM pg_advisory_xact_lock(hashtextextended(
+            concat_ws('/', 'gate_warn', gate_warn.kind, person.tenant_id, person.account_id), 0));
+        UPDATE directory.notice n
+        SET facts = jsonb_set(n.facts, '{count}', to_jsonb((n.facts ->> 'count')::integer + 1))
+        WHERE n.kind = gate_warn.kind AND n.tenant_id = person.tenant_id
+        AND n.account_id IS NOT DISTINCT FROM person.account_id
+        AND n.sent_at IS NULL AND n.given_up_at IS NULL AND n.attempts = 0 AND n.due_at > now();
+        CONTINUE WHEN FOUND;
+        SELECT max(n.due_at) INTO latest FROM directory.notice n
+        WHERE n.kind = gate_warn.kind AND n.tenant_id = person.tenant_id
+        AND n.account_id IS NOT DISTINCT FROM person.account_id AND n.due_at > now() - interval '1 hour';
+        INSERT INTO directory.notice (kind, tenant_id, account_id, facts, once, due_at)
+        VALUES (gate_warn.kind, person.tenant_id, person.account_id, gate_warn.facts,
+                concat_ws('/', gate_warn.once, person.tenant_id, person.account_id),
+                greatest(now(), latest + interval '1 hour'))
+        ON CONFLICT DO NOTHING;
+    END LOOP;
+    PERFORM pg_notify('mailhosting_notices', '');
+END $$;
+
 -- The highest threshold (percent) that `used` bytes have reached; 0: none, or there is no quota.
 CREATE FUNCTION v1.quota_percent(used bigint, quota bigint, thresholds integer[]) RETURNS integer
 LANGUAGE sql IMMUTABLE
@@ -200,7 +236,7 @@ BEGIN ATOMIC
     SELECT count(*) FROM gone;
 END;
 
-GRANT EXECUTE ON FUNCTION v1.add_notice TO "mailhosting-gate";
+GRANT EXECUTE ON FUNCTION v1.add_notice, v1.gate_warn TO "mailhosting-gate";
 GRANT EXECUTE ON FUNCTION v1.record_crossing, v1.quota_rechecks, v1.compare_quotas TO vmail;
 GRANT EXECUTE ON FUNCTION v1.due_notices, v1.next_notice, v1.notice_reached, v1.notice_put_off,
     v1.notice_ended, v1.forget_notices TO "mailhosting-notices";

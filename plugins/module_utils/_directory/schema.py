@@ -423,6 +423,50 @@ ALTER TABLE directory.hold
         CHECK (scope IN ('send', 'receive', 'login', 'forward', 'filter', 'retention'));
 """
 
+_NINTH: Final = """
+-- An original that a scan took from its recipients: a file in the gate's quarantine, of this name.
+CREATE TABLE directory.quarantined_mail (
+    file text PRIMARY KEY,
+    octets bigint NOT NULL CHECK (octets >= 0),
+    kept_at timestamptz NOT NULL DEFAULT now(),
+    queue_id text NOT NULL,
+    direction text NOT NULL CHECK (direction IN ('inbound', 'outbound')),
+    sender text NOT NULL,                          -- the envelope's; empty for none
+    subject text NOT NULL,                         -- as encoded in the header
+    policy text NOT NULL,                          -- what was done with the mail
+    findings jsonb NOT NULL                        -- a list of mappings: kind, name, member
+);
+CREATE INDEX quarantined_mail_age ON directory.quarantined_mail (kept_at);
+
+-- For whom it is kept: for an account, or for a tenant where the mail led to no account. It goes with either.
+CREATE TABLE directory.quarantine (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    file text NOT NULL REFERENCES directory.quarantined_mail ON DELETE CASCADE,
+    account_id bigint REFERENCES directory.account ON DELETE CASCADE,
+    tenant_id bigint REFERENCES directory.tenant ON DELETE CASCADE,
+    recipient text NOT NULL,                       -- as the envelope has it
+    expires_at timestamptz NOT NULL,
+    CHECK ((account_id IS NULL) <> (tenant_id IS NULL))
+);
+CREATE INDEX quarantine_file ON directory.quarantine (file);
+CREATE INDEX quarantine_account ON directory.quarantine (account_id);
+CREATE INDEX quarantine_tenant ON directory.quarantine (tenant_id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX quarantine_expiry ON directory.quarantine (expires_at);
+
+-- Names of viruses about which somebody decided: the gate, that mail waits for an operator; or an operator.
+CREATE TABLE directory.virus_name (
+    name text PRIMARY KEY,
+    verdict text NOT NULL CHECK (verdict IN ('deferred', 'accepted', 'ignored')),
+    since timestamptz NOT NULL DEFAULT now()
+);
+
+ALTER TABLE directory.usage_day
+    ADD virus_found bigint NOT NULL DEFAULT 0,
+    ADD virus_stripped bigint NOT NULL DEFAULT 0,
+    ADD virus_deleted bigint NOT NULL DEFAULT 0,
+    ADD virus_refused bigint NOT NULL DEFAULT 0;
+"""
+
 #: What exists before the first migration: the tables that remember the version and the digest of the views.
 FOUNDATION: Final = """
 CREATE SCHEMA IF NOT EXISTS directory;
@@ -446,6 +490,7 @@ MIGRATIONS: Final[tuple[tuple[int, str], ...]] = (
     (6, _SIXTH),
     (7, _SEVENTH),
     (8, _EIGHTH),
+    (9, _NINTH),
 )
 
 #: The version this release reads and writes.

@@ -17,10 +17,13 @@ from typing import Final
 from .rules_of_items import FREE_LOCAL_PARTS
 
 #: Columns of directory.usage_day, and fields of a day's counters in Valkey.
-COUNTERS: Final = tuple(
-    f"{direction}_{what}"
-    for direction in ("sent", "received")
-    for what in ("messages", "recipients", "bytes", "refused")
+COUNTERS: Final = (
+    *(
+        f"{direction}_{what}"
+        for direction in ("sent", "received")
+        for what in ("messages", "recipients", "bytes", "refused")
+    ),
+    *(f"virus_{what}" for what in ("found", "stripped", "deleted", "refused")),
 )
 
 #: Rows of one tenant or (NULL) all, from a first to a last day: a JSON object each.

@@ -15,7 +15,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from . import gate, lookups, notices, spelling, usage
+from . import gate, lookups, notices, quarantine, spelling, usage
 from .model import PLAN_DEFAULTS, QUEUE_DOMAIN
 
 #: Operating system users that are database roles of the same name (peer authentication).
@@ -85,7 +85,8 @@ SELECT t.id AS tenant_id, t.name AS tenant, %(defaults)s::jsonb || p.settings ||
        %(send_limits)s AS send_limits,
        %(receive_limits)s AS receive_limits,
        %(account_send_limits)s AS account_send_limits,
-       nullif(%(bulk_mail)s, 'null') AS bulk_mail
+       nullif(%(bulk_mail)s, 'null') AS bulk_mail,
+       nullif(%(virus)s, 'null') AS virus
 FROM directory.tenant t
 JOIN directory.plan p ON p.name = t.plan;
 
@@ -529,6 +530,7 @@ def text() -> str:
         + lookups.text()
         + usage.text()
         + gate.text()
+        + quarantine.text()
         + "\n".join(_grants())
         + "\n"
     )

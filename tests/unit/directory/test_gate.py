@@ -199,6 +199,22 @@ def test_what_the_gate_of_the_release_before_stops_has_the_present_kinds(declare
     assert notices == [("bulk_mail",), ("invalid_recipients",), ("bulk_mail",)]
 
 
+def test_where_a_mailbox_is_in_postfixs_queue(declare: Declare, see: See) -> None:
+    acme = tenant(
+        "acme",
+        account("keeps@acme.example", forward=forward(OUTSIDE)),
+        "12:30@acme.example",
+        account("off@acme.example", state="suspended"),
+    )
+    declare(desired(acme))
+    ids = [row[0] for row in see("postgres", "SELECT id FROM directory.account ORDER BY id")]
+    queued = see(gate.USER, "SELECT address FROM v1.gate_queued(%s::bigint[])", [*ids, 4711])
+    assert sorted(row[0] for row in queued) == [
+        '"12:30"@acme.example.mailbox.invalid',
+        "keeps@acme.example.mailbox.invalid",
+    ]
+
+
 def test_what_the_plan_says(declare: Declare, see: See) -> None:
     limits = [{"messages": 5, "per": 60, "pause": None, "pause_applies_to": ["send"]}]
     declare(desired(tenant("acme", overrides={"max_message_size": 7}), plans=plans(send_limits=limits)))
@@ -212,5 +228,6 @@ def test_what_the_plan_says(declare: Declare, see: See) -> None:
         "receive_limits": [],
         "account_send_limits": [],
         "bulk_mail": None,
+        "virus": None,
         "mass_mail": None,
     }

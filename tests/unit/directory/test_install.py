@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory import install as installing
-from ansible_collections.mailhosting.stack.plugins.module_utils._directory import schema, views
+from ansible_collections.mailhosting.stack.plugins.module_utils._directory import quarantine, schema, usage, views
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.install import everything, install
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.problems import DirectoryError
 from ansible_collections.mailhosting.stack.plugins.module_utils._directory.schema import VERSION
@@ -107,6 +107,9 @@ def test_what_is_stored_gets_the_present_names(bare_cluster: str, monkeypatch: p
     before = [(version, sql) for version, sql in schema.MIGRATIONS if version < 7]
     monkeypatch.setattr(installing, "MIGRATIONS", before)
     monkeypatch.setattr(installing, "VERSION", before[-1][0])
+    # Views of that time read nothing that later migrations make.
+    monkeypatch.setattr(quarantine, "text", str)
+    monkeypatch.setattr(usage, "COUNTERS", [name for name in usage.COUNTERS if not name.startswith("virus_")])
     install(place)
     limits = [{"recipients": 5, "per": 60, "pause": 60, "stops": ["send"]}, {"messages": 9, "per": 60, "pause": None}]
     counts = {"same_content": 5, "same_content_received": None, "unknown_recipients": 7}

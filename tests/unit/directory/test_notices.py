@@ -22,6 +22,7 @@ QUOTA = 20 * MEBIBYTE
 SENDER = "mailhosting-notices"
 FUNCTIONS = {
     "add_notice('x', NULL, NULL, '{}', 'x')": {gate.USER},
+    "gate_warn('virus_sent', ARRAY[1], ARRAY[NULL]::bigint[], '{}', 'x')": {gate.USER},
     "record_crossing('taro', 'acme.example', 'over', 90)": {"vmail"},
     "quota_rechecks()": {"vmail"},
     "compare_quotas('{}')": {"vmail"},
@@ -364,3 +365,72 @@ def test_thousands_of_mailboxes_are_compared_in_a_moment(store: Store, see: See)
     store.connection.execute("ANALYZE")
     store.connection.execute("UPDATE directory.plan SET settings = '{\"mailbox_quota\": 1000}'")
     assert len(wanted(see)) == 5000
+
+
+WARNS = "SELECT v1.gate_warn(%s, %s::bigint[], %s::bigint[], %s::jsonb, %s)"
+FACTS = json.dumps({"count": 1, "virus": "Eicar"})
+
+
+def warned(see: See) -> list[tuple[Any, ...]]:
+    """Kind, account, count and whether it waits, of all warnings, oldest first."""
+    return see(
+        "mailhosting",
+        "SELECT kind, account_id, (facts ->> 'count')::integer, due_at > now() + interval '59 minutes'"
+        " FROM directory.notice ORDER BY id",
+    )
+
+
+@pytest.fixture
+def people(declare: Declare, see: See) -> dict[str, int]:
+    """Ids of the tenant acme and of its accounts; jiro is suspended."""
+    jiro = account("jiro@acme.example", state="suspended")
+    declare(desired(tenant("acme", TARO, "hanako@acme.example", jiro, contacts={"technical": TARO})))
+    ids = see("mailhosting", "SELECT ad.local_part, ad.account_id FROM directory.address ad WHERE kind = 'account'")
+    return {**dict(ids), "acme": see("mailhosting", "SELECT id FROM directory.tenant WHERE name = 'acme'")[0][0]}
+
+
+def test_a_warning_goes_to_each_account_that_takes_mail_and_to_a_contact(see: See, people: dict[str, int]) -> None:
+    who = [people["taro"], people["jiro"], None, 4711]
+    see(gate.USER, WARNS, "virus_received", [people["acme"]] * 4, who, FACTS, "once")
+    assert warned(see) == [("virus_received", people["taro"], 1, False), ("virus_received", None, 1, False)]
+    rows = see(SENDER, "SELECT kind, account, contact, facts ->> 'account' FROM v1.due_notices() ORDER BY id")
+    assert rows == [("virus_received", TARO, TARO, TARO), ("virus_received", None, TARO, None)]
+    see(gate.USER, WARNS, "virus_received", [4711], [None], FACTS, "gone")
+    assert len(warned(see)) == 2
+
+
+def test_a_second_warning_within_an_hour_waits_and_counts_what_comes_meanwhile(
+    see: See, people: dict[str, int]
+) -> None:
+    for number in range(5):
+        see(gate.USER, WARNS, "virus_received", [people["acme"]], [people["taro"]], FACTS, f"mail {number}")
+    taro = people["taro"]
+    assert warned(see) == [("virus_received", taro, 1, False), ("virus_received", taro, 4, True)]
+    # Others, and what the account sends, have hours of their own.
+    see(gate.USER, WARNS, "virus_received", [people["acme"]], [people["hanako"]], FACTS, "hers")
+    see(gate.USER, WARNS, "virus_sent", [people["acme"]], [taro], FACTS, "sent")
+    assert warned(see)[2:] == [("virus_received", people["hanako"], 1, False), ("virus_sent", taro, 1, False)]
+
+
+def test_a_warning_after_an_hour_is_sent_at_once(see: See, people: dict[str, int]) -> None:
+    see(gate.USER, WARNS, "virus_sent", [people["acme"]], [None], FACTS, "first")
+    see(
+        "mailhosting",
+        "UPDATE directory.notice SET due_at = due_at - interval '61 minutes', sent_at = now() RETURNING 1",
+    )
+    see(gate.USER, WARNS, "virus_sent", [people["acme"]], [None], FACTS, "second")
+    assert warned(see) == [("virus_sent", None, 1, False)] * 2
+
+
+def test_a_warning_that_could_not_be_delivered_yet_is_no_place_for_later_mail(see: See, people: dict[str, int]) -> None:
+    see(gate.USER, WARNS, "virus_sent", [people["acme"]], [people["taro"]], FACTS, "first")
+    see(SENDER, "SELECT v1.notice_put_off(id, 60) FROM v1.due_notices()")
+    see(gate.USER, WARNS, "virus_sent", [people["acme"]], [people["taro"]], FACTS, "second")
+    assert [row[2] for row in warned(see)] == [1, 1]
+
+
+def test_one_warning_of_a_mail(see: See, people: dict[str, int]) -> None:
+    for _attempt in range(2):
+        see(gate.USER, WARNS, "virus_sent", [people["acme"]] * 2, [people["taro"]] * 2, FACTS, "once")
+        see("mailhosting", "UPDATE directory.notice SET due_at = due_at - interval '61 minutes' RETURNING 1")
+    assert [row[2] for row in warned(see)] == [1]

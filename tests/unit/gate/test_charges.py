@@ -43,7 +43,7 @@ OUTSIDE = Destinations((), (ExternalTarget(None, None),))
 
 def tenant(number: int, quota: int | None = None) -> Tenant:
     send, receive, account_send = LIMITS[1:4]
-    return Tenant(number, f"t{number}", None, quota, send, receive, account_send, bulk_mail=None)
+    return Tenant(number, f"t{number}", None, quota, send, receive, account_send, bulk_mail=None, virus=None)
 
 
 TENANTS = {number: tenant(number, 1000 * number) for number in (ACME, BOLT)}

@@ -16,6 +16,7 @@ from mailhosting.gate.checks.base import (
     Check,
     ClearSender,
     ContentCheck,
+    Discard,
     Hold,
     Modify,
     Pass,
@@ -119,6 +120,18 @@ def test_a_held_mail_is_counted(gate: Gate, told: Told, server: Server, put: Put
     assert passed(gate).hold == "bulk_mail"
     assert heard == [*READ, "accepted"]
     assert counted(server) == 1
+
+
+def test_a_discarded_mail_is_taken_and_counted_by_none_of_the_later_checks(
+    gate: Gate, told: Told, server: Server, put: Put
+) -> None:
+    later = put()
+    earlier = put(Discard("virus", told.tenants[ACME]))
+    first = put(Modify((ClearSender(),)))
+    assert passed(gate) == Outcome(discard=True)
+    assert later == READ[:-1]
+    assert earlier == first == [*READ, "accepted"]
+    assert server.ask("KEYS", "mh:1:*") == [b"mh:1:usage:epoch"]
 
 
 def test_the_checks_after_one_that_rejects_do_not_hear_of_the_end(gate: Gate, put: Put) -> None:

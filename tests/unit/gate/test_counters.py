@@ -542,7 +542,7 @@ def test_what_passes_is_tallied_with_it_and_what_is_refused_apart(counters: Coun
     ]
     counters.commit(charge(limit), [], daily_counts)
     counters.commit(charge(limit), [], daily_counts)
-    counters.refused([DailyCount(7, {"sent_refused": 1}), DailyCount(9, {})])
+    counters.count([DailyCount(7, {"sent_refused": 1}), DailyCount(9, {})])
     today = datetime.now(UTC).date()
     assert _hash(server, f"mh:1:day:{today}:7") == {
         b"sent_messages": b"1",

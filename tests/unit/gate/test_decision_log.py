@@ -17,8 +17,9 @@ from mailhosting.common.log import MOST
 from mailhosting.gate import transaction
 from mailhosting.gate.bulk_mail_counts import Rule
 from mailhosting.gate.context import Gate
-from mailhosting.gate.decision_log import About, describe, write
+from mailhosting.gate.decision_log import About, describe, write, write_finding
 from mailhosting.gate.model import BulkMail, Destinations, LocalTarget
+from mailhosting.gate.scan.findings import Finding
 
 from .server import Server
 from .test_milter import conversation
@@ -275,3 +276,22 @@ def test_an_error_is_told_from_where_it_was_raised() -> None:
         json.loads("{")
     told = describe(raised.value)
     assert re.fullmatch(r"JSONDecodeError at decoder.py:\d+, .*test_decision_log.py:\d+: Expecting.*", told)
+
+
+FOUND = [*FIELDS[:6], "found", "name", "part", "member", "policy", "quarantine"]
+
+
+@pytest.mark.parametrize("said", FORGED)
+def test_a_finding_is_a_line(log: pytest.LogCaptureFixture, said: str) -> None:
+    about = About("4fXY", None, "192.0.2.7", "x@far.example", TARO.username)
+    write_finding(Finding("virus", said, 2, said), about, tenant=tenant(1), policy="strip", quarantine=17)
+    write_finding(Finding("limit", "depth", 0), about, tenant=tenant(2), policy="reject")
+    found = [dict(FIELD.findall(line)) for line in log.messages]
+    assert [list(line) for line in found] == [FOUND, FOUND]
+    values = [{name: json.loads(value) if value[0] == '"' else value for name, value in line.items()} for line in found]
+    begin = {"queue_id": "4fXY", "sasl_username": "-", "client_address": "192.0.2.7", "from": "x@far.example"}
+    begin["to"] = TARO.username
+    more = {"found": "virus", "name": said, "part": "2", "member": said, "policy": "strip", "quarantine": "17"}
+    assert values[0] == {**begin, "tenant": "t1", **more}
+    more = {"found": "limit", "name": "depth", "part": "0", "member": "-", "policy": "reject", "quarantine": "-"}
+    assert values[1] == {**begin, "tenant": "t2", **more}

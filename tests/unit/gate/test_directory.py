@@ -12,7 +12,7 @@ from mailhosting.common.address import Address
 from mailhosting.gate.directory import Directory
 from mailhosting.gate.model import Destinations, ExternalTarget, LocalTarget, Mailbox
 
-SETTINGS: dict[str, Any] = {"max_message_size": None, "tenant_quota": None, "bulk_mail": None}
+SETTINGS: dict[str, Any] = {"max_message_size": None, "tenant_quota": None, "bulk_mail": None, "virus": None}
 SETTINGS |= {"send_limits": [], "receive_limits": [], "account_send_limits": []}
 TARO = Address("taro", "acme.example")
 

@@ -27,6 +27,13 @@ SETTINGS: dict[str, Any] = {
     "receive_limits": [],
     "timezone": "UTC",
     "message_size_limit": 1000,
+    "spool": "/spool",
+    "spool_size": 1000,
+    "quarantine": "/quarantine",
+    "quarantine_size": 1000,
+    "quarantine_lmtp_socket": "/lmtp",
+    "clamd_socket": "/none",
+    "scans": 1,
 }
 
 
@@ -41,7 +48,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     unchanged = lambda what: what  # noqa: E731
     low, high = ModuleType("milter"), ModuleType("Milter")
     low.__dict__.update({name: step(name) for name in ("setconn", "register", "opensocket")})
-    flags = ("QUARANTINE", "CHGFROM", "ADDHDRS", "CHGHDRS", "TEMPFAIL")
+    flags = ("QUARANTINE", "CHGFROM", "ADDHDRS", "CHGHDRS", "CHGBODY", "ADDRCPT", "DELRCPT", "TEMPFAIL")
     high.__dict__.update(dict.fromkeys(flags, 0), Base=object, runmilter=step("runmilter"))
     high.__dict__.update(dict.fromkeys(("noreply", "header_leading_space", "rejected_recipients"), unchanged))
     high.__dict__.update(dict.fromkeys(("set_flags", "set_exception_policy"), unchanged))
@@ -50,6 +57,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     before = set(sys.modules)
     program = importlib.import_module("mailhosting.gate.__main__")
     monkeypatch.setattr(program, "ready", step("READY"))
+    monkeypatch.setattr(program.Quarantine, "sweep_on_and_on", lambda _quarantine: steps.append("sweep"))
     monkeypatch.setattr(program.settings, "handed_over", lambda kind: parse(kind, json.dumps(SETTINGS), "it"))
     monkeypatch.setattr(sys, "argv", ["gate", "in"])
     program.main()
@@ -63,6 +71,7 @@ def test_it_is_ready_when_its_socket_is_open_and_not_before(done: list[str]) -> 
         "setconn unix:/sockets/in",
         "register mailhosting-gate",
         "opensocket True",
+        "sweep",
         "READY",
         "runmilter mailhosting-gate unix:/sockets/in 600",
     ]

@@ -11,7 +11,15 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
-from mailhosting.gate.checks.base import ChangeHeader, ClearSender, InsertHeader
+from mailhosting.gate.checks.base import (
+    AddRecipient,
+    ChangeHeader,
+    ClearSender,
+    DeleteRecipient,
+    InsertHeader,
+    RemoveHeader,
+    ReplaceBody,
+)
 from mailhosting.gate.context import Gate
 from mailhosting.gate.transaction import Outcome, Transaction
 
@@ -27,7 +35,7 @@ def conversation(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     unchanged = lambda what: what  # noqa: E731
     names = {"Base": object, "noreply": unchanged}
     names |= {"header_leading_space": unchanged, "rejected_recipients": unchanged}
-    answers = {"CONTINUE": 0, "REJECT": 1, "TEMPFAIL": 4}
+    answers = {"CONTINUE": 0, "REJECT": 1, "DISCARD": 2, "TEMPFAIL": 4}
     milter.__dict__.update(names | answers)
     monkeypatch.setitem(sys.modules, "Milter", milter)
     monkeypatch.delitem(sys.modules, "mailhosting.gate.milter", raising=False)
@@ -144,6 +152,42 @@ def test_an_envelope_loses_its_sender(conversation: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(Transaction, "end", lambda _mail: Outcome(actions=(ClearSender(),)))
     assert mail(conversation) == 0
     assert conversation.senders == ["<>"]
+
+
+def test_a_body_is_replaced_in_pieces_and_recipients_come_and_go(
+    conversation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, Any]] = []
+    for name in ("replacebody", "delrcpt", "addrcpt"):
+        monkeypatch.setattr(conversation, name, lambda what, name=name: done.append((name, what)), raising=False)
+    actions = (
+        RemoveHeader("content-type", 2),
+        ReplaceBody(lambda: iter((b"a", b"b"))),
+        DeleteRecipient("<taro@acme.example>"),
+        AddRecipient("<hanako@acme.example>"),
+    )
+    monkeypatch.setattr(Transaction, "end", lambda _mail: Outcome(actions=actions))
+    assert mail(conversation) == 0
+    assert conversation.changed == [("content-type", 2, "")]
+    assert done == [
+        ("replacebody", b"a"),
+        ("replacebody", b"b"),
+        ("delrcpt", "<taro@acme.example>"),
+        ("addrcpt", "<hanako@acme.example>"),
+    ]
+
+
+def test_a_discarded_mail_is_taken_for_nobody(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transaction, "end", lambda _mail: Outcome(discard=True))
+    assert mail(conversation) == 2
+    assert conversation.said == []
+
+
+def test_a_recipient_is_named_as_the_client_wrote_it(conversation: Any) -> None:
+    conversation.getsymval = {"{daemon_name}": "smtp", "{rcpt_addr}": "taro@acme.example"}.get
+    conversation.envfrom("<x@far.example>")
+    conversation.envrcpt("<TARO@Acme.Example>")
+    assert conversation._transaction.mail.recipient_names == [("taro@acme.example", "<TARO@Acme.Example>")]
 
 
 def test_a_held_mail_is_taken(conversation: Any, monkeypatch: pytest.MonkeyPatch) -> None:

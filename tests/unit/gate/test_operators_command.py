@@ -20,7 +20,7 @@ import pytest
 from . import command_line
 
 COMPLETION = command_line.ROOT / "roles" / "programs" / "templates" / "completions" / "mailhosting"
-SUBCOMMANDS = ("autoreply", "limits", "lock", "locked-out", "password", "unlock")
+SUBCOMMANDS = ("autoreply", "limits", "lock", "locked-out", "password", "quarantine", "unlock", "virus")
 NOWHERE = dict.fromkeys(("gate_settings", "password_socket", "jails", "clusters"), "/nonexistent")
 
 
@@ -54,8 +54,9 @@ def test_each_has_examples_that_are_written_as_it_takes_them(subcommand: str) ->
 
 @pytest.mark.parametrize(
     "arguments",
-    ["limits show", "password a@b.example", "locked-out", "lock a@b.example --reason x", "unlock a@b.example"],
-)
+    ["limits show", "password a@b.example", "locked-out", "lock a@b.example --reason x", "unlock a@b.example",
+     "quarantine list", "virus list"],
+)  # fmt: skip
 def test_what_is_not_on_the_host_is_said_in_a_line(arguments: str) -> None:
     done = command_line.run({**NOWHERE, "is_root": True}, *arguments.split())
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
@@ -67,7 +68,9 @@ def test_what_is_not_on_the_host_is_said_in_a_line(arguments: str) -> None:
     ["", "lift", "autoreply", "autoreply forget", "autoreply forget -- -A@b.example", "password", "password taro",
      "password @b.example", "locked-out a b", "locked-out ''", "limits lift ''", "lock a@b.example",
      "lock a@b.example --reason '\n '",
-     "lock taro --reason x", "lock --reason x", "unlock", "unlock @b.example"],
+     "lock taro --reason x", "lock --reason x", "unlock", "unlock @b.example",
+     "quarantine", "quarantine search", "quarantine show", "quarantine release x", "quarantine drop --infected 1",
+     "virus", "virus accept", "virus ignore ''"],
 )  # fmt: skip
 def test_what_makes_no_sense_is_explained(arguments: str) -> None:
     done = command_line.run({}, *shlex.split(arguments))
@@ -158,14 +161,18 @@ def test_bash_completes_what_the_help_has() -> None:
     assert completed("") == choices() == set(SUBCOMMANDS)
     assert completed("limits", "") == choices("limits")
     assert completed("autoreply", "") == choices("autoreply")
+    assert completed("quarantine", "") == choices("quarantine")
+    assert completed("virus", "") == choices("virus")
     assert completed("limits", "lift", "acme", "s") == {"send"}
     assert completed("lo") == {"lock", "locked-out"}
     assert completed("password", "t") == set()
 
 
 @pytest.mark.parametrize(
-    "words", ["password", "lock", "locked-out", "unlock", "limits show", "limits lift", "autoreply forget"]
-)
+    "words",
+    ["password", "lock", "locked-out", "unlock", "limits show", "limits lift", "autoreply forget", "quarantine list",
+     "quarantine release", "quarantine drop", "virus list", "virus accept"],
+)  # fmt: skip
 def test_bash_completes_options(words: str) -> None:
     options = set(re.findall(r"--[a-z]+", said(*words.split(), "--help").partition("options:")[2]))
     assert completed(*words.split(), "--") == options

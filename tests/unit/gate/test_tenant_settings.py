@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mailhosting.gate.model import Limit
+from mailhosting.gate.model import Limit, VirusCheck, VirusPolicy
 from mailhosting.gate.tenant_settings import read_limits, read_tenant
 
 SETTINGS: dict[str, Any] = {
@@ -17,6 +17,7 @@ SETTINGS: dict[str, Any] = {
     "receive_limits": [],
     "account_send_limits": [],
     "bulk_mail": None,
+    "virus": None,
 }
 BOTH = ["send", "receive"]
 
@@ -47,3 +48,32 @@ def test_a_pause_stops_what_the_plan_says() -> None:
         Limit("messages", 5, 3600, 60, ("send",)),
     )
     assert read_limits([written], "receive") == (Limit("messages", 5, 3600, 60, ("receive",)),)
+
+
+def test_a_plan_that_scans() -> None:
+    written = {
+        "inbound": {"attachment": "strip", "body": "delete", "notify": ["recipient", "contact"]},
+        "outbound": {"attachment": "reject", "body": "reject", "notify": []},
+        "heuristics": "mark",
+        "pua": "virus",
+        "encrypted": "pass",
+        "unreadable": "reject",
+        "partial": "pass",
+        "reject_files": ["executable"],
+        "max_unpacked_size": 7,
+        "max_content_size": None,
+        "keep": 0,
+    }
+    assert read_tenant(7, "acme", {**SETTINGS, "virus": written}).virus == VirusCheck(
+        inbound=VirusPolicy("strip", "delete", ("recipient", "contact")),
+        outbound=VirusPolicy("reject", "reject", ()),
+        heuristics="mark",
+        pua="virus",
+        encrypted="pass",
+        unreadable="reject",
+        partial="pass",
+        reject_files=("executable",),
+        max_unpacked_size=7,
+        max_content_size=None,
+        keep=0,
+    )

@@ -56,11 +56,20 @@ TEXTS = Texts(
     Reply("452", None, "full"),
     Reply("550", None, "mass"),
     Reply("550", None, "unknown"),
+    Reply("550", None, "virus"),
+    Reply("550", None, "suspicious"),
+    Reply("550", None, "encrypted"),
+    Reply("550", None, "unreadable"),
+    Reply("550", None, "partial"),
+    Reply("550", None, "file_type"),
+    Reply("552", None, "unpacked_size"),
+    Reply("552", None, "content_size"),
+    Reply("552", None, "structure"),
 )
 
 
 def tenant(number: int, **settings: Any) -> Tenant:
-    absent = {"max_message_size": None, "quota": None, "bulk_mail": None}
+    absent = {"max_message_size": None, "quota": None, "bulk_mail": None, "virus": None}
     none: dict[str, Any] = {"send_limits": (), "receive_limits": (), "account_send_limits": ()}
     return Tenant(number, f"t{number}", **{**absent, **none, **settings})
 
@@ -81,6 +90,7 @@ class Told:
     notices: list[tuple[Any, ...]] = field(default_factory=list)
     held: dict[int, str] = field(default_factory=dict)
     kept: list[tuple[Any, ...]] = field(default_factory=list)
+    warnings: list[tuple[Any, ...]] = field(default_factory=list)
     ends: dict[str, Destinations] = field(
         default_factory=lambda: {
             "taro@acme.example": Destinations((LocalTarget(TARO, ACME, 0),), ()),
@@ -138,6 +148,16 @@ class Told:
         if account_id not in self.held:
             self.held[account_id] = kind
             self.notices.append((kind, facts))
+
+    def warn(
+        self, kind: str, tenants: list[int], accounts: list[int | None], facts: dict[str, Any], _once: str
+    ) -> None:
+        if self.down:
+            raise DirectoryError("the directory: gone")
+        self.warnings += [(kind, *who, facts["action"]) for who in zip(tenants, accounts, strict=True)]
+
+    def queued_mailboxes(self, accounts: list[int]) -> list[str]:
+        return [f"{number}@acme.example.mailbox.invalid" for number in sorted(accounts)]
 
     def keep(self, *mail: Any) -> None:
         self.kept.append(mail)

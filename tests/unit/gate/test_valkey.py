@@ -50,7 +50,7 @@ def test_a_hung_valkey_costs_a_second_and_then_nothing_until_it_answers_again(va
             took = sorted(pool.map(lambda _number: seconds(ask), range(20)))
         assert took[-1] < 0.8
         assert took[-5] < 0.09
-        assert seconds(lambda: counters.refused([DailyCount(7, {"sent_refused": 1})])) < 0.3
+        assert seconds(lambda: counters.count([DailyCount(7, {"sent_refused": 1})])) < 0.3
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         try:
@@ -139,7 +139,7 @@ def test_no_valkey_is_down(tmp_path: Path) -> None:
     valkey = Valkey(str(tmp_path / "none"), "gate")
     with pytest.raises(ValkeyError, match="Valkey"):
         valkey.ask(("PING",))
-    Counters(valkey, lambda _tenant_id: []).refused([DailyCount(1, {"sent_refused": 1})])
+    Counters(valkey, lambda _tenant_id: []).count([DailyCount(1, {"sent_refused": 1})])
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mailhosting.common.lmtp import PermanentDeliveryError, TemporaryDeliveryError, quoted
 from mailhosting.notices import service as program
 from mailhosting.notices.directory import Notice
 from mailhosting.notices.people import Recipient, recipients
-from mailhosting.notices.post import PermanentDeliveryError, TemporaryDeliveryError, quoted
 from mailhosting.notices.settings import Settings
 
 TARO, HANAKO, ROOT = "taro@acme.example", "hanako@acme.example", "root@mx1.example"
@@ -92,6 +92,12 @@ def work(carrier: Carrier, *notices: Notice) -> tuple[list[tuple[Any, ...]], flo
         ({"kind": "bulk_mail", "contact": None}, [(HANAKO, True), (ROOT, False)]),
         ({"kind": "bulk_mail", "contact": None, "account": None}, [(ROOT, False)]),
         ({"kind": "invalid_recipients", "contact": ROOT, "direct": False}, [(HANAKO, True), (ROOT, False)]),
+        ({"kind": "virus_outbreak", "contact": None, "account": None, "tenant": None}, [(ROOT, False)]),
+        ({"kind": "virus_received"}, [(HANAKO, True)]),
+        # A suspended account's warning is nobody else's.
+        ({"kind": "virus_received", "account": None, "facts": {"account": HANAKO}}, []),
+        ({"kind": "virus_sent", "account": None, "facts": {}, "unread": True}, [(TARO, True)]),
+        ({"kind": "virus_sent", "account": None, "facts": {}, "contact": None}, []),
         ({"unread": True}, [(HANAKO, True), (TARO, True), (ROOT, False)]),
         ({"contact": None, "unread": True}, [(HANAKO, True), (ROOT, False)]),
     ],

@@ -60,7 +60,7 @@ def test_there_is_a_text_of_every_kind_in_every_language(kind: str, language: st
     text = said(kind, language, **facts, direction="send", until="2026-04-01T12:00:00Z")
     assert not re.search(r"\{|\}", "".join(text))
     assert text.body.isascii() is (language == "en" and kind not in texts.QUOTA_KINDS and "—" not in text.body)
-    assert "taro@acme.example" in text.body
+    assert ("taro@acme.example" in text.body) is (kind not in texts.OPERATOR_KINDS)
     assert text.body.endswith(" Us\n[us@x.example]\n")
 
 
@@ -87,6 +87,21 @@ def test_each_dash_is_the_documents() -> None:
 )
 def test_when_a_limit_ends(until: str | None, shown: str) -> None:
     assert f"Until: {shown}" in said("limit_pause", until=until).body
+
+
+@pytest.mark.parametrize(
+    ("language", "action", "shown"),
+    [
+        ("en", "strip", "Action: the infected part was removed\n"),
+        ("ja", "delete", "処置: メールを削除しました\n"),
+        ("ja", "burn", "処置: burn\n"),
+    ],
+)
+def test_what_became_of_an_infected_mail(language: str, action: str, shown: str) -> None:
+    text = said("virus_received", language, action=action, sender="x@far.example", subject="a\n\nb", virus="Eicar")
+    assert shown in text.body
+    assert "Eicar\n" in text.body
+    assert ": a b\n" in text.body
 
 
 def test_a_fact_that_is_missing_is_a_hyphen_and_none_brings_lines() -> None:

@@ -117,3 +117,15 @@ def test_the_csv_and_the_json() -> None:
     document = json.loads(page.as_json(report, found))
     assert document["tenants"][0]["name"] == "=株式会社"
     assert document["days"] == found["days"]
+
+
+def test_viruses_are_shown_where_any_were_found() -> None:
+    assert "Viruses" not in page.html(figures.report(usage(row(1, "acme")), {}), "en", TITLE)
+    found = usage(row(1, "acme", virus_found=1234, virus_stripped=1203), row(2, "acme", virus_found=1), row(1, "bolt"))
+    report = figures.report(found, {})
+    assert report.total.sums["virus_found"] == 1235
+    html = page.html(report, "en", TITLE)
+    assert re.findall(r'<th colspan="4" [^>]*>Viruses</th>', html)
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", html.partition("<tbody>")[2])
+    first, last = cells[: len(cells) // 3], cells[-len(cells) // 3 :]
+    assert [first[-4:], last[-4:]] == [["1,235", "1,203", "0", "0"]] * 2

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..common.errors import SourceError
-from . import autoreply, limits, lock, locked_out, password, unlock
+from . import autoreply, limits, lock, locked_out, password, quarantine, unlock, virus
 from .host import Answer, CommandError, Host
 
 #: The exit code if a part of an answer is missing.
@@ -74,6 +74,6 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
-    for subcommand in (locked_out, lock, unlock, limits, password, autoreply):
+    for subcommand in (locked_out, lock, unlock, limits, quarantine, virus, password, autoreply):
         subcommand.add_to(commands)
     return top

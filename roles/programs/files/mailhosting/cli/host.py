@@ -11,9 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from ..common.errors import SourceError
+
+#: Drop-ins of mailhosting-.service.d apply to this unit by its name.  It has the groups of its user: clamd's, too.
+RESCAN: Final = (
+    *("systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit=mailhosting-rescan-{os.getpid()}.service"),
+    *("--property=User=mailhosting-gate", "--property=MemoryMax=1G", "--property=TasksMax=32"),
+    "--property=InaccessiblePaths=-/etc/mailhosting -/etc/postfix -/run/dovecot",
+    *("/usr/lib/mailhosting/run", "gate.rescan"),
+)
 
 #: The type that `add_subparsers` returns has a private name in argparse.
 Commands = Any
@@ -50,6 +58,8 @@ class Host:
     jails: Path = Path("/etc/fail2ban/jail.d/mailhosting.conf")
     clusters: Path = Path("/etc/postgresql")
     directory: str | None = None
+    #: Examines the mail on its standard input in the gate's sandbox; its argument is clamd's socket.
+    rescan: Sequence[str] = RESCAN
     is_root: bool = os.geteuid() == 0
 
     def needs_root(self) -> None:

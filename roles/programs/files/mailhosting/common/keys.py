@@ -97,3 +97,17 @@ def invalid(sender: str) -> str:
 def sent(queue_id: str) -> str:
     """Which account sent a mail from an address that is not its own."""
     return f"{_PREFIX}sent:{queue_id}"
+
+
+def virus(name: str) -> str:
+    """A sorted set: the tenants whose mail had a virus of this name, by the time of the last one."""
+    return f"{_PREFIX}virus:{name}"
+
+
+#: The pattern of the tenants of all viruses.
+VIRUSES: Final = virus("*")
+
+
+def virus_of(key: str) -> str:
+    """The name of a key of `virus`."""
+    return key.removeprefix(virus(""))

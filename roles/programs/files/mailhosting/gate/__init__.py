@@ -5,7 +5,9 @@
 
 Python of Debian 13; no part of the collection is imported.  From the top down: `milter` speaks with Postfix,
 `transaction` follows one mail and asks `checks`; `attribution` tells whose the mail is, `charges` what it costs;
-`bounces` reads Postfix's bounces; `blocks` and `notices` record what people are told; `counters` and
-`bulk_mail_counts` ask Valkey, `directory` asks the directory, `decision_log` writes the log; `mail`, `model`,
-`tenant_settings`, `fields`, `fingerprint` and, below it, `mime` are pure.
+`bounces` reads Postfix's bounces; `blocks`, `notices` and `virus_warnings` record what people are told; `scanner`, with
+`scan` below it, examines mail in a `spool`, `virus_records` records what it finds, `quarantine` keeps originals, and
+`outbreak` guards against bad signatures; `counters` and `bulk_mail_counts` ask Valkey, `directory` asks the directory,
+`decision_log` writes the log; `mail`, `model`, `tenant_settings`, `virus_policy`, `fields`, `fingerprint` and, below
+it, `mime` are pure.
 """

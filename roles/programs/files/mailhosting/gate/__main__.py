@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, tzinfo
+from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -22,7 +23,13 @@ from .counters import Counters
 from .directory import Directory
 from .milter import Conversation
 from .model import Reply
+from .outbreak import OutbreakGuard
+from .quarantine import Quarantine
+from .scan.archives import Archives
+from .scan.clamd import Clamd
+from .scanner import Scanner
 from .settings import Settings
+from .spool import Spools
 from .tenant_settings import read_limits
 
 #: What the milter is called in libmilter's messages.
@@ -50,10 +57,19 @@ def main() -> None:
     _program, instance = sys.argv
     found = settings.handed_over(Settings)
     Milter.factory = Conversation
-    Milter.set_flags(Milter.QUARANTINE | Milter.CHGFROM | Milter.ADDHDRS | Milter.CHGHDRS)
+    Milter.set_flags(
+        Milter.QUARANTINE
+        | Milter.CHGFROM
+        | Milter.ADDHDRS
+        | Milter.CHGHDRS
+        | Milter.CHGBODY
+        | Milter.ADDRCPT
+        | Milter.DELRCPT
+    )
     Milter.set_exception_policy(Milter.TEMPFAIL)
     directory = Directory(found.directory)
     valkey = Valkey(found.valkey_socket, found.valkey_user, passed_text("valkey"))
+    quarantine = Quarantine(Path(found.quarantine), found.quarantine_size, directory)
     Conversation.gate = Gate(
         directory=directory,
         valkey=valkey,
@@ -65,12 +81,20 @@ def main() -> None:
         },
         zone=_zone(found.timezone),
         message_size_limit=found.message_size_limit,
+        quarantine=quarantine,
+        scanner=Scanner(
+            Spools(found.spool, found.spool_size),
+            Clamd(Path(found.clamd_socket), at_once=found.scans),
+            Archives(Path(found.spool)),
+        ),
+        outbreak=OutbreakGuard(directory, valkey),
     )
     socket = f"unix:{found.sockets}/{instance}"
     # `runmilter` opens the socket only if nobody has, and returns when all is over.
     milter.setconn(socket)
     milter.register(NAME)
     milter.opensocket(True)  # and removes one that is there
+    quarantine.sweep_on_and_on()
     ready()
     Milter.runmilter(NAME, socket, PATIENCE_SECONDS)
 

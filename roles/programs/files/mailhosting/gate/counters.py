@@ -64,7 +64,7 @@ _CHUNK: Final = 1000
 
 
 class Counters:
-    """Asks Valkey; safe for many threads.  Every method but `refused` raises ValkeyError.
+    """Asks Valkey; safe for many threads.  Every method but `count` raises ValkeyError.
 
     `accounts_of` answers with the mailboxes of a tenant.  A tenant's total needs it every 5 s at most; what it raises
     passes through.
@@ -85,8 +85,8 @@ class Counters:
         """Compare a mail, and if it passes count it, reserve its bytes and add to the counts of the day."""
         return self._decide(_Plan(charges, spaces, daily_counts, commit=True))
 
-    def refused(self, daily_counts: Sequence[DailyCount]) -> None:
-        """Add what was refused to the counts of the day; a failure is only logged."""
+    def count(self, daily_counts: Sequence[DailyCount]) -> None:
+        """Add to the counts of the day; a failure is only logged."""
         commands: list[Sequence[Word]] = []
         for key, counts in _counts_by_day(daily_counts).items():
             commands += [("HINCRBY", key, field, count) for field, count in counts.items()]
@@ -95,7 +95,7 @@ class Counters:
             for reply in self._valkey.ask(*commands) if commands else []:
                 sound(reply)
         except ValkeyError as error:
-            LOG.warning("refused mail is not counted: %s", error)
+            LOG.warning("not counted: %s", error)
 
     def pauses(self) -> list[Pause]:
         """All pauses."""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the mailhosting.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes each decision about a mail as one line, in the fields of `common.log`."""
+"""Writes each decision about a mail, and each finding of its scan, as one line, in the fields of `common.log`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from ..common import log
 from .model import Tenant
+from .scan.findings import Finding
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -56,17 +57,39 @@ def write(
     level = _LEVELS[decision] if level is None else level
     if not LOG.isEnabledFor(level):
         return
+    values = {**_fields(about, tenant), "decision": decision, "code": code}
+    LOG.log(level, "%s reason=%s", log.fields(values), log.quoted(reason))
+
+
+def write_finding(
+    finding: Finding, about: About, *, tenant: Tenant, policy: str, quarantine: int | None = None
+) -> None:
+    """Write one line: what was found in a mail, and what a tenant's policy does about it.
+
+    `quarantine` is the id of the tenant's entry, if the original is kept.
+    """
     values = {
+        **_fields(about, tenant),
+        "found": finding.kind,
+        "name": finding.name,
+        "part": str(finding.part),
+        "member": finding.member,
+        "policy": policy,
+        "quarantine": None if quarantine is None else str(quarantine),
+    }
+    LOG.info("%s", log.fields(values))
+
+
+def _fields(about: About, tenant: Tenant | None) -> dict[str, str | None]:
+    """The fields that every line begins with."""
+    return {
         "queue_id": about.queue_id,
         "tenant": tenant.name if tenant else None,
         "sasl_username": about.account,
         "client_address": about.client,
         "from": about.sender,
         "to": about.to,
-        "decision": decision,
-        "code": code,
     }
-    LOG.log(level, "%s reason=%s", log.fields(values), log.quoted(reason))
 
 
 def describe(error: Exception) -> str:

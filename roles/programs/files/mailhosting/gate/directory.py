@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,9 +30,16 @@ _DESTINATIONS: Final = "SELECT account_id, tenant_id, username, quota, target FR
 _TENANT: Final = "SELECT name, settings FROM v1.gate_tenant(%s)"
 _MAILBOXES: Final = "SELECT account_id, username FROM v1.gate_mailboxes(%s)"
 _RELAY_LOGINS: Final = "SELECT username FROM v1.relay_logins(%s, %s)"
+_QUEUED: Final = "SELECT address FROM v1.gate_queued(%s::bigint[])"
+_WARN: Final = "SELECT v1.gate_warn(%s, %s::bigint[], %s::bigint[], %s, %s)"
 _NOTICE: Final = "SELECT v1.add_notice(%s, %s, %s, %s, %s)"
 _STOP: Final = "SELECT v1.gate_stop(%s, %s, %s)"
 _KEEP: Final = "SELECT v1.gate_keep(%s, %s, %s, %s, %s)"
+_QUARANTINE: Final = "SELECT ids, removed FROM v1.quarantine_keep(%s, %s, %s, %s, %s)"
+_DROP: Final = "SELECT * FROM v1.quarantine_drop(%s)"
+_SWEEP: Final = "SELECT file, gone FROM v1.quarantine_sweep()"
+_VERDICT: Final = "SELECT v1.virus_verdict(%s)"
+_SUSPECT: Final = "SELECT v1.virus_suspect(%s, %s)"
 
 
 class Directory:
@@ -84,6 +91,10 @@ class Directory:
         """All mailboxes of a tenant."""
         return [Mailbox(*row) for row in self._ask(_MAILBOXES, tenant_id)]
 
+    def queued_mailboxes(self, accounts: Sequence[int]) -> list[str]:
+        """Addresses of these accounts' mailboxes that Postfix expands no further; of those that take mail."""
+        return [address for (address,) in self._ask(_QUEUED, list(accounts))]
+
     def relay_logins(self, sender: Address) -> list[str]:
         """The logins that may relay as a sender after they have logged in by POP or IMAP."""
         return [username for (username,) in self._ask(_RELAY_LOGINS, *sender)]
@@ -94,6 +105,17 @@ class Directory:
         """Queue a notice; a second one with the same `once` is ignored."""
         self._ask(_NOTICE, kind, tenant_id, account_id, json.dumps(facts), once)
 
+    def warn(
+        self,
+        kind: str,
+        tenants: Sequence[int],
+        accounts: Sequence[int | None],
+        facts: Mapping[str, Any],
+        once: str,
+    ) -> None:
+        """Queue a warning for each account or (None) the contact of its tenant, or count it in one that waits."""
+        self._ask(_WARN, kind, list(tenants), list(accounts), json.dumps(facts), once)
+
     def stop(self, account_id: int, kind: str, facts: Mapping[str, Any]) -> None:
         """Block what an account sends and queue a notice, unless the account is blocked already."""
         self._ask(_STOP, account_id, kind, json.dumps(facts))
@@ -101,3 +123,32 @@ class Directory:
     def keep(self, queue_id: str, account_id: int | None, tenant_id: int | None, kind: str, at: float) -> None:
         """Record whose a mail is that Postfix holds since `at` (Unix time)."""
         self._ask(_KEEP, queue_id, account_id, tenant_id, kind, at)
+
+    def quarantine(
+        self, file: str, octets: int, facts: Mapping[str, Any], holders: Iterable[Mapping[str, Any]], most: int
+    ) -> tuple[list[int], list[str]]:
+        """Record a file of the quarantine, which has `most` octets at most.
+
+        The entries, one for each holder who is still here; and the files that are not needed any more.
+        """
+        given = (file, octets, json.dumps(facts), json.dumps(list(holders)), most)
+        ((ids, removed),) = self._ask(_QUARANTINE, *given)
+        return ids, removed
+
+    def drop_quarantined(self, ids: Sequence[int]) -> list[str]:
+        """Forget entries of the quarantine; the files that are not needed any more."""
+        return [file for (file,) in self._ask(_DROP, list(ids))]
+
+    def sweep_quarantine(self) -> dict[str, bool]:
+        """Forget what has expired; all files of the quarantine, and whether each is not needed any more."""
+        return dict(self._ask(_SWEEP))
+
+    def virus_verdict(self, name: str) -> str | None:
+        """The verdict about mail with a virus of this name; None for the usual."""
+        verdict: str | None = self._ask(_VERDICT, name)[0][0]
+        return verdict
+
+    def suspect_virus(self, name: str, tenants: int) -> str:
+        """Defer mail with a virus of this name and tell the operator, unless there is a verdict; the verdict."""
+        verdict: str = self._ask(_SUSPECT, name, tenants)[0][0]
+        return verdict

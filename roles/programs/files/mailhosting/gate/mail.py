@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from ..common.address import Address
+from ..common.address import Address, parse
 from .decision_log import About, Decision, write
 from .fields import Field
 from .model import Destinations, Owner, Reply, Tenant
 
 #: The name of the listener by which this host submits mail that it makes itself, such as what a filter sends.
 OWN_LISTENER: Final = "own"
+
+
+class RecipientName(NamedTuple):
+    """A recipient as Postfix has resolved it, and as it stands in the envelope, where Postfix wants it named."""
+
+    written: str
+    in_envelope: str
 
 
 @dataclass
@@ -38,8 +45,10 @@ class Mail:
 
     #: The account or tenant that sends it, as soon as that is known.
     owner: Owner | None = None
-    #: Where each accepted recipient leads to, and each as it stands on the wire.
+    #: Where each accepted recipient leads to, with its names, and all recipients as Postfix has resolved them: one that
+    #: is no address is only there.
     recipients: list[Destinations] = field(default_factory=list)
+    recipient_names: list[RecipientName] = field(default_factory=list)
     written_recipients: list[str] = field(default_factory=list)
     first_recipient: Address | None = None
     #: The recipient that the client has named and the gate has not answered yet.
@@ -57,6 +66,13 @@ class Mail:
         """The tenant that sends it, then those whose mailboxes or forwards these recipients lead to, by number."""
         reached = {tenant.id: tenant for recipient in recipients for tenant in recipient.tenants}
         return [*self._senders(), *(reached[number] for number in sorted(reached))]
+
+    def take_out(self, numbers: Collection[int]) -> None:
+        """Forget these of `recipients`, counted from 0, who do not get the mail after all."""
+        for number in sorted(numbers, reverse=True):
+            del self.recipients[number]
+            self.written_recipients.remove(self.recipient_names.pop(number).written)
+        self.first_recipient = next(filter(None, map(parse, self.written_recipients)), None)
 
     def reject(self, reply: Reply, reason: str, tenant: Tenant | None = None) -> Reply:
         """Write that the mail, or its latest recipient, is rejected by this reply."""

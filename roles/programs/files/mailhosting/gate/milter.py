@@ -15,7 +15,17 @@ import Milter
 from ..common.address import parse
 from .bounces import BOUNCE_LISTENER, Bounce
 from .bulk_mail_counts import says_invalid
-from .checks.base import Action, AddHeader, ChangeHeader, ClearSender, InsertHeader
+from .checks.base import (
+    Action,
+    AddHeader,
+    AddRecipient,
+    ChangeHeader,
+    ClearSender,
+    DeleteRecipient,
+    InsertHeader,
+    RemoveHeader,
+    ReplaceBody,
+)
 from .context import Gate
 from .decision_log import About, describe, write
 from .mail import OWN_LISTENER, Mail
@@ -92,7 +102,7 @@ class Conversation(Milter.Base):
             return int(Milter.CONTINUE)
         # Postfix has resolved it, so there are no source routes, comments, percent signs or exclamation marks.
         resolved = self.getsymval("{rcpt_addr}") or recipient
-        return self._answer(self._safely(lambda: transaction.recipient(resolved), TRY_LATER, transaction))
+        return self._answer(self._safely(lambda: transaction.recipient(resolved, recipient), TRY_LATER, transaction))
 
     # Postfix does not wait for a reply to header and body: for each of a dozen fields both programs would take turns.
     @Milter.noreply
@@ -124,6 +134,8 @@ class Conversation(Milter.Base):
             self.quarantine(outcome.hold)
         for action in outcome.actions:
             self._apply(action)
+        if outcome.discard:
+            return int(Milter.DISCARD)
         return self._answer(outcome.reply)
 
     def abort(self) -> int:
@@ -160,6 +172,15 @@ class Conversation(Milter.Base):
                 self.chgfrom("<>")
             case ChangeHeader(name, number, value):
                 self.chgheader(name, number, value)
+            case RemoveHeader(name, number):
+                self.chgheader(name, number, "")
+            case DeleteRecipient(address):
+                self.delrcpt(address)
+            case AddRecipient(address):
+                self.addrcpt(address)
+            case ReplaceBody(chunks):
+                for chunk in chunks():
+                    self.replacebody(chunk)
             case AddHeader(name, value):
                 self.addheader(name, f" {value}")
             case InsertHeader(name, value):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Scope = Literal["host", "tenant", "account"]
 Direction = Literal["send", "receive"]
 Unit = Literal["messages", "recipients"]
+VirusAction = Literal["strip", "delete", "reject", "quarantine"]
+Notified = Literal["recipient", "recipient_same_domain", "sender", "contact"]
+Suspicion = Literal["pass", "mark", "reject", "virus"]
+Unexamined = Literal["pass", "mark", "reject"]
 
 #: The id of the one subject of scope `host`.
 HOST: Final = 0
@@ -227,6 +231,42 @@ class BulkMail:
 
 
 @dataclass(frozen=True)
+class VirusPolicy:
+    """What happens to infected mail in one direction, and who of this host is warned of it.
+
+    strip: a text takes the place of what is infected.  delete: the mail is accepted and not delivered.  quarantine: the
+    same, and the mail is kept.  reject: the client gets an error.
+    """
+
+    attachment: VirusAction
+    body: VirusAction
+    notify: tuple[Notified, ...]
+
+
+@dataclass(frozen=True)
+class VirusCheck:
+    """How a tenant's mail is examined.
+
+    `heuristics` and `pua` are about what clamd only suspects, `encrypted` and `unreadable` about files that cannot be
+    examined, `partial` about pieces of a message.  mark: a header field says so.  `max_unpacked_size` is bytes of one
+    attachment unpacked, `max_content_size` bytes of body and attachments, decoded, together; None is no limit.  The
+    original of a mail that is stripped or deleted is kept for `keep` seconds.
+    """
+
+    inbound: VirusPolicy
+    outbound: VirusPolicy
+    heuristics: Suspicion
+    pua: Suspicion
+    encrypted: Unexamined
+    unreadable: Unexamined
+    partial: Unexamined
+    reject_files: tuple[str, ...]
+    max_unpacked_size: int
+    max_content_size: int | None
+    keep: int
+
+
+@dataclass(frozen=True)
 class Tenant:
     """The settings of a tenant's plan; sizes are bytes, None is no limit."""
 
@@ -238,3 +278,4 @@ class Tenant:
     receive_limits: tuple[Limit, ...]
     account_send_limits: tuple[Limit, ...]
     bulk_mail: BulkMail | None
+    virus: VirusCheck | None

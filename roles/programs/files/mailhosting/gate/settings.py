@@ -20,7 +20,16 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Settings(Sources):
+class QuarantinePlace(Sources):
+    """The quarantine, and what a release of mail needs."""
+
+    quarantine: str  # folder
+    quarantine_lmtp_socket: str  # of Dovecot's service that runs no filter
+    clamd_socket: str
+
+
+@dataclass(frozen=True)
+class Settings(QuarantinePlace):
     """The settings that roles/gate/defaults describes, as the module gate_settings has read it."""
 
     sockets: str
@@ -29,3 +38,7 @@ class Settings(Sources):
     receive_limits: list[dict[str, Any]]
     timezone: str
     message_size_limit: int
+    scans: int  # how many mails an instance scans at once
+    spool: str  # folder
+    spool_size: int  # octets of all mails that an instance scans at a time
+    quarantine_size: int  # octets of all files

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .bulk_mail_counts import Rule
-from .model import BulkMail, Direction, Limit, Tenant, Unit
+from .model import BulkMail, Direction, Limit, Tenant, Unit, VirusCheck, VirusPolicy
 
 _UNITS: Final[tuple[Unit, ...]] = ("messages", "recipients")
 
@@ -25,6 +25,7 @@ def read_tenant(tenant_id: int, name: str, settings: Mapping[str, Any]) -> Tenan
         receive_limits=read_limits(settings["receive_limits"], "receive"),
         account_send_limits=read_limits(settings["account_send_limits"], "send"),
         bulk_mail=_bulk_mail(settings["bulk_mail"]),
+        virus=_virus(settings["virus"]),
     )
 
 
@@ -52,3 +53,25 @@ def _bulk_mail(written: Mapping[str, Any] | None) -> BulkMail | None:
         received=None if received is None else Rule(received, None, per),
         hold=written["action"] == "hold",
     )
+
+
+def _virus(written: Mapping[str, Any] | None) -> VirusCheck | None:
+    if written is None:
+        return None
+    return VirusCheck(
+        inbound=_virus_policy(written["inbound"]),
+        outbound=_virus_policy(written["outbound"]),
+        heuristics=written["heuristics"],
+        pua=written["pua"],
+        encrypted=written["encrypted"],
+        unreadable=written["unreadable"],
+        partial=written["partial"],
+        reject_files=tuple(written["reject_files"]),
+        max_unpacked_size=written["max_unpacked_size"],
+        max_content_size=written["max_content_size"],
+        keep=written["keep"],
+    )
+
+
+def _virus_policy(written: Mapping[str, Any]) -> VirusPolicy:
+    return VirusPolicy(written["attachment"], written["body"], tuple(written["notify"]))

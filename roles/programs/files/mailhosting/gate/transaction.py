@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..common.address import Address, parse
-from ..common.errors import DirectoryError
+from ..common.errors import DirectoryError, SourceError
 from . import attribution, charges, fields
 from .checks.base import Action, Reject
 from .checks.order import Checks
 from .context import Gate
 from .decision_log import describe, write
 from .directory import MOST_DESTINATIONS
-from .mail import OWN_LISTENER, Mail
+from .mail import OWN_LISTENER, Mail, RecipientName
 from .model import TRY_LATER, Reply
 
 #: RFC 5321 4.5.3.1.10: the client sends the mail again, to those that are left.
@@ -33,12 +33,14 @@ LOGIN_ENDED: Final = Reply("421", "4.7.0", "This login has ended, please log in 
 class Outcome:
     """How a mail ends: rejected or deferred by `reply`, or taken.
 
-    If it is taken, `hold` says why it waits in the queue, if it does, and `actions` what is changed of it.
+    If it is taken, `hold` says why it waits in the queue, if it does, and `actions` what is changed of it; or `discard`
+    says that nobody gets it.
     """
 
     reply: Reply | None = None
     hold: str | None = None
     actions: tuple[Action, ...] = ()
+    discard: bool = False
 
 
 class Transaction:
@@ -63,12 +65,12 @@ class Transaction:
         """At RCPT: Postfix has rejected a recipient that does not exist."""
         self._checks.invalid_recipient()
 
-    def recipient(self, written: str) -> Reply | None:
-        """At RCPT: an address as it stands on the wire."""
+    def recipient(self, written: str, in_envelope: str | None = None) -> Reply | None:
+        """At RCPT: an address as Postfix has resolved it, and as the client wrote it if that is another text."""
         mail = self.mail
         to = mail.latest_recipient = parse(written)
         try:
-            reply = self._recipient(to) if to else None
+            reply = self._recipient(to, RecipientName(written, in_envelope or written)) if to else None
         except DirectoryError as error:
             reply = self._defer(error)
         if reply is None:
@@ -100,7 +102,7 @@ class Transaction:
         """At the end of the data."""
         try:
             outcome = self._end()
-        except DirectoryError as error:
+        except SourceError as error:
             outcome = Outcome(self._defer(error))
         if outcome.reply is not None:
             self._checks.rejected()
@@ -110,7 +112,7 @@ class Transaction:
         """An error that nobody expected; the mail is deferred."""
         write("defer", describe(error), self.mail.about(), code=TRY_LATER.code, level=logging.ERROR)
 
-    def _recipient(self, to: Address) -> Reply | None:
+    def _recipient(self, to: Address, name: RecipientName) -> Reply | None:
         mail, gate = self.mail, self.gate
         if (ended := self._login_ended()) is not None:
             return ended
@@ -125,9 +127,10 @@ class Transaction:
         rejection = self._checks.recipient(found)
         if rejection is None:
             mail.recipients.append(found)
+            mail.recipient_names.append(name)
             return None
         counts = charges.rejected(mail.owner, found)
-        gate.counters.refused(counts)
+        gate.counters.count(counts)
         return mail.reject(*rejection)
 
     def _end(self) -> Outcome:
@@ -138,6 +141,8 @@ class Transaction:
         verdict = self._checks.end()
         if isinstance(verdict, Reject):
             return Outcome(mail.reject(*verdict))
+        if verdict.discard is not None:
+            return Outcome(discard=True)
         if verdict.hold is None:
             mail.note("pass", "within all limits", None)
             return Outcome(actions=verdict.actions)
@@ -158,7 +163,7 @@ class Transaction:
             return mail.reject(LOGIN_ENDED, "the login has ended", whose)
         return None
 
-    def _defer(self, error: DirectoryError) -> Reply:
+    def _defer(self, error: SourceError) -> Reply:
         owner = self.mail.owner
         write("defer", str(error), self.mail.about(), tenant=owner.tenant if owner else None, code=TRY_LATER.code)
         return TRY_LATER

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..common.address import parse
 from .directory import Notice
-from .texts import PAUSE_KINDS, QUOTA_KINDS
+from .texts import PAUSE_KINDS, QUOTA_KINDS, VIRUS_KINDS
 
 
 class Recipient(NamedTuple):
@@ -23,8 +23,13 @@ def recipients(notice: Notice, operator: str) -> list[Recipient]:
     """The recipients of a notice, each once.
 
     The user gets notices about the mailbox and about held mail, the tenant's technical contact all notices, and the
-    operator those about limits and those that the contact cannot read.
+    operator those about limits and those that the contact cannot read.  A warning of infected mail has one recipient:
+    the account that it names or, if it names none, the contact.
     """
+    if notice.kind in VIRUS_KINDS:
+        if notice.account or notice.facts.get("account"):
+            return [Recipient(notice.account, direct=True)] if notice.account else []
+        return [Recipient(notice.contact, notice.direct)] if notice.contact else []
     found = []
     if notice.kind not in PAUSE_KINDS and notice.account:
         found.append(Recipient(notice.account, direct=True))

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from ..common.lmtp import PermanentDeliveryError, TemporaryDeliveryError
 from . import texts
 from .directory import Notice
 from .mail import compose
 from .people import Recipient, recipients
-from .post import PermanentDeliveryError, TemporaryDeliveryError
 from .settings import Settings
 
 LOG: Final = logging.getLogger(__name__)

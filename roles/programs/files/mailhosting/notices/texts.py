@@ -18,7 +18,11 @@ QUOTA_KINDS: Final = ("quota_warning", "quota_exceeded", "quota_under")
 PAUSE_KINDS: Final = ("limit_pause",)
 #: About mail that was accepted and held, of which the sender gets no reply.
 HOLD_KINDS: Final = ("bulk_mail", "invalid_recipients")
-KINDS: Final = QUOTA_KINDS + PAUSE_KINDS + HOLD_KINDS
+#: For the operator alone.
+OPERATOR_KINDS: Final = ("virus_outbreak",)
+#: About infected mail, for one account or for a tenant's contact, and for nobody else.
+VIRUS_KINDS: Final = ("virus_received", "virus_sent")
+KINDS: Final = QUOTA_KINDS + PAUSE_KINDS + HOLD_KINDS + OPERATOR_KINDS + VIRUS_KINDS
 #: Names of kinds in release 0.1.0, and the present names.
 FORMER_KINDS: Final = {"mass_mail": "bulk_mail", "unknown_recipients": "invalid_recipients"}
 LANGUAGES: Final = ("en", "ja")
@@ -26,15 +30,20 @@ LANGUAGES: Final = ("en", "ja")
 #: Names that a text may have in braces.
 NAMES: Final = (
     "account",
+    "action",
     "count",
     "direction",
     "limit",
     "percent",
     "quota",
+    "recipient",
+    "sender",
+    "subject",
     "support_address",
     "support_name",
     "tenant",
     "until",
+    "virus",
 )
 
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
@@ -44,6 +53,21 @@ _KEY: Final = re.compile(
 _SUBJECT: Final = "Subject: "
 _MEBIBYTE: Final = 1 << 20
 _OPEN_END: Final = {"en": "it is lifted", "ja": "解除されるまで"}
+#: What became of an infected mail, by the gate's word.
+_ACTIONS: Final = {
+    "en": {
+        "strip": "the infected part was removed",
+        "delete": "the mail was deleted",
+        "quarantine": "the mail was withheld",
+        "reject": "the mail was refused",
+    },
+    "ja": {
+        "strip": "感染した部分を削除しました",
+        "delete": "メールを削除しました",
+        "quarantine": "メールを隔離しました",
+        "reject": "メールの受け付けを拒否しました",
+    },
+}
 _DIRECTIONS: Final = {
     "en": {"send": "sending", "receive": "receiving"},
     "ja": {"send": "送信", "receive": "受信"},
@@ -131,13 +155,17 @@ def fill(text: Text, values: Mapping[str, str]) -> Text:
 
 def values(facts: Mapping[str, Any], tenant: str | None, language: str) -> dict[str, str]:
     """A notice's facts as text."""
-    shown = {name: str(facts[name]) for name in ("account", "count", "limit", "percent") if facts.get(name) is not None}
+    plain = ("account", "count", "limit", "percent", "recipient", "sender", "subject", "virus")
+    shown = {name: str(facts[name]) for name in plain if facts.get(name) is not None}
     shown["tenant"] = tenant or "-"
     if "quota" in facts:
         shown["quota"] = str(-(-int(facts["quota"]) // _MEBIBYTE))
     direction = facts.get("direction")
     if direction:
         shown["direction"] = _DIRECTIONS.get(language, _DIRECTIONS["en"]).get(str(direction), str(direction))
+    action = facts.get("action")
+    if action:
+        shown["action"] = _ACTIONS.get(language, _ACTIONS["en"]).get(str(action), str(action))
     until = facts.get("until")
     shown["until"] = _moment(str(until)) if until else _OPEN_END.get(language, _OPEN_END["en"])
     return shown

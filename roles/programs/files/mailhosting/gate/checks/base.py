@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -43,7 +44,38 @@ class ClearSender:
     """The envelope loses its sender."""
 
 
-Action = AddHeader | InsertHeader | ChangeHeader | ClearSender
+@dataclass(frozen=True)
+class RemoveHeader:
+    """The mail loses the `number`th header field of this name, counted from 1."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ReplaceBody:
+    """The mail gets another body, in chunks."""
+
+    chunks: Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class DeleteRecipient:
+    """The envelope loses a recipient, named as in its RCPT, and all that the address leads to."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class AddRecipient:
+    """The envelope gets a recipient more."""
+
+    address: str
+
+
+Action = (
+    AddHeader | InsertHeader | ChangeHeader | RemoveHeader | ClearSender | ReplaceBody | DeleteRecipient | AddRecipient
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +98,13 @@ class Hold(NamedTuple):
     tenant: Tenant
 
 
+class Discard(NamedTuple):
+    """The client hears that the mail is taken, and nobody gets it; it ends the mail as a rejection does."""
+
+    reason: str
+    tenant: Tenant | None
+
+
 @dataclass(frozen=True)
 class Modify:
     """The mail is changed, if all other checks let it pass."""
@@ -73,12 +112,12 @@ class Modify:
     actions: tuple[Action, ...]
 
 
-Verdict = Pass | Reject | Hold | Modify
+Verdict = Pass | Reject | Hold | Modify | Discard
 PASS: Final = Pass()
 
 
 class Check:
-    """One check of one mail.  Every method but `rejected` may raise DirectoryError, which defers the mail.
+    """One check of one mail.  Every method but `rejected` may raise SourceError, which defers the mail.
 
     `mail` has what is known at the moment of the call.  A check counts nothing before `end`, and takes back in
     `rejected` what it counted there.
@@ -104,7 +143,7 @@ class Check:
         return PASS
 
     def accepted(self) -> None:
-        """No check rejects the mail."""
+        """No check rejects the mail; if one discards it, those after that one are not told."""
 
     def rejected(self) -> None:
         """A check rejects the mail at its end, this one or another."""

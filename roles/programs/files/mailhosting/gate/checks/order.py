@@ -11,18 +11,21 @@ from typing import Final
 from ..context import Gate
 from ..mail import Mail
 from ..model import Destinations
-from .base import Action, Check, ContentCheck, Hold, Modify, Reject
+from .base import Action, Check, ContentCheck, Discard, Hold, Modify, Reject
 from .bulk_mail import BulkMail
 from .header_fields import HeaderFields
 from .limits import Limits
 from .message_size import MessageSize
 from .sender_block import SenderBlock
+from .virus import Virus
 
-#: The checks of every mail.  The first that rejects it ends it, and those after it are not asked: what is cheap comes
-#: first, content next, and last what counts the mail, so that no rejected mail is counted.
+#: The checks of every mail.  The first that rejects or discards it ends it, and those after it are not asked: what is
+#: cheap comes first, content next, and last what counts the mail, so that no such mail is counted.  `Virus` takes
+#: recipients out, who are not counted either.
 IN_ORDER: Final[tuple[type[Check], ...]] = (
     SenderBlock,
     MessageSize,
+    Virus,
     BulkMail,
     HeaderFields,
     Limits,
@@ -31,14 +34,15 @@ IN_ORDER: Final[tuple[type[Check], ...]] = (
 
 @dataclass(frozen=True)
 class Accepted:
-    """No check rejects the mail: whether and why it is held, and what is changed of it."""
+    """No check rejects the mail: whether and why it is held or discarded, and what is changed of it."""
 
-    hold: Hold | None
-    actions: tuple[Action, ...]
+    hold: Hold | None = None
+    actions: tuple[Action, ...] = ()
+    discard: Discard | None = None
 
 
 class Checks:
-    """The checks of one mail, each asked in its turn.  DirectoryError from every method but `rejected` and readers."""
+    """The checks of one mail, each asked in its turn.  SourceError from every method but `rejected` and readers."""
 
     def __init__(self, gate: Gate, mail: Mail) -> None:
         self._checks: Final = [check(gate, mail) for check in IN_ORDER]
@@ -74,20 +78,25 @@ class Checks:
             check.body(chunk)
 
     def end(self) -> Reject | Accepted:
-        """At the end of the data: the first rejection, or the first hold and all changes."""
+        """At the end of the data: the first rejection, the first that discards, or the first hold and all changes."""
         hold: Hold | None = None
+        discard: Discard | None = None
         actions: list[Action] = []
+        asked: list[Check] = []
         for check in self._checks:
+            asked.append(check)
             match check.end():
                 case Reject() as rejection:
                     return rejection
+                case Discard() as discard:
+                    break
                 case Hold() as verdict:
                     hold = hold or verdict
                 case Modify(more):
                     actions += more
-        for check in self._checks:
+        for check in asked:
             check.accepted()
-        return Accepted(hold, tuple(actions))
+        return Accepted(discard=discard) if discard else Accepted(hold, tuple(actions))
 
     def rejected(self) -> None:
         """The mail is rejected or deferred at its end."""
