@@ -24,8 +24,10 @@ REFUSALS: Final = (
 TRIED: Final = "sandbox-tried.service"
 #: The script that runs in the sandbox, and its output.
 _SCRIPT, _SAID = "/run/e2e-script", "/run/e2e-said"
-#: Sections of TRIED: it runs the acts alone, once, without the other unit's preparations.
+#: Sections of TRIED: it runs the acts alone, once, without the other unit's conditions and preparations.
 _ONCE: Final = f"""
+[Unit]
+ConditionPathExists=
 [Service]
 Type=oneshot
 Restart=no

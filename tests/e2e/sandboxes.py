@@ -66,6 +66,20 @@ _AMONG_MAILBOXES: Final = {
     " -/var/spool/postfix",
     "SystemCallFilter": "read setresuid",
 }
+#: For what scans, and what fetches signatures.
+_SCANNING: Final = {
+    **WRITING,
+    "read mailboxes": READING_MAILBOXES,
+    "read the queue": Act("ls /var/spool/postfix/."),
+    "read Dovecot's configuration": READING_DOVECOT,
+    "read a key": Act("ls /etc/mailhosting/tls"),
+    "reach Dovecot": REACHING_DOVECOT,
+    "read the directory's files": Act("ls /var/lib/postgresql/."),
+    "write code to run": MAKING_CODE,
+    "make a namespace": MAKING_A_NAMESPACE,
+    "see other processes": SEEING_PROCESSES,
+}
+_BESIDE_SCANNERS: Final = "-/etc/mailhosting -/etc/postfix -/run/dovecot -/var/spool/postfix"
 QUEUE: Final = ("active", "corrupt", "deferred", "hold", "incoming", "maildrop")
 #: A file in each of these folders and among the mailboxes, with a name that Postfix ignores.
 NO_MAIL: Final = "no-mail"
@@ -273,8 +287,31 @@ SANDBOXES: Final = {
         way=in_its_place,
         excepted={
             "UMask": "0007",
-            "ReadWritePaths": "/var/spool/postfix/mailhosting-gate",
+            "ReadWritePaths": "/var/spool/postfix/mailhosting-gate /var/spool/mailhosting-gate",
             "InaccessiblePaths": f"{_SHUT} -/etc/mailhosting -/etc/postfix -/run/dovecot",
+        },
+    ),
+    "clamav-daemon.service": Sandbox(
+        {
+            **_SCANNING,
+            "change its signatures": writing("/var/lib/clamav/intruder.ndb"),
+            "reach a port": REACHING_A_PORT,
+            "talk to the network": OPENING_A_SOCKET,
+        },
+        allowed=Act("touch /var/lib/clamav/scans/e2e && rm /var/lib/clamav/scans/e2e"),
+        way=in_its_place,
+        excepted={"InaccessiblePaths": f"{_SHUT} {_BESIDE_SCANNERS}"},
+    ),
+    "clamav-freshclam.service": Sandbox(
+        {**_SCANNING, "write its settings": writing("/etc/clamav/freshclam.conf")},
+        allowed=Act(f"touch /var/lib/clamav/e2e && rm /var/lib/clamav/e2e && {OPENING_A_SOCKET.command}"),
+        way=in_its_place,
+        excepted={
+            "PrivateNetwork": "no",
+            "IPAddressDeny": "",
+            "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+            "ReadWritePaths": "/var/lib/clamav",
+            "InaccessiblePaths": f"{_SHUT} {_BESIDE_SCANNERS}",
         },
     ),
     "mailhosting-acme-order.service": Sandbox(
@@ -310,9 +347,11 @@ SANDBOXES: Final = {
 }
 
 
+#: Units that not every host has.
+_SOME: Final = {"clamav-daemon.service", "clamav-freshclam.service", "mailhosting-policy.service"}
 #: Units of programs that every host has.
 PROGRAMS: Final = sorted(
-    unit for unit, sandbox in SANDBOXES.items() if sandbox.excepted is not None and unit != "mailhosting-policy.service"
+    unit for unit, sandbox in SANDBOXES.items() if sandbox.excepted is not None and unit not in _SOME
 )
 
 

@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ from .wire import (
     in_maildrop,
     incoming,
     maildrop,
+    session_of,
     usage,
     valkey,
 )
@@ -325,6 +327,65 @@ def test_a_gate_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Tr
     traffic.stop()
     assert {mail.code for mail in traffic.mails} <= {250, 451, 454, GIVEN_UP}
     assert 0 <= counted(host) - len(traffic.came_to(250)) <= kills * SENDERS
+
+
+SCANNER_STOPPED = "systemctl stop clamav-daemon", "systemctl start clamav-daemon"
+NO_SOCKET = "mv /run/clamav/clamd.ctl /run/clamav/elsewhere", "mv /run/clamav/elsewhere /run/clamav/clamd.ctl"
+SCANNER_HUNG = "systemctl kill --signal=STOP clamav-daemon", "systemctl kill --signal=CONT clamav-daemon"
+
+
+@pytest.mark.parametrize("acts", [SCANNER_STOPPED, NO_SOCKET], ids=["stopped", "without-its-socket"])
+def test_without_the_scanner_mail_is_put_off(
+    server: Server, host: testinfra.host.Host, traffic: Traffic, acts: tuple[str, str]
+) -> None:
+    """Mail that the host itself sends waits, and arrives when the scanner is back."""
+    empty(server, ENDO)
+    with without(host, *acts):
+        assert traffic.flows(451)
+        assert not traffic.flows(250, timeout=1)
+        host.check_output(f"printf 'Subject: waits\\n\\nx\\n' | sendmail -f root {ENDO.address}")
+        assert until(lambda: "deferred" in host.run(f"postqueue -j | grep {ENDO.address}").stdout)
+    assert traffic.flows(250)
+    traffic.stop()
+    assert {mail.code for mail in traffic.mails} == {250, 451, GIVEN_UP}
+    host.check_output("postqueue -f")
+    assert until(lambda: in_maildrop(server, ENDO) == 1, 30)
+    empty(server, ENDO)
+
+
+def test_a_scanner_that_is_killed_comes_back(host: testinfra.host.Host, traffic: Traffic) -> None:
+    """As the kernel kills what takes too much memory."""
+    for _kill in range(3):
+        host.check_output("systemctl kill --signal=KILL clamav-daemon")
+        assert traffic.flows(250, timeout=20)
+    traffic.stop()
+    assert {mail.code for mail in traffic.mails} <= {250, 451, GIVEN_UP}
+
+
+def test_mail_flows_while_the_scanner_reads_its_signatures(host: testinfra.host.Host, traffic: Traffic) -> None:
+    for _reload in range(3):
+        host.check_output("systemctl reload clamav-daemon")
+        assert traffic.flows(250, timeout=10)
+    traffic.stop()
+    assert {mail.code for mail in traffic.mails} == {250, GIVEN_UP}
+
+
+def test_a_scanner_that_hangs_is_waited_for_less_than_two_minutes(server: Server, host: testinfra.host.Host) -> None:
+    """What comes, and what is sent."""
+    patient = replace(server, timeout=150)
+
+    def waited(sender: str | User) -> tuple[int, float]:
+        began = time.monotonic()
+        with session_of(patient, sender) as session:
+            code, _text = answer(session, sender if isinstance(sender, str) else sender.address, JINNO.address)
+        return code, time.monotonic() - began
+
+    with without(host, *SCANNER_HUNG), ThreadPoolExecutor(2) as clients:
+        answers = list(clients.map(waited, [STRANGER, ABE]))
+    assert [code for code, _seconds in answers] == [PUT_OFF] * 2
+    assert max(seconds for _code, seconds in answers) < 120
+    assert until(lambda: handed_in(server, JINNO)[0] == 250, 10)
+    empty(server, JINNO)
 
 
 POOL_USERS = [User(f"p{number}@pool.example", f"Pool-Pool-{number}") for number in range(3)]
