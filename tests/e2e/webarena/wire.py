@@ -135,8 +135,11 @@ def all_arrived(host: testinfra.host.Host) -> bool:
 
 
 def connect_anew(host: testinfra.host.Host) -> None:
-    """Let each of Dovecot's processes notice by a failed login that the directory was away."""
-    host.check_output("systemctl reset-failed dovecot; systemctl restart dovecot")
+    """Replace Dovecot's and Postfix's processes: one that missed the directory tries it again only after a while.
+
+    An smtpd of Postfix's defers all mail for a minute (RETRY_CONN_INTV of its client of PostgreSQL).
+    """
+    host.check_output("systemctl reset-failed dovecot; systemctl restart dovecot && systemctl reload postfix")
 
 
 def usage(host: testinfra.host.Host, user: User) -> list[str]:
