@@ -78,7 +78,7 @@ def arriving(server: Server, user: User, count: int = 1) -> list[bytes]:
         return len(found) >= count
 
     assert until(are_there), f"{user.address} has {len(found)} mails"
-    assert len(found) == count
+    assert len(found) == count, [parsed(content).get("Subject") for content in found]
     return found
 
 

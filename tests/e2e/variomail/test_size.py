@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mailhosting.stack.plugins.module_utils._conversation import Server
 
-from ..clients import User, octets, size_limit
-from ..webarena.wire import STRANGER, TOO_LARGE, answer, empty, session_of
+from ..clients import User, octets, size_limit, until
+from ..webarena.wire import STRANGER, TOO_LARGE, answer, empty, in_maildrop, session_of
 
 MOST = 10 << 20
 SABURO = User("saburo@variosecure-net.example", "Vario-Saburo-1")
@@ -28,4 +28,5 @@ def test_what_comes_by_the_wire_counts_not_what_was_said(server: Server, sender:
         assert answer(session, envelope, SABURO.address, content=octets(MOST + 1)) == TOO_LARGE
         assert answer(session, envelope, SABURO.address, content=octets(MOST + 1), declared=100) == TOO_LARGE
         assert answer(session, envelope, SABURO.address, content=octets(MOST))[0] == 250
+    assert until(lambda: in_maildrop(server, SABURO) == 1)
     empty(server, SABURO)
