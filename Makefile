@@ -48,7 +48,7 @@ demo-verify:
 ##@ Check it: the same commands here and in CI
 
 .PHONY: test
-test: ## Everything below up to upgrade; 32 to 46 minutes from nothing. PHASES="lint units" for some
+test: ## Everything below up to upgrade; 34 minutes from nothing on two cores. PHASES="lint units" for some
 	@command -v $(PYTHON) >/dev/null || tests/hosts/install tests
 	@$(PYTHON) -m tests.phases $(PHASES)
 
