@@ -135,9 +135,9 @@ def all_arrived(host: testinfra.host.Host) -> bool:
 
 
 def connect_anew(host: testinfra.host.Host) -> None:
-    """Replace Dovecot's and Postfix's processes: one that missed the directory tries it again only after a while.
+    """Replace Dovecot's and Postfix's processes, some of which do not notice at once that the directory is back.
 
-    An smtpd of Postfix's defers all mail for a minute (RETRY_CONN_INTV of its client of PostgreSQL).
+    An smtpd(8) deferred all mail of one sender for more than a minute (451 4.3.0 Temporary lookup failure).
     """
     host.check_output("systemctl reset-failed dovecot; systemctl restart dovecot && systemctl reload postfix")
 
