@@ -95,7 +95,7 @@ _LOOKUPS: Final[dict[str, _Lookup]] = {
         FROM v1.spelled(substr(of_local_part, {len(SPELLED) + 1})) v;
     END IF;
     IF of_login_since <> '' THEN
-        PERFORM FROM v1.passdb v
+        PERFORM FROM v1.login_standing v
         WHERE v.local_part = of_local_part AND v.domain = of_domain
             AND v.may_login AND v.login_since = of_login_since::double precision;
         IF NOT FOUND THEN RETURN; END IF;

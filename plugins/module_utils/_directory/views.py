@@ -31,7 +31,7 @@ DAEMONS: Final = (
 
 #: Views that each daemon may read; only the owner reads the others.
 GRANTS: Final[dict[str, tuple[str, ...]]] = {
-    "dovecot": ("passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"),
+    "dovecot": ("passdb", "legacy_passdb", "login_standing", "userdb", "name_holder", "closed_mailbox"),
     gate.USER: ("relay_login",),
     "mailhosting-policy": ("relay_login", "domain_member"),
     "postfix": (
@@ -363,6 +363,13 @@ SELECT s.local_part, s.domain, s.local_part || '@' || s.domain AS username, ac.p
 FROM directory.standing s
 JOIN directory.account ac ON ac.id = s.account_id
 JOIN v1.tenant_settings ts ON ts.tenant_id = s.tenant_id;
+
+-- What may have changed since a password was checked; a login opens a mailbox only as it stands then. It does not read
+-- the plan, as v1.passdb does.
+CREATE VIEW v1.login_standing AS
+SELECT s.local_part, s.domain, s.may_login, extract(epoch FROM ac.login_since)::double precision AS login_since
+FROM directory.standing s
+JOIN directory.account ac ON ac.id = s.account_id;
 
 -- For APOP and CRAM-MD5: the secret in the form that Dovecot decrypts, and the id of its key; NULL without a secret.
 CREATE VIEW v1.legacy_passdb AS

@@ -35,6 +35,7 @@ VIEWS = (
     "held_sender",
     "passdb",
     "legacy_passdb",
+    "login_standing",
     "userdb",
     "expired_mailbox",
     "retention",
@@ -97,7 +98,7 @@ def hold(
 
 #: Repeated here on purpose: any further view that a daemon may read is an error here or there.
 READABLE = {
-    "dovecot": {"passdb", "legacy_passdb", "userdb", "name_holder", "closed_mailbox"},
+    "dovecot": {"passdb", "legacy_passdb", "login_standing", "userdb", "name_holder", "closed_mailbox"},
     "mailhosting-gate": {"relay_login"},
     "mailhosting-policy": {"relay_login", "domain_member"},
     "postfix": {
@@ -412,6 +413,7 @@ LOOKUPS = [
     ("postfix", "sender", "local_part = 'alias7' AND domain = 'd7.example'"),
     ("postfix", "recipient_refusal", "local_part = 'user90007' AND domain = 'd10007.example'"),
     ("dovecot", "passdb", "local_part = 'user7' AND domain = 'd7.example'"),
+    ("dovecot", "login_standing", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "legacy_passdb", "local_part = 'user7' AND domain = 'd7.example'"),
     ("dovecot", "userdb", "local_part = 'user7' AND domain = 'd7.example' AND autoreply ->> 'addresses' IS NOT NULL"),
     ("vmail", "expired_mailbox", "account_id = 90008"),
